@@ -1,0 +1,64 @@
+# `make help` prints what there is. Nothing but make and Python 3.11 to 3.13 is needed; the rest goes into .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+INPUT ?= sample_data/digits
+OUTPUT ?= out/$(shell basename "$(INPUT)")
+MODEL_OUTPUT ?= out/model
+CANDIDATES := python3 python3.13 python3.12 python3.11 python
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+
+.DEFAULT_GOAL := help
+.PHONY: help predict train test torture fuzz check format sample_data clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  INPUT=, OUTPUT= say what predict reads and where it writes; ARGS= passes on options"
+
+predict: $(VENV)/ready ## score INPUT (default: sample_data/digits) into OUTPUT (default: out/<name of INPUT>)
+	@$(BIN)/python jobs/predict.py "$(INPUT)" --output "$(OUTPUT)" $(ARGS)
+
+train: $(VENV)/ready ## train on DATA (four idx files or mnist.npz; default: Keras's copy) into MODEL_OUTPUT (out/model)
+	@$(BIN)/mnist-batch train $(if $(DATA),--data "$(DATA)") --output "$(MODEL_OUTPUT)" $(ARGS)
+
+test: $(VENV)/ready-dev ## run the tests; those on real MNIST want MNIST_BATCH_DATA=<folder>
+	@$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and more that takes an hour
+	@MNIST_BATCH_TORTURE=1 RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -v tests/reliability $(ARGS)
+
+fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed
+	@$(BIN)/python tests/reliability/fuzz.py --runs $(or $(RUNS),20000) --first $(or $(FIRST),0)
+
+check: $(VENV)/ready-dev ## format, lint, types, layers: what CI runs first
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_layers.py
+
+format: $(VENV)/ready-dev ## put the code into the project's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+sample_data: $(VENV)/ready ## draw sample_data/ and the self-test's digits anew
+	@$(BIN)/python sample_data/draw.py
+
+clean: ## remove .venv and out
+	rm -rf $(VENV) out
+
+# PYTHON=/path/to/python chooses the interpreter; otherwise the first that fits.
+$(VENV)/bin/python:
+	@python=""; for candidate in $(or $(PYTHON),$(CANDIDATES)); do \
+		if "$$candidate" -c '$(FITS)' 2>/dev/null; then python="$$candidate"; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "mnist-batch needs Python 3.11, 3.12 or 3.13, found $$($(or $(PYTHON),python3) --version 2>&1):" \
+			"install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	"$$python" -m venv $(VENV)
+
+$(VENV)/ready: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "setting up $(VENV): TensorFlow is large, this takes a minute or two" >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
