@@ -1,0 +1,134 @@
+"""Encoded bytes to gray `uint8` pixels, by OpenCV: depth, colour, palette, transparency and orientation resolved.
+
+An image that cannot be decoded comes back as a `Refusal`, never as an exception. Damage that the format can detect
+(PNG's checksums, a file cut short) is found; flipped bits inside a JPEG's data are not detectable by anyone.
+Knows nothing of digits: size and framing are `framing.py`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mnist_batch.images.header import (
+    MAX_PIXELS,
+    exif_orientation,
+    image_format,
+    image_size,
+    is_cut_short,
+    may_hold_exif,
+    tiff_white_is_zero,
+)
+
+# OpenCV reads these once, at import. Our own look at the header comes first, this is the second lock.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+# It would write several lines to stderr for each damaged image, all of which end as rejects with a reason.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mnist_batch.records import Pixels, Refusal, RejectReason
+
+
+def decode(data: bytes) -> Pixels | Refusal:
+    """Gray pixels [height, width] of an encoded image, 0 black and 255 white, the way up its EXIF says; or why not.
+
+    Colour becomes luminance (ITU-R BT.601, OpenCV's), 16 bit is scaled to 8, of a GIF the first frame is taken.
+    Transparency is composited: on white where the ink is dark, on black where it is light.
+    """
+    if not data:
+        return Refusal(RejectReason.EMPTY, "0 bytes")
+    kind = image_format(data)
+    if kind is None:
+        return Refusal(RejectReason.NOT_AN_IMAGE, f"begins with {data[:8].hex(' ')}")
+    size = image_size(data)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        return Refusal(RejectReason.TOO_LARGE, f"{kind} of {size[0]}x{size[1]} pixels")
+    if is_cut_short(data):
+        return Refusal(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        return Refusal(RejectReason.UNDECODABLE, f"damaged {kind}: {error.err}")
+    if image is None:
+        return Refusal(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
+    if image.dtype not in (np.uint8, np.uint16):
+        return Refusal(RejectReason.UNDECODABLE, f"{kind} with {image.dtype} samples, not 1, 8 or 16 bit")
+    if kind == "TIFF":
+        # OpenCV turns a TIFF upright by itself, but takes zero for black in 16 bit whatever the file says.
+        inverted = image.dtype == np.uint16 and tiff_white_is_zero(data)
+        return _gray(np.invert(image) if inverted else image, None)
+    gray = _gray(image, _transparent_gray(data) if kind == "PNG" else None)
+    return _upright(gray, _orientation(data)) if may_hold_exif(data) else gray
+
+
+def _gray(image: npt.NDArray[Any], transparent: int | None) -> Pixels:
+    """8-bit luminance of what OpenCV decoded: [h, w] or [h, w, 3 or 4] of uint8 or uint16, blue first."""
+    if transparent is not None and image.ndim == 2:
+        alpha = np.where(image == transparent, 0, np.iinfo(image.dtype).max).astype(image.dtype)
+        return _composite(_eight_bit(image), _eight_bit(alpha))
+    image = _eight_bit(image)
+    if image.ndim == 2:
+        return image
+    if image.shape[2] == 4:
+        return _composite(_gray(image[..., :3], None), image[..., 3])
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def _eight_bit(image: npt.NDArray[Any]) -> Pixels:
+    if image.dtype == np.uint8:
+        return image
+    # 65535 / 255 = 257: rounds to the nearest, and is exact for 8 bit written as 16.
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _composite(gray: Pixels, alpha: Pixels) -> Pixels:
+    """`gray` over a ground that its ink, weighted by opacity, stands out from: dark ink on white, light on black."""
+    weight = alpha.astype(np.uint32)
+    opaque = int(weight.sum())
+    ground = 255 if opaque and int((gray * weight).sum()) < 128 * opaque else 0
+    return ((gray * weight + ground * (255 - weight) + 127) // 255).astype(np.uint8)
+
+
+def _transparent_gray(data: bytes) -> int | None:
+    """The one gray that a gray PNG declares transparent (tRNS), as OpenCV decodes it; OpenCV itself drops it."""
+    depth, colour_type = data[24], data[25]
+    at = data.find(b"tRNS", 33, data.find(b"IDAT"))
+    if colour_type != 0 or at < 0:
+        return None
+    value = int.from_bytes(data[at + 4 : at + 6], "big")
+    return value if depth >= 8 else value * 255 // ((1 << depth) - 1)
+
+
+def _orientation(data: bytes) -> int:
+    try:
+        _, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return 1
+    # No kinds at all come back as None or as an empty tuple, according to the format.
+    for kind, block in zip(kinds if kinds is not None else (), blocks or (), strict=False):
+        if kind == cv2.IMAGE_METADATA_EXIF:
+            return exif_orientation(np.asarray(block, np.uint8).tobytes())
+    return 1
+
+
+def _upright(image: Pixels, orientation: int) -> Pixels:
+    """Undoes an EXIF orientation: 2, 4, 5, 7 are mirrored; 3, 6, 8 (and 5, 7) turned."""
+    match orientation:
+        case 2:
+            return np.fliplr(image)
+        case 3:
+            return np.rot90(image, 2)
+        case 4:
+            return np.flipud(image)
+        case 5:
+            return image.T
+        case 6:
+            return np.rot90(image, -1)
+        case 7:
+            return np.rot90(image, 2).T
+        case 8:
+            return np.rot90(image)
+    return image

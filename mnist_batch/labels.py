@@ -1,0 +1,121 @@
+"""Where labels come from when they lie beside the images, and what a label must be.
+
+Rules on names and values only; which file is read is up to the sources. A class *index* of a folder is never taken for
+its digit: only a folder *named* `0`..`9` is a label.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mnist_batch.errors import InputError
+from mnist_batch.records import CLASSES
+
+# WebDataset keeps a sample's class as text in a file of the same stem (github.com/webdataset/webdataset).
+CLASS_SUFFIX = ".cls"
+
+
+def digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any] | None = None) -> pa.Int32Array:
+    """Labels from digits [n] or one-hot rows [n, 10], of any integer type (or floats that are whole).
+
+    Raises InputError naming `where` and the first row that is no digit; `rows` has the rows' numbers, else from 0.
+    """
+    if values.ndim == 2 and values.shape[1] == CLASSES:
+        valid = np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)
+        digits = values.argmax(axis=1)
+        must = "one-hot rows, a single 1 among ten"
+    elif values.ndim == 1 and values.dtype.kind in "iuf":
+        valid = (values >= 0) & (values < CLASSES) & (values == np.floor(values))
+        digits = values
+        must = "digits 0..9"
+    else:
+        raise InputError(
+            f"{where}: labels must be digits or one-hot rows of ten, found {values.dtype} of shape {values.shape}: "
+            "name the right labels with --labels, or switch them off with --labels none"
+        )
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise InputError(
+            f"{where}: labels must be {must}, row {row if rows is None else rows[row]} has {values[row].tolist()}: "
+            "mend the labels, or switch them off with --labels none"
+        )
+    return pa.array(digits.astype(np.int32))
+
+
+def digit_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.Int32Array:
+    """Labels from an Arrow column of digits or of lists of ten; null stays null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    values = column.drop_null()
+    if hasattr(column.type, "value_type"):  # a list of any kind
+        array = _one_hot_rows(values, where)
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        array = values.to_numpy(zero_copy_only=False)
+    elif pa.types.is_null(column.type):
+        return column.cast(pa.int32())
+    else:
+        raise InputError(
+            f"{where}: labels must be digits or one-hot rows of ten, found type {column.type}: "
+            "name another column with --label-column, or switch labels off with --labels none"
+        )
+    known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    digits = digit_labels(array, where, known + first_row)
+    if column.null_count == 0:
+        return digits
+    labels = np.zeros(len(column), np.int32)
+    labels[known] = digits.to_numpy()
+    missing = np.ones(len(column), bool)
+    missing[known] = False
+    return pa.array(labels, mask=missing)
+
+
+def labels_from_folders(paths: pa.Array) -> pa.Int8Array:
+    """For each `/`-separated path (binary or string): the digit its parent folder is named by, or null."""
+    parent = pc.extract_regex(paths, r"(?:^|/)(?P<digit>[0-9])/[^/]*$")
+    return pc.struct_field(parent, "digit").cast(pa.string()).cast(pa.int8())
+
+
+def labels_from_class_files(paths: pa.Array, class_files: dict[bytes, int]) -> pa.Int8Array:
+    """For each path (binary): the digit in the `.cls` file of the same stem, or null."""
+    stems = pc.replace_substring_regex(paths, r"\.[^./]*$", "")
+    keys = pa.array(class_files.keys(), pa.binary())
+    digits = pa.array(class_files.values(), pa.int8())
+    return digits.take(pc.index_in(stems.cast(pa.binary()), value_set=keys))
+
+
+def digit_of_class_file(content: bytes, where: str) -> int:
+    """The digit that a `.cls` file states. Raises InputError where it states none."""
+    text = content.strip()
+    if len(text) == 1 and text.isdigit():
+        return int(text)
+    raise InputError(
+        f"{where}: a {CLASS_SUFFIX} file must hold one digit 0..9, found {text[:20]!r}: "
+        "mend it, or switch labels off with --labels none"
+    )
+
+
+def sibling_label_file(images: Path) -> Path | None:
+    """The idx label file beside an idx image file: `t10k-images-idx3-ubyte` has `t10k-labels-idx1-ubyte[.gz]`."""
+    name = images.name.removesuffix(".gz")
+    if "images" not in name:
+        return None
+    name = name.replace("images", "labels").replace("idx3", "idx1")
+    candidates = (images.with_name(name + suffix) for suffix in ("", ".gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _one_hot_rows(lists: pa.Array, where: str) -> npt.NDArray[Any]:
+    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    numbers = lists.flatten()
+    if (lengths != CLASSES).any() or numbers.null_count or not pa.types.is_primitive(numbers.type):
+        raise InputError(
+            f"{where}: labels must be digits or one-hot rows of ten, found {lists.type}: "
+            "name another column with --label-column, or switch labels off with --labels none"
+        )
+    return np.asarray(numbers).reshape(-1, CLASSES)

@@ -1,0 +1,121 @@
+"""Labels from a file of their own (`--labels F`), instead of whatever stands beside the images.
+
+An idx file labels rows by position, in the order they are scored; a CSV or Parquet file with `id,label` by id.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from mnist_batch.errors import InputError, InputMissingError
+from mnist_batch.labels import digit_label_column
+from mnist_batch.records import Ints, first_line
+from mnist_batch.sources.idx import broken_gzip, count_labels, open_plain_or_gzip, read_labels
+from mnist_batch.sources.parquet_columns import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LabelFile(Protocol):
+    """Labels for any rows of a run."""
+
+    def labels(self, ids: pa.StringArray, rows: Ints) -> pa.Int32Array:
+        """int32 [n] of 0..9 or null, for the rows with these ids, which are the rows `rows` of the run."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelsByPosition:
+    """One label for each row of the run, in order."""
+
+    digits: pa.Int32Array
+
+    def labels(self, ids: pa.StringArray, rows: Ints) -> pa.Int32Array:  # noqa: ARG002  (by position, not by id)
+        return self.digits.take(pa.array(rows))
+
+
+@dataclass(frozen=True)
+class LabelsById:
+    """Labels under the ids that the run gives its rows; rows without one get null."""
+
+    ids: pa.StringArray
+    digits: pa.Int32Array
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        """A hash of the ids, made once and not for each batch."""
+        import pandas as pd
+
+        return pd.Index(self.ids.to_numpy(zero_copy_only=False))
+
+    def labels(self, ids: pa.StringArray, rows: Ints) -> pa.Int32Array:  # noqa: ARG002  (by id, not by position)
+        found = self._index.get_indexer(ids.to_numpy(zero_copy_only=False))
+        return self.digits.take(pa.array(found, mask=found < 0))
+
+
+def open_label_file(path: Path, rows: int) -> LabelFile:
+    """The labels in `path` for a run of `rows` rows.
+
+    Raises InputMissingError where there is no such file, InputError where it is none of the three forms, its ids are
+    not unique, its labels are no digits, or an idx file's count is not `rows`.
+    """
+    if not path.is_file():
+        raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
+    head = _head(path)
+    if head[:2] == b"\0\0":
+        if (count := count_labels(path)) != rows:
+            raise InputError(
+                f"{path}: must hold a label for each of the {rows} rows of the input, holds {count}: "
+                "name the label file that belongs to this input"
+            )
+        return LabelsByPosition(read_labels(path))
+    try:
+        table = pq.read_table(path) if head == b"PAR1" else _read_csv(path)
+        table.validate(full=True)  # texts of damaged bytes would fail later, and nowhere near
+        columns = table.column_names
+        if columns.count("id") == columns.count("label") == 1:
+            ids = table["id"].combine_chunks().cast(pa.string())
+            return _labels_by_id(path, ids, table["label"].combine_chunks())
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: columns whose names are no UTF-8
+        raise InputError(
+            f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
+        ) from error
+    raise InputError(f"{path}: labels must have the columns id and label, has {listed(columns)}: rename them")
+
+
+def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsById:
+    if len(ids.unique()) != len(ids):
+        values, counts = np.unique(ids.fill_null("").to_numpy(zero_copy_only=False), return_counts=True)
+        raise InputError(
+            f"{path}: every id must stand there once, {values[counts.argmax()]!r} stands there {counts.max()} times: "
+            "remove what is double"
+        )
+    return LabelsById(ids, digit_label_column(labels, f"{path}, column label"))
+
+
+def _head(path: Path) -> bytes:
+    """The first four bytes, inflated where the file is gzip."""
+    try:
+        with open_plain_or_gzip(path) as file:
+            return file.read(4)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise broken_gzip(path, error) from error
+
+
+def _read_csv(path: Path) -> pa.Table:
+    return pa.csv.read_csv(
+        path,
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(column_types={"id": pa.string()}),
+    )

@@ -1,0 +1,180 @@
+"""Which files the inputs on a command line come to: globs expanded, folders walked, all in one order.
+
+Files are held as Arrow columns, for a folder may hold millions. Nothing is opened here.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import stat
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mnist_batch.errors import InputMissingError, StorageError, UsageError
+from mnist_batch.records import text_of
+from mnist_batch.sources.members import Skipped
+
+FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})
+# Rows gathered as Python objects before they become an Arrow batch.
+_ROWS_AT_A_TIME = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a run, bytewise in order of their path.
+
+    root: the deepest folder common to all inputs, absolute; folders: the inputs that are folders;
+    files: columns as in `FILE_SCHEMA`, path relative to root, named: whether the file was itself an input and not found
+    in a folder; arrays: by path, the arrays of an npz that were asked for; skipped: what is no regular file.
+    """
+
+    root: Path
+    folders: tuple[Path, ...]
+    files: pa.Table
+    arrays: dict[bytes, list[str]] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=Skipped)
+
+
+def list_files(inputs: tuple[str, ...]) -> Listing:
+    """What `inputs` (paths, globs, `file.npz:array`) come to.
+
+    Raises InputMissingError where one matches nothing, UsageError where a file is reached twice.
+    """
+    folders: list[Path] = []
+    files: list[tuple[Path, str | None]] = []
+    for text in inputs:
+        for path, array in _expanded(text):
+            if path.is_dir():
+                folders.append(path)
+            else:
+                files.append((path, array))
+    root = Path(os.path.commonpath([*folders, *(path.parent for path, _ in files)]))
+    rows = _Rows(root)
+    arrays: dict[bytes, list[str]] = {}
+    for path, array in files:
+        key = os.fsencode(path.relative_to(root))
+        if array is not None:
+            if array in arrays.setdefault(key, []):
+                raise UsageError(f"{path}:{array}: every array must be given once: remove what is double")
+            arrays[key].append(array)
+            if len(arrays[key]) > 1:
+                continue
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputMissingError(f"{path}: must be a file or a folder, is neither: check the path")
+        rows.add(key, status, named=True)
+    for folder in folders:
+        rows.walk(folder)
+    table = rows.table().sort_by("path")
+    paths = table["path"]
+    if (unique := pc.count_distinct(paths).as_py()) != len(paths):
+        twice = next(path for path, after in pairwise(paths) if path == after).as_py()
+        raise UsageError(
+            f"{text_of(twice)}: every file must be given once, "
+            f"{len(paths) - unique} are reached by two inputs: remove one"
+        )
+    return Listing(root, tuple(folders), table, arrays, rows.skipped)
+
+
+def check_exist(inputs: tuple[str, ...]) -> None:
+    """Raises InputMissingError where an input matches nothing; opens and walks nothing."""
+    for text in inputs:
+        _expanded(text)
+
+
+def _expanded(text: str) -> list[tuple[Path, str | None]]:
+    """The absolute paths that one input on the command line stands for, each with the array asked for, if any."""
+    path = Path(text)
+    if _exists(path):
+        return [(Path(os.path.abspath(path)), None)]  # noqa: PTH100  (resolve() would follow links: ids tell given names)
+    if glob.has_magic(text):
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
+        if not found:
+            raise InputMissingError(f"{text}: must match a file or folder, matches nothing: check the pattern")
+        return [(Path(os.path.abspath(match)), None) for match in found]  # noqa: PTH100
+    file, colon, array = text.rpartition(":")
+    if colon and Path(file).is_file():
+        return [(Path(os.path.abspath(file)), array)]  # noqa: PTH100
+    raise InputMissingError(f"{text}: must be a file, a folder or a pattern, there is no such thing: check the path")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputMissingError(f"{path}: must be readable, but: {error.strerror}; check the path") from error
+
+
+def _leads_nowhere(entry: os.DirEntry[bytes]) -> bool:
+    """Whether it is a link to nothing, or to itself, which the system refuses to follow."""
+    if not entry.is_symlink():
+        return False
+    try:
+        os.stat(entry.path)  # noqa: PTH116  (bytes: a name may be no UTF-8)
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    return False
+
+
+class _Rows:
+    """Gathers files into Arrow, a batch at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.fsencode(root)
+        self._batches: list[pa.RecordBatch] = []
+        self._columns: list[list[Any]] = [[] for _ in FILE_SCHEMA]
+        self.skipped = Skipped()
+
+    def add(self, path: bytes, status: os.stat_result, named: bool) -> None:
+        values = (path, status.st_size, status.st_mtime_ns, named)
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+        if len(self._columns[0]) == _ROWS_AT_A_TIME:
+            self._flush()
+
+    def walk(self, folder: Path) -> None:
+        """Adds the regular files below `folder`; links are followed, a link back to a folder above is not."""
+        pending: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(os.fsencode(folder), frozenset())]
+        while pending:
+            path, above = pending.pop()
+            try:
+                status = os.stat(path)  # noqa: PTH116  (bytes: a name may be no UTF-8)
+                here = (status.st_dev, status.st_ino)
+                if here in above:
+                    self.skipped["(link to a folder above)"] += 1
+                    continue
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        if _leads_nowhere(entry):
+                            self.skipped["(dangling link)"] += 1
+                        elif entry.is_dir():
+                            pending.append((entry.path, above | {here}))
+                        elif entry.is_file():
+                            self.add(os.path.relpath(entry.path, self._root), entry.stat(), named=False)
+                        else:
+                            self.skipped["(special file)"] += 1
+            except OSError as error:
+                raise StorageError(
+                    f"{text_of(path)}: every folder of the input must be readable, but: {error.strerror}; "
+                    "give the right to read it, or name the folders to be scored one by one"
+                ) from error
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.Table.from_batches(self._batches, FILE_SCHEMA)
+
+    def _flush(self) -> None:
+        self._batches.append(
+            pa.record_batch(
+                [pa.array(c, f.type) for c, f in zip(self._columns, FILE_SCHEMA, strict=True)], schema=FILE_SCHEMA
+            )
+        )
+        for column in self._columns:
+            column.clear()

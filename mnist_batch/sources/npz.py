@@ -1,0 +1,230 @@
+"""`.npz` files as numpy writes them and Keras distributes MNIST: a zip of `.npy` arrays, `x_*` images and `y_*` labels.
+
+Nothing is unpickled: an array of Python objects is an error.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mnist_batch.config import AutoLabels, ReadOptions, ValueRange
+from mnist_batch.errors import InputError, UsageError
+from mnist_batch.images.batches import batch_of_numbers
+from mnist_batch.images.header import MAX_PIXELS
+from mnist_batch.labels import digit_labels
+from mnist_batch.records import CLASSES, ImageBatch, null_labels
+from mnist_batch.sources.idx import read_in_pieces, row_ids
+from mnist_batch.sources.protocol import display_name
+
+# What `zipfile` (RuntimeError: encrypted) and numpy's reading of a header raise for damaged files.
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, OverflowError, struct.error,
+    SyntaxError, TokenError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NpzSource:
+    """One array of images. shape: of one row; labels: name of the array that holds its labels, if any."""
+
+    path: Path
+    name: str
+    array: str
+    rows: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    labels: str | None
+    pixel_range: ValueRange | None
+    format: str = field(default="npz", init=False)
+
+    @property
+    def row_size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def labelled(self) -> bool:
+        return self.labels is not None
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        return Counter()
+
+    @property
+    def companions(self) -> Sequence[Path]:
+        return []
+
+    def boundaries(self) -> Sequence[int]:
+        return [0, self.rows]
+
+    def open(self) -> NpzReader:
+        return NpzReader(self)
+
+
+class NpzReader:
+    def __init__(self, source: NpzSource) -> None:
+        self._source = source
+        with _translated(source.path, source.array):
+            self._zip = zipfile.ZipFile(source.path)
+            self._file = self._zip.open(f"{source.array}.npy")
+        _read_header(self._file, source.path, source.array)
+        self._data_start = self._file.tell()
+        self._labels = None if source.labels is None else read_labels(source.path, source.labels)
+
+    def read(self, start: int, stop: int) -> ImageBatch:
+        return read_in_pieces(self._read, start, stop, self._source.row_size)
+
+    def _read(self, start: int, stop: int) -> ImageBatch:
+        source = self._source
+        row_size = source.row_size
+        with _translated(source.path, source.array):
+            self._file.seek(self._data_start + start * row_size)
+            data = self._file.read((stop - start) * row_size)
+        if len(data) != (stop - start) * row_size:
+            raise InputError(
+                f"{source.path}: array {source.array} must stay as it was when the run began, "
+                f"now ends before row {stop}: start again"
+            )
+        values = np.frombuffer(data, source.dtype).reshape(stop - start, *source.shape)
+        labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
+        return batch_of_numbers(row_ids(source.name, start, stop), labels, values, source.pixel_range)
+
+    def close(self) -> None:
+        self._file.close()
+        self._zip.close()
+
+
+def open_npz(path: Path, root: Path, options: ReadOptions, array: str | None = None) -> Sequence[NpzSource]:
+    """A source for the array named, or for each `x_*` array, by name.
+
+    Raises UsageError where `array` is not there, InputError where the file is damaged or holds no such images.
+    """
+    with _translated(path, "its directory"), zipfile.ZipFile(path) as archive:
+        names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+        if len(set(names)) < len(names):
+            raise ValueError(f"an array stands there twice, of {', '.join(names)}")
+        bad = archive.testzip()
+    if bad is not None:
+        raise InputError(f"{path}: the checksum of {bad} must hold, it does not: fetch the file again")
+    if array is not None and array not in names:
+        raise UsageError(
+            f"{path}:{array}: must name an array of the file, it holds {', '.join(names)}: choose of these"
+        )
+    wanted = [array] if array is not None else [name for name in names if name.startswith("x_")]
+    if not wanted:
+        raise InputError(
+            f"{path}: an npz of images must hold arrays named x_*, found {', '.join(names) or 'none'}: "
+            f"name the array as {path.name}:ARRAY"
+        )
+    return [_open_array(path, root, options, name, names) for name in wanted]
+
+
+def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names: Sequence[str]) -> NpzSource:
+    with _translated(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
+        shape, dtype = _read_header(file, path, array)
+        found = archive.getinfo(f"{array}.npy").file_size - file.tell()
+    where = f"{path}:{array}"
+    if dtype.kind not in "uif" or len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[3] != 1):
+        raise InputError(
+            f"{where}: images must be numbers of shape [n,784], [n,28,28] or [n,28,28,1], "
+            f"found {dtype} of shape {list(shape)}: name another array, as {path.name}:ARRAY"
+        )
+    if not 0 < math.prod(shape[1:]) <= MAX_PIXELS or math.prod(shape) * dtype.itemsize != found:
+        raise InputError(
+            f"{where}: must hold what its header promises, images of 1 to {MAX_PIXELS} pixels, is {dtype} of shape "
+            f"{list(shape)} in {found} bytes: save it anew"
+        )
+    if dtype.kind == "f" and options.pixel_range is None:
+        raise InputError(
+            f"{where}: float pixels must come with their range, found {dtype}: "
+            "say what black and white are with --pixel-range 0..1, 0..255 or -1..1"
+        )
+    labels = f"y_{array.removeprefix('x_')}" if array.startswith("x_") else None
+    if labels not in names or options.labels is not AutoLabels.AUTO:
+        labels = None
+    # The count first: an array may promise more than there is memory for.
+    if labels is not None and (count := _count_labels(path, labels)) != shape[0]:
+        raise InputError(
+            f"{path}:{labels}: must hold a label for each of the {shape[0]} images of {array}, holds {count}: "
+            "mend the file, or switch labels off with --labels none"
+        )
+    if labels is not None:
+        read_labels(path, labels)
+    name = f"{display_name(path, root)}:{array}"
+    return NpzSource(path, name, array, shape[0], shape[1:], dtype, labels, options.pixel_range)
+
+
+def read_labels(path: Path, array: str) -> pa.Int32Array:
+    """The labels in one array: int32 [n] of 0..9. Raises InputError where they are anything else."""
+    return digit_labels(read_array(path, array), f"{path}:{array}")
+
+
+def _count_labels(path: Path, array: str) -> int:
+    """How many labels the header of an array promises. Raises InputError where they can be none."""
+    with _translated(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
+        shape, _ = _read_header(file, path, array)
+    if not shape or math.prod(shape) > shape[0] * CLASSES:
+        raise InputError(
+            f"{path}:{array}: labels must be digits or one-hot rows of ten, found shape {list(shape)}: mend the file, "
+            "or switch labels off with --labels none"
+        )
+    return shape[0]
+
+
+def read_array(path: Path, array: str) -> npt.NDArray[Any]:
+    """One array of an npz file, whole. Raises InputError where it is missing, damaged or pickled."""
+    with _translated(path, array), np.load(path, allow_pickle=False) as arrays:
+        if array not in arrays:
+            raise InputError(f"{path}: must hold an array {array}, holds {', '.join(arrays.files)}: check the file")
+        return np.asarray(arrays[array])
+
+
+def _read_header(file: IO[bytes], path: Path, array: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with _translated(path, array):
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"npy version {version}")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)
+    if dtype.hasobject:
+        raise InputError(
+            f"{path}:{array}: must hold plain numbers, holds pickled Python objects, which are never loaded: "
+            "save it anew from an array of numbers"
+        )
+    if any(size < 0 for size in shape):
+        raise InputError(f"{path}:{array}: must have a shape, has {list(shape)}: save it anew")
+    if fortran_order and len(shape) > 1:
+        raise InputError(
+            f"{path}:{array}: must be stored row by row (C order), is stored column by column: "
+            "save it anew from numpy.ascontiguousarray"
+        )
+    return shape, dtype
+
+
+@contextmanager
+def _translated(path: Path, array: str) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            cause = "it holds pickled Python objects, which are never loaded"
+        else:
+            cause = str(error)
+        raise InputError(
+            f"{path}: {array} must be readable as npz, but: {cause}; fetch or save the file again"
+        ) from error

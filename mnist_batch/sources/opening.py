@@ -1,0 +1,289 @@
+"""What the inputs are: each file recognised by its content, opened as the source of its format, all in one plan.
+
+`FORMATS` is the one table of formats: a new one is a new file beside this one and a line there.
+Planning counts and checks; it decodes no image and imports neither TensorFlow nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mnist_batch.config import AutoLabels, ReadOptions
+from mnist_batch.errors import InputError, InputMissingError, StorageError, UsageError
+from mnist_batch.labels import digit_of_class_file
+from mnist_batch.records import Refusal, first_line, text_of
+from mnist_batch.shards import Span
+from mnist_batch.sources import idx, npz, parquet, tars, zips
+from mnist_batch.sources.folder import FolderSource, read_file
+from mnist_batch.sources.listing import Listing, list_files
+from mnist_batch.sources.members import (
+    IMAGE_NAME,
+    JUNK_NAME,
+    MemberKind,
+    Skipped,
+    class_file_key,
+    is_junk,
+    matching,
+    member_kind,
+    member_labels,
+)
+from mnist_batch.sources.naming import check_distinct
+from mnist_batch.sources.protocol import Source, Stamp, gone
+
+# Enough for the first tar header, and for a zip's first member name.
+_HEAD_SIZE = 1024
+_Open = Callable[[Path, Path, ReadOptions], Sequence[Source]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A container format. recognises: from the first bytes, inflated if gzip; suffixes: what its files are called."""
+
+    name: str
+    recognises: Callable[[bytes], bool]
+    open: _Open
+    suffixes: tuple[str, ...]
+
+
+def _is_idx(head: bytes) -> bool:
+    return head.startswith(idx.IMAGES_MAGIC)
+
+
+def _is_tar(head: bytes) -> bool:
+    """POSIX.1-1988 and GNU write `ustar` at 257; before that only the header's checksum tells."""
+    if head[257:262] == b"ustar":
+        return True
+    field = head[148:156].strip(b" \0")
+    if len(head) < 512 or not field or not all(b in b"01234567" for b in field) or not head[0]:
+        return False
+    return int(field, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])
+
+
+def _is_npz(head: bytes) -> bool:
+    if not head.startswith(b"PK\3\4") or len(head) < 30:
+        return False
+    (size,) = struct.unpack_from("<H", head, 26)
+    return head[30 : 30 + size].endswith(b".npy")
+
+
+FORMATS = (
+    Format("idx of images (00 00 08 03)", _is_idx, idx.open_idx, ("idx3-ubyte", "idx3-ubyte.gz")),
+    Format("npz", _is_npz, npz.open_npz, (".npz",)),
+    Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), zips.open_zip, (".zip",)),
+    Format("tar", _is_tar, tars.open_tar, (".tar", ".tar.gz", ".tgz")),
+    Format("parquet", lambda head: head.startswith(b"PAR1"), parquet.open_parquet, (".parquet",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a run reads, in order.
+
+    root: the deepest folder common to all inputs; folders: the inputs that are folders themselves;
+    runs: the rows of all sources as they follow each other, cut where shards had better be cut;
+    stamps: for each source, the files it holds open and what they were when they were listed;
+    files: what was listed, with size and mtime, for the fingerprint; skipped: files left alone, by suffix.
+    """
+
+    root: Path
+    folders: tuple[Path, ...]
+    sources: tuple[Source, ...]
+    runs: tuple[Span, ...]
+    stamps: tuple[Mapping[Path, Stamp], ...]
+    files: pa.Table
+    skipped: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        return sum(run.rows for run in self.runs)
+
+    @property
+    def labelled(self) -> bool:
+        return any(source.labelled for source in self.sources)
+
+
+def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
+    """The plan for `inputs`: paths, globs, or `file.npz:array`.
+
+    Raises InputMissingError where there is no image in them, InputError where a container is broken, UsageError where
+    options do not fit the inputs.
+    """
+    listing = list_files(inputs)
+    files = _Files(listing, options)
+    sources: list[Source] = [files.images] if files.images.rows else []
+    stamps: list[Mapping[Path, Stamp]] = [{} for _ in sources]  # an image file is checked as it is read
+    runs: list[Span] = []
+    reached = 0
+    for before, stamp, opened in files.containers:
+        if before > reached:
+            runs.append(Span(0, reached, before))
+            reached = before
+        for source in opened:
+            bounds = source.boundaries()
+            runs += [Span(len(sources), a, b) for a, b in pairwise(bounds) if b > a]
+            sources.append(source)
+            stamps.append(stamp | {path: Stamp.of(path.stat()) for path in source.companions})
+            files.skipped.update(source.skipped)
+    if files.images.rows > reached:
+        runs.append(Span(0, reached, files.images.rows))
+    used = {path for source in sources for path in source.companions}
+    if unused := len(set(files.label_files) - used):
+        files.skipped["(idx labels)"] += unused
+    if not runs:
+        found = ", ".join(f"{count} x {kind}" for kind, count in sorted(files.skipped.items())) or "nothing"
+        raise InputMissingError(f"{', '.join(inputs)}: must hold an image, found {found}: check the path")
+    _check_options(sources, options)
+    return Inputs(
+        listing.root, listing.folders, tuple(sources), tuple(runs), tuple(stamps), listing.files, dict(files.skipped)
+    )
+
+
+class _Files:
+    """What each listed file is to the run.
+
+    images: the image files; containers: for each, how many image files come before it, its stamp, and its sources;
+    label_files: idx files of labels, whether or not images belong to them.
+    """
+
+    def __init__(self, listing: Listing, options: ReadOptions) -> None:
+        self._listing = listing
+        self._options = options
+        self._class_files: dict[bytes, int] = {}
+        self.skipped = Skipped(listing.skipped)
+        self.label_files: list[Path] = []
+        paths = listing.files["path"].combine_chunks()
+        is_image = matching(paths, IMAGE_NAME) & ~matching(paths, JUNK_NAME)
+        opened: list[tuple[int, Sequence[Source]]] = []
+        broken: list[InputError] = []
+        self._check_arrays()
+        for place in np.flatnonzero(~is_image):
+            path, named = paths[place].as_py(), listing.files["named"][place].as_py()
+            head = _head(listing.root / os.fsdecode(path))
+            match member_kind(path, partial(bytes, head)):
+                case MemberKind.IMAGE:
+                    is_image[place] = True
+                case MemberKind.CLASS:
+                    self._add_class_file(path)
+                case MemberKind.OTHER:
+                    try:
+                        with _translated(listing.root / os.fsdecode(path)):
+                            opened.append((int(place), self._open_container(path, head, named)))
+                    except InputError as error:  # all of them are to be named, so that one look mends them
+                        broken.append(error)
+        if broken:
+            raise broken[0] if len(broken) == 1 else InputError("; and ".join(map(str, broken)))
+        kept_rows = pa.array(is_image)
+        kept = paths.filter(kept_rows)
+        labels = pa.nulls(len(kept), pa.int8())
+        if options.labels is AutoLabels.AUTO:
+            labels = member_labels(kept, self._class_files)
+        check_distinct(kept, [source.name for _, sources in opened for source in sources])
+        sizes, changes = (listing.files[name].filter(kept_rows) for name in ("size", "mtime_ns"))
+        table = pa.table({"path": kept, "label": labels, "size": sizes, "changed": changes})
+        self.images = FolderSource(listing.root, table, labels.null_count < len(labels))
+        before = is_image.cumsum()
+        self.containers = [(int(before[place]), self._stamp(place), sources) for place, sources in opened]
+
+    def _stamp(self, place: int) -> dict[Path, Stamp]:
+        path, size, changed, _ = (column[place].as_py() for column in self._listing.files.columns)
+        return {self._listing.root / os.fsdecode(path): Stamp(size, changed)}
+
+    def _check_arrays(self) -> None:
+        """Raises UsageError where an array was asked for of a file that holds none."""
+        for path, arrays in self._listing.arrays.items():
+            if not _is_npz(_head(self._listing.root / os.fsdecode(path))):
+                raise UsageError(f"{text_of(path)}:{arrays[0]}: only an npz holds arrays, this is none: name the file")
+
+    def _add_class_file(self, path: bytes) -> None:
+        if self._options.labels is AutoLabels.AUTO:
+            whole = os.fsencode(self._listing.root / os.fsdecode(path))
+            content = read_file(whole)
+            text = b"" if isinstance(content, Refusal) else content
+            self._class_files[class_file_key(path)] = digit_of_class_file(text, text_of(whole))
+
+    def _open_container(self, path: bytes, head: bytes, named: bool) -> Sequence[Source]:
+        """The sources in a file that is no image: none where it is to be skipped."""
+        whole = self._listing.root / os.fsdecode(path)
+        for form in FORMATS:
+            if form.recognises(head):
+                if form.open is npz.open_npz and path in self._listing.arrays:
+                    arrays = self._listing.arrays[path]
+                    return [s for a in arrays for s in npz.open_npz(whole, self._listing.root, self._options, a)]
+                return form.open(whole, self._listing.root, self._options)
+        is_idx = head[:2] == b"\0\0" and len(head) >= 4 and head[2] in idx.DTYPES and 1 <= head[3] <= 4
+        name = text_of(path)
+        if is_idx and (named or head[3] == 3):
+            raise InputError(
+                f"{whole}: an idx file of images must begin with 00 00 08 03, this one begins with {head[:4].hex(' ')}"
+                " and holds something else: name the file of the images"
+            )
+        if is_idx:
+            self.label_files.append(whole)
+            return []
+        known = next((form for form in FORMATS if name.endswith(form.suffixes)), None)
+        if named or (known is not None and not is_junk(path)):
+            must = f"{known.name}, as its name says" if known else "an image, idx, npz, zip, tar or Parquet"
+            raise InputError(
+                f"{whole}: must be {must}, but begins with {head[:8].hex(' ') or 'nothing'}: check the file"
+            )
+        self.skipped.add(path)
+        return []
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """What is left of the operating system's refusals when a container is opened."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise gone(error.filename) from error
+    except OSError as error:
+        # No disk says so: an offset that the file itself holds leads out of it.
+        if error.errno in (None, errno.EINVAL):
+            raise InputError(f"{path}: must be whole, but: {first_line(error)}; fetch it again") from error
+        raise StorageError(f"{path}: must be readable, but: {error.strerror}; start again once it is") from error
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, inflated where it is gzip; as far as they can be had where it is damaged."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_SIZE)
+    except OSError as error:
+        raise StorageError(f"{path}: must be readable, but: {error.strerror}; give the right to read it") from error
+    if not head.startswith(idx.GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, _HEAD_SIZE)
+    except zlib.error:
+        return head
+
+
+def _check_options(sources: Sequence[Source], options: ReadOptions) -> None:
+    tables = [source for source in sources if isinstance(source, parquet.ParquetSource)]
+    if (options.keep or options.id_column) and len(tables) < len(sources):
+        option = "--keep" if options.keep else "--id-column"
+        other = next(source for source in sources if source not in tables)
+        raise UsageError(f"{option} must name a column of every input, {other.name or 'a folder'} is none: drop it")
+    for table in tables:
+        if [field.type for field in table.keep] != [field.type for field in tables[0].keep]:
+            raise InputError(
+                f"{table.path}: columns kept must have one type in all files, they are {_types(table)} here "
+                f"and {_types(tables[0])} in {tables[0].name}: score the files in separate runs"
+            )
+
+
+def _types(table: parquet.ParquetSource) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in table.keep)

@@ -1,0 +1,193 @@
+"""Parquet files: images in whichever column holds them, labels, ids and further columns beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mnist_batch.config import AutoLabels, ReadOptions
+from mnist_batch.errors import InputError, UsageError
+from mnist_batch.images.batches import batch_of_images, batch_of_numbers
+from mnist_batch.labels import digit_label_column
+from mnist_batch.records import ImageBatch, first_line, null_labels
+from mnist_batch.sources.idx import row_ids
+from mnist_batch.sources.parquet_columns import (
+    Form,
+    ImageColumn,
+    encoded_images,
+    find_image_column,
+    listed,
+    numeric_images,
+)
+from mnist_batch.sources.protocol import display_name, gone
+
+# Rows decoded at a time: as many as a batch takes, so that a read rarely cuts one in two.
+_DECODE_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetSource:
+    """The rows of one Parquet file. row_groups: rows of each; label, id_column: names of columns, None where unused."""
+
+    path: Path
+    name: str
+    row_groups: tuple[int, ...] = field(repr=False)
+    rows: int
+    image: ImageColumn
+    label: str | None
+    id_column: str | None
+    keep: tuple[pa.Field, ...]
+    format: str = field(default="parquet", init=False)
+
+    @property
+    def labelled(self) -> bool:
+        return self.label is not None
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        return Counter()
+
+    @property
+    def companions(self) -> Sequence[Path]:
+        return []
+
+    def boundaries(self) -> Sequence[int]:
+        return _starts(self.row_groups)
+
+    def open(self) -> ParquetReader:
+        return ParquetReader(self)
+
+
+class ParquetReader:
+    def __init__(self, source: ParquetSource) -> None:
+        self._source = source
+        with _translated(source.path):
+            self._file = pq.ParquetFile(source.path)
+        self._starts = _starts(source.row_groups)
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._decoded: pa.Table | None = None
+        self._position = -1  # the row that comes next from `_decoded` and `_batches`; nowhere yet
+
+    def read(self, start: int, stop: int) -> ImageBatch:
+        with _translated(self._source.path):
+            if start != self._position:
+                self._seek(start)
+            return self._batch(self._take(stop - start), start, stop)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _seek(self, row: int) -> None:
+        group = next(i for i in range(len(self._source.row_groups)) if self._starts[i + 1] > row)
+        source = self._source
+        columns = [*source.image.names, source.label, source.id_column, *(field.name for field in source.keep)]
+        self._batches = self._file.iter_batches(
+            batch_size=_DECODE_ROWS,
+            row_groups=list(range(group, len(source.row_groups))),
+            columns=list(dict.fromkeys(name for name in columns if name is not None)),
+        )
+        self._decoded = None
+        self._take(row - self._starts[group])
+        self._position = row
+
+    def _take(self, rows: int) -> pa.Table:
+        """The next `rows` rows; what is decoded beyond them stays for the next call."""
+        parts = [] if self._decoded is None else [self._decoded]
+        while sum(part.num_rows for part in parts) < rows:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise InputError(
+                    f"{self._source.path}: must stay as it was when the run began, has fewer rows now: start again"
+                )
+            parts.append(pa.Table.from_batches([batch]))
+        if not parts:
+            return None
+        table = pa.concat_tables(parts)
+        self._decoded = table.slice(rows)
+        self._position += rows
+        return table.slice(0, rows)
+
+    def _batch(self, table: pa.Table, start: int, stop: int) -> ImageBatch:
+        source = self._source
+        where = str(source.path)
+        labels = null_labels(stop - start)
+        if source.label is not None:
+            labels = digit_label_column(table[source.label].combine_chunks(), f"{where}, column {source.label}", start)
+        ids = row_ids(source.name, start, stop)
+        if source.id_column is not None:
+            ids = table[source.id_column].combine_chunks().cast(pa.string())
+            if ids.null_count:
+                row = start + ids.is_null().index(pa.scalar(True)).as_py()
+                raise InputError(
+                    f"{where}: every row must have an id, row {row} of column {source.id_column} is null: "
+                    "leave --id-column out to number the rows"
+                )
+        kept = table.select([field.name for field in source.keep]) if source.keep else None
+        if source.image.form in (Form.STRUCT, Form.BINARY):
+            return batch_of_images(ids, labels, encoded_images(table, source.image), kept)
+        values, refusals = numeric_images(table, source.image)
+        return batch_of_numbers(ids, labels, values, source.image.pixel_range, kept, refusals)
+
+
+def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[ParquetSource]:
+    """The source for a Parquet file, from its footer alone.
+
+    Raises InputError where the footer is unreadable or the image column is missing or not alone; UsageError where a
+    column that an option names is missing.
+    """
+    with _translated(path), pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        row_groups = tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+        if min(row_groups, default=0) < 0 or sum(row_groups) != file.metadata.num_rows:
+            raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {file.metadata.num_rows}")
+    for option, name in (("--label-column", options.label_column), ("--id-column", options.id_column)):
+        _require(schema, name, option, path)
+    for name in options.keep:
+        _require(schema, name, "--keep", path)
+    image = find_image_column(schema, str(path), options)
+    label = None
+    if options.labels is AutoLabels.AUTO:
+        label = options.label_column or ("label" if "label" in schema.names else None)
+    return [
+        ParquetSource(
+            path,
+            display_name(path, root),
+            row_groups,
+            sum(row_groups),
+            image,
+            label,
+            options.id_column,
+            tuple(schema.field(name) for name in options.keep),
+        )
+    ]
+
+
+def _require(schema: pa.Schema, name: str | None, option: str, path: Path) -> None:
+    if name is not None and name not in schema.names:
+        columns = listed(schema.names)
+        raise UsageError(f"{option} {name}: must be a column of {path}, its columns are {columns}: choose of these")
+
+
+def _starts(row_groups: Sequence[int]) -> list[int]:
+    starts = [0]
+    for rows in row_groups:
+        starts.append(starts[-1] + rows)
+    return starts
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise gone(path) from error
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names and texts that are no UTF-8
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the file's
+        raise InputError(f"{path}: must be readable as Parquet, but: {first_line(error)}; fetch it again") from error
