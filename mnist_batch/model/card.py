@@ -1,0 +1,94 @@
+"""The model card: what must be known of a model beyond its weights, as JSON beside them.
+
+A card `NAME.card.json` speaks for `NAME.h5`, `NAME.keras` and the SavedModel folder `NAME`, and only for the exact
+bytes whose digests it lists: a file trained anew over an old one has no card, rather than a wrong one.
+It imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mnist_batch.config import ValueRange
+from mnist_batch.errors import ModelError
+
+_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+class OutputKind(StrEnum):
+    """What a model's ten outputs are."""
+
+    PROBABILITIES = "probabilities"
+    LOGITS = "logits"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model takes and gives, how good it is, and where that is known from.
+
+    scale: the values black and white were trained as; temperature: divides the logits before the softmax, 1 where no
+    calibration was fitted (Guo et al. 2017); digests: SHA-256 by file name of each form the model was saved in;
+    accuracy, ece, nll: on the `evaluated_rows` rows of `evaluated_on`, never used to choose anything;
+    training: recipe, seed, epochs, rows and library versions, as they were.
+    """
+
+    name: str
+    scale: ValueRange
+    output: OutputKind
+    temperature: float
+    digests: dict[str, str]
+    accuracy: float
+    ece: float
+    nll: float
+    evaluated_on: str
+    evaluated_rows: int
+    training: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card in `path`. Raises ModelError where it is not one."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return ModelCard(
+            **{**fields, "scale": ValueRange(fields["scale"]), "output": OutputKind(fields["output"])},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path}: a model card must be the JSON that `train` writes, found {error}: remove it"
+        ) from error
+
+
+def card_path(model: Path) -> Path:
+    """Where the card of the model at `model` would stand."""
+    stem = model.name.removesuffix(model.suffix) if model.suffix in _SUFFIXES else model.name
+    return model.with_name(f"{stem}.card.json")
+
+
+def find_card(model: Path, digest: str) -> ModelCard | None:
+    """The card that speaks for the bytes with this digest, or None."""
+    path = card_path(model)
+    if not path.is_file():
+        return None
+    card = read_card(path)
+    return card if digest in card.digests.values() else None
+
+
+def model_digest(model: Path) -> str:
+    """SHA-256, in hex, of a model file; of a SavedModel folder, over the sorted relative paths and contents."""
+    if model.is_file():
+        with model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for file_path in sorted(p for p in model.rglob("*") if p.is_file()):
+        with file_path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{file_path.relative_to(model).as_posix()}\0{content}\n".encode())
+    return total.hexdigest()

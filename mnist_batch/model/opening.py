@@ -1,0 +1,203 @@
+"""Which format a model is in, and the library that opens it; the result is one function from tensor to tensor.
+
+Formats are recognised by content, never by name. Keras, TensorFlow and h5py raise all kinds of errors on a foreign
+file: each is translated here into one line that says why.
+It knows nothing of digits: shapes are reported, not judged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_batch.errors import ModelError, StorageError
+from mnist_batch.model.legacy_h5 import repaired_copy
+
+_ZIP = b"PK\x03\x04"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_FORMATS = "a .keras or .h5 file, or a SavedModel folder"
+_CAUSE_LENGTH = 200  # characters of a foreign message that fit a line one still reads
+
+
+@dataclass(frozen=True, slots=True)
+class TensorForm:
+    """An input or output. shape: without the batch, None for a free size, or None altogether where unknown;
+    batch: the fixed number of rows, None where free; dtype: its name.
+    """
+
+    shape: tuple[int | None, ...] | None
+    batch: int | None
+    dtype: str
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return "[?]"
+        sizes = ["n" if self.batch is None else str(self.batch)]
+        return "[" + ",".join([*sizes, *("?" if size is None else str(size) for size in self.shape)]) + "]"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A foreign model, its shapes not yet checked.
+
+    call: a tensor for the first input -> the first output, to be traced by TensorFlow; it keeps the variables alive.
+    """
+
+    call: Callable[[Any], Any]
+    inputs: Sequence[TensorForm]
+    outputs: Sequence[TensorForm]
+
+
+def open_model(path: Path) -> OpenedModel:
+    """Raises ModelError where `path` is no model of a known format, or one that cannot be rebuilt."""
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise ModelError(
+                f"{path}: a model must be {_FORMATS}, found a folder without saved_model.pb: check the path"
+            )
+        return _open_saved_model(path)
+    with path.open("rb") as file:
+        start = file.read(len(_HDF5))
+    if start.startswith(_ZIP):
+        return _open_keras(path)
+    if start == _HDF5:
+        return _open_h5(path)
+    raise ModelError(
+        f"{path}: a model must be {_FORMATS}, by its content; found {_described(path, start)}: check the path"
+    )
+
+
+def essential_cause(error: Exception) -> str:
+    """What a foreign exception says, as one line. Keras puts the cause last, behind the configuration it arose in."""
+    text = str(error).rpartition("Exception encountered:")[2].strip()
+    line = text.partition("\n")[0].strip() or type(error).__name__
+    return line if len(line) <= _CAUSE_LENGTH else line[:_CAUSE_LENGTH].rstrip() + "..."
+
+
+def _described(path: Path, start: bytes) -> str:
+    if not start:
+        return "an empty file"
+    if path.name == "saved_model.pb":
+        return "a part of a SavedModel, which is named by its folder"
+    return "text" if start.isascii() and start.decode().isprintable() else "something else"
+
+
+def _open_keras(path: Path) -> OpenedModel:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            json.loads(archive.read("config.json"))
+    except KeyError as error:
+        raise ModelError(
+            f"{path}: a .keras file must hold config.json, found a zip without it: check that Keras saved it"
+        ) from error
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise ModelError(
+            f"{path}: a .keras file must be a whole zip archive, found {essential_cause(error)}; "
+            "it was probably cut off while being copied: fetch it again"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        # Keras goes by the name.
+        named = Path(folder) / "model.keras"
+        named.symlink_to(path.resolve())
+        return _built(path, named)
+
+
+def _open_h5(path: Path) -> OpenedModel:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.h5"
+        try:
+            repaired_copy(path, copy)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: must be copied to {folder} to be repaired, found {error.strerror}: make room, or set TMPDIR"
+            ) from error
+        return _built(path, copy)
+
+
+def _built(path: Path, file: Path) -> OpenedModel:
+    """The Keras model in `file`, which stands in for the user's `path`."""
+    # Here and not above: only this function and the next decide for a library.
+    import keras
+
+    try:
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # a foreign configuration raises what its layers raise
+        raise ModelError(f"{path}: {_refusal(error)}") from error
+    try:
+        inputs, outputs = model.inputs, model.outputs
+        # A functional model may take its one input in a list or dict; a Sequential does not know `input`.
+        structure = inputs[0] if isinstance(model, keras.Sequential) else model.input
+    except (AttributeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: a model must say the shape of its input, found none: build it, or start it with an Input layer"
+        ) from error
+
+    def call(values: Any) -> Any:
+        arguments = keras.tree.map_structure(lambda _: values, structure)
+        return keras.tree.flatten(model(arguments, training=False))[0]
+
+    return OpenedModel(call, [_form(t.shape, t.dtype) for t in inputs], [_form(t.shape, t.dtype) for t in outputs])
+
+
+def _refusal(error: Exception) -> str:
+    text = str(error)
+    if "lambda" in text and "safe_mode" in text:
+        return (
+            "a model must be made of layers only, found a Lambda layer (Python code), which safe loading refuses: "
+            "replace it by layers, or export the model as a SavedModel"
+        )
+    custom = re.search(r"(?:Unknown \w+: |Could not \w+ (?:\w+ )?)[`'](\w[\w>.]*)[`']", text)
+    if custom:
+        name = re.split("[.>]", custom[1])[-1]
+        return (
+            f"a model must be made of Keras's own layers, found {name!r}, whose code is not in the file: "
+            "export the model as a SavedModel"
+        )
+    return (
+        f"a model must be one that this Keras can rebuild, found {essential_cause(error)}: "
+        "export it as a SavedModel where it was trained"
+    )
+
+
+def _open_saved_model(path: Path) -> OpenedModel:
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # damaged protobufs, missing variables, unknown operations: a type for each
+        raise ModelError(
+            f"{path}: a SavedModel must be whole, of known operations, found {essential_cause(error)}: export it anew"
+        ) from error
+    names = sorted(loaded.signatures)
+    if "serving_default" not in names and len(names) != 1:
+        raise ModelError(
+            f"{path}: a SavedModel must have the signature serving_default or a single one, "
+            f"found {', '.join(names) or 'none'}: export it with model.export()"
+        )
+    signature = loaded.signatures["serving_default" if "serving_default" in names else names[0]]
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+
+    def call(values: Any) -> Any:
+        # The signature alone does not keep the variables alive; `loaded` does.
+        _ = loaded
+        return next(iter(signature(**dict.fromkeys(inputs, values)).values()))
+
+    return OpenedModel(
+        call,
+        [_form(spec.shape, spec.dtype.name) for spec in inputs.values()],
+        [_form(spec.shape, spec.dtype.name) for spec in outputs.values()],
+    )
+
+
+def _form(shape: Any, dtype: str) -> TensorForm:
+    """shape: a tuple of Keras, or a TensorShape, which has no length where the rank is unknown."""
+    if getattr(shape, "rank", 0) is None or len(shape) == 0:
+        return TensorForm(None, None, dtype)
+    batch, *sizes = tuple(shape)
+    return TensorForm(tuple(sizes), batch, dtype)
