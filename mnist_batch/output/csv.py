@@ -1,0 +1,27 @@
+"""CSV (RFC 4180): a header, strings quoted, nulls empty, floats in the shortest form that reads back exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv
+
+
+class CsvSink:
+    suffix = ".csv"
+
+    def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:  # noqa: ARG002  (CSV has no place for it)
+        pa.csv.write_csv(table, file)
+
+    def read(self, path: Path) -> pa.Table:
+        types = dict.fromkeys(["id", "reason", "detail"], pa.string())
+        types |= dict.fromkeys(["label", "prediction"], pa.int32())
+        types |= dict.fromkeys(["confidence", "digit_score", *(f"p{digit}" for digit in range(10))], pa.float32())
+        # Texts are written in quotes: what stands there bare and empty is null, and nothing else is.
+        options = pa.csv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        )
+        return pa.csv.read_csv(path, pa.csv.ReadOptions(), pa.csv.ParseOptions(newlines_in_values=True), options)

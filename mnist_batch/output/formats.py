@@ -1,0 +1,15 @@
+"""The one table of output formats: a new one is a new file beside this one and a line here."""
+
+from __future__ import annotations
+
+from mnist_batch.config import OutputFormat
+from mnist_batch.output.csv import CsvSink
+from mnist_batch.output.parquet import ParquetSink
+from mnist_batch.output.protocol import Sink
+
+_SINKS: dict[OutputFormat, Sink] = {OutputFormat.PARQUET: ParquetSink(), OutputFormat.CSV: CsvSink()}
+
+
+def sink_for(format: OutputFormat) -> Sink:
+    """The sink that writes this format."""
+    return _SINKS[format]

@@ -1,0 +1,252 @@
+"""The output folder: what it holds, parts staged under `_work/`, and the journalled commit that publishes them.
+
+    _work/run.json            which run this is: its fingerprint and facts
+    _work/files.arrow         the input files as they were listed
+    _work/predictions/, rejects/
+    _work/shards/00000.json   written when a shard's parts are there: rows, counts, size and SHA-256 of each file
+    _work/commit.json         the journal: from here on the run only goes forward
+
+Knows nothing of images or models.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from mnist_batch.errors import OutputError
+from mnist_batch.output.files import (
+    TEMPORARY_SUFFIX,
+    FileRecord,
+    is_as_recorded,
+    json_text,
+    read_json,
+    sync_folder,
+    translated,
+    write_text,
+    write_whole,
+)
+from mnist_batch.output.lock import LOCK_NAME
+from mnist_batch.output.protocol import Sink
+
+WORK = "_work"
+PARTS = ("predictions", "rejects")
+_DOCUMENTS = ("report.json", "manifest.json")
+_SUCCESS = "_SUCCESS"
+
+
+class OutputStore:
+    """One output folder. Whoever calls what writes holds its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staging = path / WORK
+
+    def check_ours(self, locked: bool) -> None:
+        """Raises OutputError where the folder holds something that no run of ours made.
+
+        locked: whether the caller holds its lock. Without it another run may be at its commit: then names must do.
+        """
+        try:
+            found = sorted(entry.name for entry in self.path.iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OutputError(f"{self.path}: must be a folder to write to, but: {error.strerror}") from error
+        names = [name for name in found if name != LOCK_NAME]
+        if not locked and LOCK_NAME in found and all(_is_a_name_of_ours(name) for name in names):
+            return
+        ours = not names or self.manifest() is not None or self._is_staging_ours()
+        if not ours:
+            raise OutputError(
+                f"{self.path}: must be empty, new, or the output of an earlier run, holds {', '.join(names[:3])}: "
+                "choose another --output"
+            )
+
+    def _is_staging_ours(self) -> bool:
+        """Whether `_work` holds nothing that a run would not put there, for it may be deleted."""
+        known = {*PARTS, *_DOCUMENTS, "shards", "old", "run.json", "files.arrow", "commit.json"}
+        return self.staging.is_dir() and all(
+            entry.name in known or entry.name.endswith(TEMPORARY_SUFFIX) for entry in self.staging.iterdir()
+        )
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of the complete set, or None where there is none of ours."""
+        manifest = read_json(self.path / "manifest.json")
+        return manifest if manifest is not None and "fingerprint" in manifest else None
+
+    def report(self) -> dict[str, Any] | None:
+        """The report of the complete set, or None where there is none."""
+        return read_json(self.path / "report.json")
+
+    def is_intact(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether every part of the complete set is there, by name and size."""
+        try:
+            parts = manifest["parts"].items()
+            return all((self.path / name).stat().st_size == part["size"] for name, part in parts)
+        except (OSError, KeyError, TypeError, AttributeError):
+            return False
+
+    def begun(self) -> dict[str, Any] | None:
+        """`run.json` of an interrupted run, or None where there is none."""
+        return read_json(self.staging / "run.json")
+
+    def begun_files(self) -> pa.Table | None:
+        """The input files as the interrupted run listed them; None where that was not written any more."""
+        try:
+            with pa.OSFile(str(self.staging / "files.arrow")) as file:
+                return pa.ipc.open_file(file).read_all()
+        except (OSError, pa.ArrowException):
+            return None
+
+    def begin(self, run: Mapping[str, Any], files: pa.Table) -> None:
+        """Makes an empty staging folder for a run. Raises StorageError where that cannot be."""
+        with translated(self.staging):
+            self._remove_staging()
+            for part in (*PARTS, "shards"):
+                (self.staging / part).mkdir(parents=True)
+        write_whole(self.staging / "files.arrow", lambda file: _write_arrow(file, files))
+        write_text(self.staging / "run.json", json_text(run))
+
+    def discard(self) -> None:
+        """Removes what was staged, as far as that can be: what stays is found by the next start."""
+        with suppress(OSError):
+            self._remove_staging()
+
+    def _remove_staging(self) -> None:
+        """`run.json` first, so that nothing half removed passes for a run."""
+        (self.staging / "run.json").unlink(missing_ok=True)
+        if self.staging.exists():
+            shutil.rmtree(self.staging)
+
+    def finished_shards(self) -> dict[int, dict[str, Any]]:
+        """The records of the shards whose files still hold the bytes that were written, by index."""
+        records = (read_json(path) for path in sorted((self.staging / "shards").glob("*.json")))
+        return {record["index"]: record for record in records if record is not None and self._holds(record)}
+
+    def _holds(self, record: Mapping[str, Any]) -> bool:
+        try:
+            return all(
+                is_as_recorded(self.staging / name, FileRecord(**file)) for name, file in record["files"].items()
+            )
+        except (KeyError, TypeError, AttributeError):
+            return False
+
+    def stage_documents(self, report: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+        """Readies the set for `commit`: files that no shard's record names are removed."""
+        named: Collection[str] = manifest["parts"]
+        with translated(self.staging):
+            for part in PARTS:
+                for path in (self.staging / part).iterdir():
+                    if f"{part}/{path.name}" not in named:
+                        path.unlink()
+                sync_folder(self.staging / part)
+        for name, document in zip(_DOCUMENTS, (report, manifest), strict=True):
+            write_text(self.staging / name, json_text(document))
+
+    def commit(self, passed: bool) -> None:
+        """Makes the staged set the folder's own. passed: whether it gets its `_SUCCESS`."""
+        with translated(self.staging):
+            rejects = any((self.staging / "rejects").iterdir())
+        write_text(self.staging / "commit.json", json_text({"passed": passed, "rejects": rejects}))
+        self.roll_forward()
+
+    def roll_forward(self) -> None:
+        """Does what is left of a commit that was begun; nothing where none was. Any step may have been done before."""
+        journal = read_json(self.staging / "commit.json")
+        if journal is None:
+            with suppress(OSError):  # empty: the commit was whole, only this was left
+                self.staging.rmdir()
+            return
+        with translated(self.path):
+            (self.path / _SUCCESS).unlink(missing_ok=True)
+            sync_folder(self.path)
+            old = self.staging / "old"
+            old.mkdir(exist_ok=True)
+            for part in PARTS:
+                self._swap(part, old, wanted=part == "predictions" or journal["rejects"])
+            for name in _DOCUMENTS:
+                if (self.staging / name).exists():
+                    (self.staging / name).rename(self.path / name)
+            sync_folder(self.path)
+            self.set_success(journal["passed"])
+            self._clear_staging()
+
+    def _swap(self, part: str, old: Path, wanted: bool) -> None:
+        """Puts a staged folder in the place of the old one; a new set without rejects has no such folder."""
+        staged, final = self.staging / part, self.path / part
+        if wanted and not staged.exists():
+            return  # it was moved before
+        if final.exists():
+            final.rename(old / part)
+        if wanted:
+            staged.rename(final)
+
+    def set_success(self, passed: bool) -> None:
+        """`_SUCCESS`, with the manifest's digest, for a set whose gates passed; none for another."""
+        path = self.path / _SUCCESS
+        with translated(path):
+            content = (self.path / "manifest.json").read_bytes()
+            digest = sha256(content).hexdigest() + "\n"
+            if not passed:
+                path.unlink(missing_ok=True)
+                sync_folder(self.path)
+            elif not path.exists() or path.read_bytes() != digest.encode():
+                write_text(path, digest)
+
+    def replace_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Another verdict on the same set. `_SUCCESS` goes first and is up to `set_success`."""
+        with translated(self.path):
+            (self.path / _SUCCESS).unlink(missing_ok=True)
+            sync_folder(self.path)
+        write_text(self.path / "manifest.json", json_text(manifest))
+
+    def _clear_staging(self) -> None:
+        """Removes the staging folder, the journal last: until then a start would go through it again."""
+        (self.staging / "run.json").unlink(missing_ok=True)
+        for entry in self.staging.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "commit.json":
+                entry.unlink()
+        (self.staging / "commit.json").unlink()
+        self.staging.rmdir()
+
+
+def _is_a_name_of_ours(name: str) -> bool:
+    return name in (WORK, *PARTS, *_DOCUMENTS, _SUCCESS) or name.endswith(TEMPORARY_SUFFIX)
+
+
+def write_part(
+    sink: Sink, table: pa.Table, staging: Path, part: str, index: int, metadata: Mapping[str, str]
+) -> tuple[str, FileRecord]:
+    """One part file, whole; its path below `staging`, and what it must still be later."""
+    name = f"{part}/part-{index:05d}{sink.suffix}"
+    return name, write_whole(staging / name, lambda file: sink.write(table, file, metadata))
+
+
+def write_shard_record(staging: Path, index: int, record: Mapping[str, Any]) -> None:
+    """Says that a shard is done; only now is it."""
+    write_text(staging / "shards" / f"{index:05d}.json", json_text(record))
+
+
+def as_json(files: Mapping[str, FileRecord]) -> dict[str, Any]:
+    """File records as a shard's record holds them."""
+    return {name: asdict(file) for name, file in files.items()}
+
+
+def _write_arrow(file: IO[bytes], table: pa.Table) -> None:
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def staged_parts(staging: Path, suffix: str) -> Iterator[Path]:
+    """Every staged part file, in order."""
+    yield from sorted(path for part in PARTS for path in (staging / part).glob(f"part-*{suffix}"))

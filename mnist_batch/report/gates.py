@@ -1,0 +1,32 @@
+"""Gates: what a set must reach to be called a success. Judged from `report.json` alone, at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition and its verdict. value: what was found, None where it cannot be known (and then not passed)."""
+
+    name: str
+    limit: float
+    value: float | None
+    passed: bool
+
+    def __str__(self) -> str:
+        found = "not known, no row has a label" if self.value is None else f"{self.value:.4g}"
+        bound = "at most" if self.name == "max_reject_rate" else "at least"
+        return f"{self.name} must be {bound} {self.limit:g}, is {found}"
+
+
+def judge(report: Mapping[str, Any], max_reject_rate: float, min_accuracy: float | None) -> list[Gate]:
+    """The verdicts on a report. Rates and accuracies are shares, 0..1; a limit that is just met passes."""
+    rate = report["rejected"] / report["rows"]
+    gates = [Gate("max_reject_rate", max_reject_rate, rate, rate <= max_reject_rate)]
+    if min_accuracy is not None:
+        accuracy = report["accuracy"]
+        gates.append(Gate("min_accuracy", min_accuracy, accuracy, accuracy is not None and accuracy >= min_accuracy))
+    return gates
