@@ -1,0 +1,90 @@
+"""The Python API: `predict` with the options of the command line as keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from mnist_batch.config import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_REJECT_RATE,
+    DEFAULT_MODEL,
+    DEFAULT_ROWS_PER_PART,
+    AutoLabels,
+    OutputFormat,
+    PredictConfig,
+    ReadOptions,
+    ValueRange,
+)
+from mnist_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_batch.result import Result
+
+Choice = TypeVar("Choice", ValueRange, OutputFormat)
+
+
+def predict(
+    *inputs: str | PathLike[str],
+    output: str | PathLike[str],
+    model: str | PathLike[str] = DEFAULT_MODEL,
+    scale: str | None = None,
+    format: str = "parquet",
+    labels: str | PathLike[str] = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    id_column: str | None = None,
+    pixel_range: str | None = None,
+    keep: Sequence[str] = (),
+    probabilities: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    rows_per_part: int = DEFAULT_ROWS_PER_PART,
+    overwrite: bool = False,
+    max_reject_rate: float = DEFAULT_MAX_REJECT_RATE,
+    min_accuracy: float | None = None,
+) -> Result:
+    """Scores every image of `inputs` into the folder `output`, complete or not at all.
+
+    The arguments are the options of `mnist-batch predict`, and so are their values (docs/usage.md).
+    Returns counts, accuracy, gates and paths, also where a gate failed; `.to_pandas()` gives the predictions.
+    Raises a subclass of `mnist_batch.errors.MnistBatchError`, whose `exit_code` is the command line's.
+    """
+    from mnist_batch.job import run_job
+
+    reading = ReadOptions(
+        labels=labels_choice(fspath(labels)),
+        image_column=image_column,
+        label_column=label_column,
+        id_column=id_column,
+        pixel_range=None if pixel_range is None else _choice(ValueRange, pixel_range, "pixel_range"),
+        keep=tuple(keep),
+    )
+    config = PredictConfig(
+        inputs=tuple(fspath(path) for path in inputs),
+        output=Path(output),
+        reading=reading,
+        model=fspath(model),
+        scale=None if scale is None else _choice(ValueRange, scale, "scale"),
+        format=_choice(OutputFormat, format, "format"),
+        probabilities=probabilities,
+        batch_size=batch_size,
+        rows_per_part=rows_per_part,
+        overwrite=overwrite,
+        max_reject_rate=max_reject_rate,
+        min_accuracy=min_accuracy,
+    )
+    return run_job(config)
+
+
+def labels_choice(text: str) -> AutoLabels | Path:
+    """`auto`, `none`, or the path of a label file."""
+    return AutoLabels(text) if text in list(AutoLabels) else Path(text)
+
+
+def _choice(kind: type[Choice], value: str, name: str) -> Choice:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise UsageError(f"{name} must be one of {', '.join(kind)}, got {value!r}: choose of these") from error

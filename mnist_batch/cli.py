@@ -1,0 +1,258 @@
+"""The command line: options become a frozen config at once, errors become one line and an exit code, here only."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mnist_batch import console
+from mnist_batch.api import labels_choice
+from mnist_batch.config import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_REJECT_RATE,
+    DEFAULT_MODEL,
+    DEFAULT_ROWS_PER_PART,
+    OutputFormat,
+    PredictConfig,
+    ReadOptions,
+    TrainConfig,
+    ValueRange,
+)
+from mnist_batch.errors import MnistBatchError, StorageError
+from mnist_batch.interrupts import Interrupts
+
+app = typer.Typer(
+    name="mnist-batch",
+    help="Batch scoring of digit images: any input form in, predictions and confidences out, each row exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Options that more than one command takes.
+_READING = "How the input is read"
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="idx, npz (FILE.npz:ARRAY picks one array), image, folder, zip, tar, Parquet, or a glob.",
+        show_default=False,
+    ),
+]
+LabelsOption = Annotated[
+    str, typer.Option(help="auto, none, or a file: idx, or CSV / Parquet with id,label.", rich_help_panel=_READING)
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Parquet column of the images, where several could be meant.", rich_help_panel=_READING),
+]
+LabelColumnOption = Annotated[
+    str | None, typer.Option(help="Parquet column of the labels, if it is not 'label'.", rich_help_panel=_READING)
+]
+IdColumnOption = Annotated[
+    str | None, typer.Option(help="Parquet column of the ids, instead of FILE#ROW.", rich_help_panel=_READING)
+]
+PixelRangeOption = Annotated[
+    ValueRange | None, typer.Option(help="What black and white are in float pixels.", rich_help_panel=_READING)
+]
+RowsPerPartOption = Annotated[int, typer.Option(help="Rows of input a part file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    inputs: InputsArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write to; new, empty, or an earlier run's.")
+    ],
+    model: Annotated[str, typer.Option(help="A bundled model, or a .keras, .h5 or SavedModel path.")] = DEFAULT_MODEL,
+    scale: Annotated[
+        ValueRange | None, typer.Option(help="What a model without a card was trained on; found out if left out.")
+    ] = None,
+    format: Annotated[OutputFormat, typer.Option(help="Format of predictions and rejects.")] = OutputFormat.PARQUET,
+    labels: LabelsOption = "auto",
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    id_column: IdColumnOption = None,
+    pixel_range: PixelRangeOption = None,
+    keep: Annotated[str, typer.Option(metavar="A,B", help="Parquet columns to carry over.", show_default=False)] = "",
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add the columns p0 to p9.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Images a model call, 16 to 65536.")] = DEFAULT_BATCH_SIZE,
+    rows_per_part: RowsPerPartOption = DEFAULT_ROWS_PER_PART,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run's output.")] = False,
+    max_reject_rate: Annotated[
+        float, typer.Option(help="Gate: exit 3 if a larger share of the rows is rejected.")
+    ] = DEFAULT_MAX_REJECT_RATE,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Gate: exit 3 if a smaller share is right.", show_default=False)
+    ] = None,
+    json_: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+) -> None:
+    """Score images: a prediction and a confidence for each, and a report where there are labels."""
+    reading = ReadOptions(
+        labels_choice(labels), image_column, label_column, id_column, pixel_range, tuple(filter(None, keep.split(",")))
+    )
+    config = PredictConfig(
+        inputs=tuple(inputs),
+        output=output,
+        reading=reading,
+        model=model,
+        scale=scale,
+        format=format,
+        probabilities=probabilities,
+        batch_size=batch_size,
+        rows_per_part=rows_per_part,
+        overwrite=overwrite,
+        max_reject_rate=max_reject_rate,
+        min_accuracy=min_accuracy,
+    )
+    from mnist_batch.job import no_watch, run_job
+
+    show = no_watch if quiet else console.Progress(sys.stderr)
+    interrupts: Interrupts | None = context.obj
+
+    def watch(done: int, rows: int) -> None:
+        if interrupts is not None:
+            interrupts.check()
+        show(done, rows)
+
+    result = run_job(config, watch)
+    if (line := console.gate_line(result)) is not None:
+        print(f"mnist-batch: {line}", file=sys.stderr)
+    if json_:
+        _print_json(console.run_object(result))
+    elif not quiet:
+        _say(console.summary(result))
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def inspect(
+    inputs: InputsArgument,
+    labels: LabelsOption = "auto",
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    id_column: IdColumnOption = None,
+    pixel_range: PixelRangeOption = None,
+    rows_per_part: RowsPerPartOption = DEFAULT_ROWS_PER_PART,
+    json_: JsonOption = False,
+) -> None:
+    """Show what would be read: formats, rows, labels, parts. Loads no model."""
+    from mnist_batch.shards import cut
+    from mnist_batch.sources.opening import open_inputs
+
+    reading = ReadOptions(labels_choice(labels), image_column, label_column, id_column, pixel_range)
+    found = open_inputs(tuple(inputs), reading)
+    shards = sum(1 for _ in cut(found.runs, rows_per_part))
+    shown = console.inspection(found, shards, rows_per_part)
+    if json_:
+        _print_json(shown)
+    else:
+        _say(console.inspection_text(shown))
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to save the model into.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the four idx files, or mnist.npz; without it Keras's copy.", show_default=False),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="seed: Dense 512, Dense 512, softmax, RMSprop.")] = "seed",
+    validation: Annotated[
+        float, typer.Option(help="Share held out, by writer where known; then the best epoch is kept.")
+    ] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Makes the training repeatable.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's own number.", show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Train a model on MNIST and save it as .h5, .keras and SavedModel, with its card."""
+    config = TrainConfig(output, data, recipe, seed, validation, epochs, overwrite)
+    from mnist_batch.training.recipes import find_recipe
+
+    find_recipe(recipe)  # refused before TensorFlow is imported, if it must be
+    from mnist_batch.training.fit import train as fit
+
+    result = fit(config, lambda line: print(line, file=sys.stderr if json_ else sys.stdout, flush=True))
+    if json_:
+        card = result.card
+        _print_json({"output": str(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
+    else:
+        _say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
+
+
+@app.command()
+def models(json_: JsonOption = False) -> None:
+    """List the bundled models: size, accuracy, calibration, digest."""
+    from dataclasses import asdict
+
+    from mnist_batch.model.bundled import bundled_cards
+
+    bundled = bundled_cards()
+    if json_:
+        _print_json([asdict(model.card) | {"size": model.size} for model in bundled])
+    else:
+        _say(console.models_text(bundled))
+
+
+def main(arguments: Sequence[str], interrupts: Interrupts | None = None) -> int:
+    """Runs one command and returns its exit code. The only place where an error is caught and shown."""
+    try:
+        return app(arguments, prog_name="mnist-batch", standalone_mode=False, obj=interrupts) or 0
+    except MnistBatchError as error:
+        return _failed(str(error), error.exit_code, arguments)
+    except typer.TyperException as error:  # unknown options, values that do not parse
+        return _failed(f"{_message(error)}: see mnist-batch --help", 2, arguments)
+    except KeyboardInterrupt:
+        return _failed("interrupted: start it again", 130, arguments)
+    except Exception as error:
+        traceback.print_exc()
+        return _failed(f"a bug in this program, please report it: {error!r}", 70, arguments)
+
+
+def run(*command: str) -> None:
+    """The console script; `command` comes before the arguments the process was given. Does not return."""
+    arguments = [*command, *sys.argv[1:]]
+    console.keep_native_noise_away()
+    interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments))
+    interrupts.start()
+    sys.exit(main(arguments, interrupts))
+
+
+def _failed(line: str, exit_code: int, arguments: Sequence[str]) -> int:
+    line = " ".join(line.splitlines())
+    with suppress(OSError):  # nobody may be listening any more; the exit code still tells
+        print(f"mnist-batch: {line}", file=sys.stderr, flush=True)
+        if "--json" in arguments:
+            print(_compact(console.error_object(line, exit_code)), flush=True)
+    return exit_code
+
+
+def _message(error: Exception) -> str:
+    return str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+
+
+def _print_json(content: Any) -> None:
+    _say(_compact(content))
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+
+
+def _say(text: str) -> None:
+    """Prints a result. Raises StorageError where stdout cannot take it, be it a full disk or a closed pipe."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise StorageError(f"stdout: must take the result, but: {error.strerror}; the run itself is done") from error

@@ -1,0 +1,186 @@
+"""What a person sees: progress on stderr while a run goes on, a summary on stdout when it is done.
+
+Knows the shape of results, not how they come about.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from mnist_batch.model.bundled import BundledModel
+    from mnist_batch.result import Result
+    from mnist_batch.sources.opening import Inputs
+
+_BAR_WIDTH = 30
+# A log file wants a sign of life, not a film.
+_LOG_SECONDS = 10.0
+_TERMINAL_SECONDS = 0.1
+
+
+class Progress:
+    """A bar that is drawn over itself on a terminal; elsewhere one plain line every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty()
+        self._started = self._shown = time.monotonic()
+
+    def __call__(self, done: int, rows: int) -> None:
+        now = time.monotonic()
+        if now - self._shown < (_TERMINAL_SECONDS if self._live else _LOG_SECONDS) and done < rows:
+            return
+        self._shown = now
+        rate = f"{done / max(now - self._started, 1e-6):,.0f} images/s"
+        if self._live:
+            filled = _BAR_WIDTH * done // rows
+            bar = "#" * filled + "." * (_BAR_WIDTH - filled)
+            end = "\n" if done == rows else ""
+            print(f"\r[{bar}] {done:,} of {rows:,}  {rate}", end=end, file=self._stream, flush=True)
+        elif done < rows:
+            print(f"{done:,} of {rows:,} rows, {rate}", file=self._stream, flush=True)
+
+
+def summary(result: Result) -> str:
+    """The end of a run, for a person."""
+    report = result.report
+    model = report["model"]["name"]
+    first = f"{result.rows:,} rows scored by model {model} in {result.seconds:.1f} s"
+    if result.already_done:
+        first = f"{result.rows:,} rows were scored before by model {model}; nothing has changed since"
+    elif result.resumed:
+        first += f", going on after {result.resumed:,} finished part{'s' if result.resumed > 1 else ''}"
+    lines = [
+        first,
+        "",
+        f"  predicted  {result.predicted:>10,}",
+        f"  rejected   {result.rejected:>10,}{_listed(report['rejects_by_reason'])}",
+    ]
+    if report["skipped"]:
+        lines.append(f"  skipped    {sum(report['skipped'].values()):>10,}{_listed(report['skipped'])}")
+    if result.accuracy is not None:
+        low, high = report["accuracy_interval"]
+        lines.append(
+            f"  accuracy   {result.accuracy:>10.2%}  of {result.labelled:,} labelled; "
+            f"95 % interval {low:.2%} to {high:.2%}"
+        )
+    lines += [f"  GATE FAILED  {gate}" for gate in result.failed_gates]
+    lines += ["", f"  predictions  {result.predictions}"]
+    if result.rejects is not None:
+        lines.append(f"  rejects      {result.rejects}")
+    return "\n".join([*lines, f"  report       {result.output / 'report.json'}"])
+
+
+def run_object(result: Result) -> dict[str, Any]:
+    """The `--json` object of a run that came to its end."""
+    failed = gate_line(result)
+    return {
+        "status": "gate_failed" if failed else "already_done" if result.already_done else "done",
+        "exit_code": result.exit_code,
+        "error": failed,
+        "output": str(result.output),
+        "rows": result.rows,
+        "predicted": result.predicted,
+        "rejected": result.rejected,
+        "labelled": result.labelled,
+        "accuracy": result.accuracy,
+        "seconds": round(result.seconds, 3),
+        "images_per_second": round(result.rows / result.seconds, 1),
+        "model": result.report["model"]["sha256"],
+        "fingerprint": result.fingerprint,
+    }
+
+
+def gate_line(result: Result) -> str | None:
+    """What a set that failed a gate is told by; None where none failed."""
+    gates = "; ".join(map(str, result.failed_gates))
+    return f"{result.output}: {gates}: the set is there, its _SUCCESS is not" if gates else None
+
+
+def error_object(line: str, exit_code: int) -> dict[str, Any]:
+    """The `--json` object of a run that ended in an error: the same keys, null where nothing is known."""
+    known = {"status": "failed", "exit_code": exit_code, "error": line}
+    keys = ("output", "rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second")
+    return known | dict.fromkeys((*keys, "model", "fingerprint"))
+
+
+def inspection(inputs: Inputs, shards: int, rows_per_part: int) -> dict[str, Any]:
+    """What `inspect` found, as an object."""
+    return {
+        "root": str(inputs.root),
+        "rows": inputs.rows,
+        "labelled": inputs.labelled,
+        "shards": shards,
+        "rows_per_part": rows_per_part,
+        "sources": [
+            {"format": source.format, "name": source.name or ".", "rows": source.rows, "labelled": source.labelled}
+            for source in inputs.sources
+        ],
+        "skipped": dict(inputs.skipped),
+        "preprocessing": "none: 28x28 is scored as it is, another size is rejected as not_28x28",
+    }
+
+
+def inspection_text(found: Mapping[str, Any]) -> str:
+    """What `inspect` found, for a person; of many sources the first twenty."""
+    sources = found["sources"]
+    rows = [[s["format"], f"{s['rows']:,}", "yes" if s["labelled"] else "no", s["name"]] for s in sources[:20]]
+    lines = [f"{found['root']}", "", _table(["format", "rows", "labels", "name"], rows, right=(1,))]
+    if len(sources) > len(rows):
+        lines.append(f"... and {len(sources) - len(rows):,} more")
+    parts = f"{found['shards']:,} part{'s' if found['shards'] != 1 else ''} of up to {found['rows_per_part']:,}"
+    lines += ["", f"{found['rows']:,} rows in {parts}", f"preprocessing {found['preprocessing']}"]
+    if found["skipped"]:
+        lines.append(f"skipped{_listed(found['skipped'])}")
+    return "\n".join(lines)
+
+
+def models_text(models: Sequence[BundledModel]) -> str:
+    """The bundled models, a line each."""
+    rows = [
+        [
+            model.name,
+            f"{model.size / 1e6:.1f} MB",
+            f"{model.card.accuracy:.2%}",
+            f"{model.card.ece:.4f}",
+            f"{model.card.evaluated_on} ({model.card.evaluated_rows:,} rows)",
+            next(iter(model.card.digests.values()))[:12],
+        ]
+        for model in models
+    ]
+    return _table(["model", "size", "accuracy", "ECE", "measured on", "digest"], rows, right=(1, 2, 3))
+
+
+def keep_native_noise_away() -> None:
+    """Sends what C libraries write to file descriptor 2 nowhere; Python's own stderr goes on as before.
+
+    libpng and OpenCV complain there of every damaged image, which is already a row among the rejects, and TensorFlow
+    of the machine. Once for the process, since doing it for each image would cost more than decoding it.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    ours = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "  " + ", ".join(f"{count:,} x {name}" for name, count in counts.items()) if counts else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [head, *rows]
+    )
+    return "\n".join(lines)

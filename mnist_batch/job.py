@@ -1,0 +1,252 @@
+"""`run_job`: plan, score, commit, report. The whole of a run on one screen; everything else is a part of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_batch.config import PredictConfig
+from mnist_batch.engines import local
+from mnist_batch.errors import InputError, MnistBatchError, OutputError, UsageError
+from mnist_batch.model.bundled import resolve_model
+from mnist_batch.model.card import model_digest
+from mnist_batch.output.formats import sink_for
+from mnist_batch.output.lock import locked
+from mnist_batch.output.manifest import differences, file_differences, fingerprint, listed, run_facts
+from mnist_batch.output.store import OutputStore
+from mnist_batch.output.uniqueness import check_unique_ids
+from mnist_batch.report.document import report_of
+from mnist_batch.report.gates import judge
+from mnist_batch.report.tally import merge
+from mnist_batch.result import Result
+from mnist_batch.scoring import ScoringJob, ShardResult
+from mnist_batch.shards import Shard, cut
+from mnist_batch.sources.label_file import LabelFile, LabelsById, open_label_file
+from mnist_batch.sources.listing import check_exist
+from mnist_batch.sources.opening import Inputs, open_inputs
+
+if TYPE_CHECKING:
+    from mnist_batch.model.loading import LoadedModel
+
+# Called as rows are done: rows so far, rows in all. May raise to stop the run, whose state is kept.
+Watch = Callable[[int, int], None]
+
+
+def no_watch(done: int, rows: int) -> None:
+    """For runs that nobody watches."""
+
+
+# Errors after which another start would be another run (2, 65, 66, 78): what was staged is of no use to it.
+_HOPELESS = (2, 65, 66, 78)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known before TensorFlow comes in. facts: everything the output depends on; mark: their fingerprint."""
+
+    inputs: Inputs
+    shards: Sequence[Shard]
+    labels: LabelFile | None
+    model_path: Path
+    facts: dict[str, Any]
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """All shards, in order. resumed: how many of them an earlier start had finished; seconds: for the others."""
+
+    results: Sequence[ShardResult]
+    resumed: int
+    model: LoadedModel
+    seconds: float
+
+
+def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
+    """Scores every image of the inputs into `config.output`, complete or not at all.
+
+    Raises MnistBatchError. After an error of the input, the model or the options nothing staged is kept; after any
+    other the next start goes on with what was scored.
+    """
+    started = time.monotonic()
+    # A slip of the pen is told before the output folder is made.
+    check_exist(config.inputs)
+    resolve_model(config.model)
+    store = OutputStore(config.output)
+    store.check_ours(locked=False)
+    with locked(config.output):
+        store.check_ours(locked=True)
+        store.roll_forward()
+        plan = _planned(config)
+        manifest = store.manifest()
+        if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
+            return _judged_again(config, store, manifest, started)
+        _check_may_begin(config, store, manifest, plan)
+        begun = store.begun()
+        if begun is None or begun["fingerprint"] != plan.mark:
+            store.begin({"fingerprint": plan.mark, "facts": plan.facts}, plan.inputs.files)
+        try:
+            scored = _scored(config, store, plan, watch)
+            _reconcile(config, store, plan, scored.results)
+            return _committed(config, store, plan, scored, started)
+        except MnistBatchError as error:
+            if error.exit_code in _HOPELESS:
+                store.discard()
+            raise
+
+
+def _planned(config: PredictConfig) -> _Plan:
+    model_path = resolve_model(config.model)
+    inputs = open_inputs(config.inputs, config.reading)
+    _check_apart(config.output, inputs)
+    labels_path = config.reading.labels if isinstance(config.reading.labels, Path) else None
+    labels = None if labels_path is None else open_label_file(labels_path, inputs.rows)
+    label_files = [path for source in inputs.sources for path in source.companions]
+    if labels_path is not None:
+        label_files.append(labels_path)
+    facts = run_facts(config, inputs.files, label_files, model_digest(model_path))
+    shards = list(cut(inputs.runs, config.rows_per_part))
+    return _Plan(inputs, shards, labels, model_path, facts, fingerprint(facts))
+
+
+def _scored(config: PredictConfig, store: OutputStore, plan: _Plan, watch: Watch) -> _Scored:
+    """Scores the shards that are missing."""
+    # TensorFlow comes in only now, when all that can be refused without it has been.
+    from mnist_batch.model.loading import load_model
+    from mnist_batch.pipeline import TensorFlowPredictor
+
+    model = load_model(plan.model_path, config.scale)
+    predictor = TensorFlowPredictor(model, config.batch_size)
+    started = time.monotonic()
+    job = ScoringJob(
+        sources=plan.inputs.sources,
+        stamps=plan.inputs.stamps,
+        labels=plan.labels,
+        batch_size=config.batch_size,
+        format=config.format,
+        probabilities=config.probabilities,
+        staging=store.staging,
+        metadata={
+            "version": plan.facts["versions"]["mnist-batch"],
+            "model_sha256": model.digest,
+            "fingerprint": plan.mark,
+        },
+    )
+    results = {index: ShardResult.from_json(record) for index, record in store.finished_shards().items()}
+    resumed = len(results)
+    done = sum(result.rows for result in results.values())
+
+    def heartbeat(rows: int) -> None:
+        nonlocal done
+        done += rows
+        watch(done, plan.inputs.rows)
+
+    missing = [shard for shard in plan.shards if shard.index not in results]
+    for result in local.score(job, missing, predictor, heartbeat):
+        results[result.index] = result
+    ordered = [results[shard.index] for shard in plan.shards]
+    return _Scored(ordered, resumed, model, time.monotonic() - started)
+
+
+def _reconcile(config: PredictConfig, store: OutputStore, plan: _Plan, results: Sequence[ShardResult]) -> None:
+    """Every planned row came out once, under an id of its own, and a label file belonged to these rows."""
+    for shard, result in zip(plan.shards, results, strict=True):
+        out = result.tally.predicted + result.tally.rejected
+        if not shard.rows == result.rows == out:
+            raise MnistBatchError(
+                f"shard {shard.index}: every row must come out once, of {shard.rows} rows {out} did: "
+                "this is a bug, please report it"
+            )
+    tally = merge(result.tally for result in results)
+    if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
+        raise InputError(
+            f"{config.reading.labels}: its ids must be those of the predictions, none of {len(plan.labels.ids)} is "
+            f"(the first is {plan.labels.ids[0].as_py()!r}): compare them with the ids that `--labels none` gives"
+        )
+    if config.reading.id_column is not None:  # ids that we give are unique by how they are made
+        check_unique_ids(store.staging, sink_for(config.format))
+
+
+def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _Scored, started: float) -> Result:
+    """Reports on the shards, and makes them the folder's set."""
+    model = scored.model
+    report = report_of(merge(result.tally for result in scored.results)) | {
+        "skipped": dict(sorted(plan.inputs.skipped.items())),
+        "model": {
+            "name": config.model,
+            "sha256": model.digest,
+            "scale": model.scale,
+            "output": model.output,
+            "carded": model.carded,
+        },
+        "timings": {"start": time.monotonic() - started - scored.seconds, "score": scored.seconds},
+    }
+    gates = judge(report, config.max_reject_rate, config.min_accuracy)
+    manifest = {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fingerprint": plan.mark,
+        "facts": plan.facts,
+        "gates": [asdict(gate) for gate in gates],
+        "rows": plan.inputs.rows,
+        "resumed_shards": scored.resumed,
+        # Where the model failed on whole batches, last bits may differ from those of a run in which it did not.
+        "halved_batches": sum(result.halvings for result in scored.results),
+        "files": listed(plan.inputs.files),
+        "parts": {name: file for result in scored.results for name, file in result.files.items()},
+    }
+    store.stage_documents(report, manifest)
+    store.commit(passed=all(gate.passed for gate in gates))
+    seconds = time.monotonic() - started
+    return Result(config, report, gates, plan.mark, seconds, already_done=False, resumed=scored.resumed)
+
+
+def _judged_again(config: PredictConfig, store: OutputStore, manifest: dict[str, Any], started: float) -> Result:
+    """The set that is there, held against this start's gates."""
+    report = store.report()
+    if report is None:
+        raise OutputError(f"{config.output}/report.json: must be what the run wrote, is not: remove the folder")
+    gates = judge(report, config.max_reject_rate, config.min_accuracy)
+    verdict = [asdict(gate) for gate in gates]
+    if manifest.get("gates") != verdict:
+        store.replace_manifest(manifest | {"gates": verdict})
+    store.set_success(all(gate.passed for gate in gates))
+    if store.begun() is None:  # what a start left that was ended before it had said which run it was
+        store.discard()
+    mark = manifest["fingerprint"]
+    return Result(config, report, gates, mark, time.monotonic() - started, already_done=True)
+
+
+def _check_may_begin(config: PredictConfig, store: OutputStore, manifest: dict[str, Any] | None, plan: _Plan) -> None:
+    """Raises OutputError, naming what differs, where the folder holds another run and may not be overwritten."""
+    if config.overwrite:
+        return
+    begun = store.begun()
+    files = plan.inputs.files
+    if manifest is not None:
+        changes = differences(manifest.get("facts"), plan.facts, file_differences(manifest.get("files"), files))
+        held = "a complete set that differs" if changes else "this set, but parts of it are missing or changed"
+    elif begun is not None and begun["fingerprint"] != plan.mark:
+        before = store.begun_files()
+        changed = file_differences(None if before is None else listed(before, limit=None), files)
+        changes = differences(begun["facts"], plan.facts, changed)
+        held = "an interrupted run that differs"
+    else:
+        return
+    shown = f" ({'; '.join(changes[:5])})" if changes else ""
+    raise OutputError(
+        f"{config.output}: must hold this run or none, holds {held}{shown}: choose another --output, or --overwrite"
+    )
+
+
+def _check_apart(output: Path, inputs: Inputs) -> None:
+    """An output within the input would be read as input by the next run."""
+    where = output.resolve()
+    for folder in inputs.folders:
+        if where.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"--output {output}: must lie outside of the input, lies in {folder}: choose another place"
+            )

@@ -1,0 +1,86 @@
+"""What a run came to, for whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_batch.config import PredictConfig
+from mnist_batch.output.formats import sink_for
+from mnist_batch.report.gates import Gate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Counts, accuracy and paths of a complete set.
+
+    report: the content of `report.json`; gates: each with its verdict; already_done: whether nothing had to be scored;
+    resumed: shards that an earlier, interrupted start had finished.
+    """
+
+    config: PredictConfig
+    report: Mapping[str, Any]
+    gates: Sequence[Gate]
+    fingerprint: str
+    seconds: float
+    already_done: bool
+    resumed: int = 0
+
+    @property
+    def output(self) -> Path:
+        return self.config.output
+
+    @property
+    def rows(self) -> int:
+        return int(self.report["rows"])
+
+    @property
+    def predicted(self) -> int:
+        return int(self.report["predicted"])
+
+    @property
+    def rejected(self) -> int:
+        return int(self.report["rejected"])
+
+    @property
+    def labelled(self) -> int:
+        return int(self.report["labelled"])
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the labelled rows predicted right; None where no row has a label."""
+        return None if self.report["accuracy"] is None else float(self.report["accuracy"])
+
+    @property
+    def failed_gates(self) -> list[Gate]:
+        return [gate for gate in self.gates if not gate.passed]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where a gate failed: the set is there, its `_SUCCESS` is not."""
+        return 3 if self.failed_gates else 0
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of the prediction parts."""
+        return self.output / "predictions"
+
+    @property
+    def rejects(self) -> Path | None:
+        """The folder of the reject parts; None where no row was rejected."""
+        return self.output / "rejects" if self.rejected else None
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All predictions in input order, columns as in docs/usage.md; nullable integers, for labels may be missing."""
+        import pandas as pd
+        import pyarrow as pa
+
+        sink = sink_for(self.config.format)
+        parts = [sink.read(path) for path in sorted(self.predictions.glob(f"part-*{sink.suffix}"))]
+        table = pa.concat_tables(parts, promote_options="permissive")
+        return table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype(), pa.string(): pd.StringDtype()}.get)

@@ -1,0 +1,209 @@
+"""`score_shard`: the one path from planned rows to a written part, whoever calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from mnist_batch.config import OutputFormat
+from mnist_batch.errors import MnistBatchError, StorageError
+from mnist_batch.output.formats import sink_for
+from mnist_batch.output.store import as_json, write_part, write_shard_record
+from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
+from mnist_batch.report import tally as tallies
+from mnist_batch.report.tally import Tally
+from mnist_batch.schema import prediction_table, reject_table
+from mnist_batch.shards import Shard, Span
+from mnist_batch.sources.label_file import LabelFile
+from mnist_batch.sources.protocol import Reader, Source, Stamp, gone
+
+
+class Predictor(Protocol):
+    """A model that is ready to score.
+
+    halvings: how often a batch was halved because the model failed on it; failures: by row, counted over the batches
+    of the last call of `probabilities`, what it said when it failed on that row alone.
+    """
+
+    @property
+    def halvings(self) -> int: ...
+    @property
+    def failures(self) -> Mapping[int, str]: ...
+
+    def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
+        """For each batch, uint8 [n, 28, 28], n >= 1: float32 [n, 10], in order, NaN for a row that cannot be scored.
+
+        Raises what `batches` raises.
+        """
+        ...
+
+
+# Called with the number of rows that were just scored; may raise to stop the run.
+Heartbeat = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringJob:
+    """All that a worker needs besides a shard and a predictor; picklable.
+
+    stamps: for each source, the files it reads and what they were when the run was planned; labels: a file that
+    overrides the sources' own labels; staging: the folder the parts go to; metadata: what every part says of the run.
+    """
+
+    sources: tuple[Source, ...]
+    stamps: tuple[Mapping[Path, Stamp], ...]
+    labels: LabelFile | None
+    batch_size: int
+    format: OutputFormat
+    probabilities: bool
+    staging: Path
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What became of a shard: its rows are all in `tally`, as predictions or as rejects.
+
+    files: size and SHA-256 of each part by name; halvings: how often a batch had to be halved.
+    """
+
+    index: int
+    rows: int
+    tally: Tally
+    files: Mapping[str, Any]
+    halvings: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "rows": self.rows,
+            "halvings": self.halvings,
+            "files": self.files,
+            "tally": tallies.as_json(self.tally),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ShardResult:
+        tally = tallies.from_json(fields["tally"])
+        return cls(fields["index"], fields["rows"], tally, fields["files"], fields["halvings"])
+
+
+class Readers:
+    """Keeps the source that was read last open, for the next shard usually goes on in it. One for each worker."""
+
+    def __init__(self, job: ScoringJob) -> None:
+        self._sources = job.sources
+        self._stamps = job.stamps
+        self._index = -1
+        self._reader: Reader | None = None
+
+    def read(self, span: Span) -> ImageBatch:
+        """The rows of a span. Raises InputError where the input is gone, StorageError where reading fails."""
+        source = self._sources[span.source]
+        try:
+            if self._reader is None or span.source != self._index:
+                self.close()
+                self._reader, self._index = source.open(), span.source
+            return self._reader.read(span.start, span.stop)
+        except FileNotFoundError as error:
+            raise gone(error.filename) from error
+        except Exception as error:
+            # Whatever a reader stumbles over in a file that is not the one that was planned, that is what is wrong.
+            self.check_unchanged([span])
+            if isinstance(error, OSError):
+                raise StorageError(f"{source!r}: must be readable, but: {error}; start again once it is") from error
+            raise
+
+    def check_unchanged(self, spans: Iterable[Span]) -> None:
+        """Raises InputError where a file of these spans is not what it was when the run was planned."""
+        for source in {span.source for span in spans}:
+            for path, stamp in self._stamps[source].items():
+                stamp.check(path)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def score_shard(
+    job: ScoringJob, shard: Shard, readers: Readers, predictor: Predictor, heartbeat: Heartbeat
+) -> ShardResult:
+    """Scores a shard and writes its part; every row ends as a prediction or as a reject.
+
+    Raises InputError where an input is broken or has changed since it was planned, StorageError where reading or
+    writing fails, and whatever `heartbeat` raises.
+    """
+    read: list[ImageBatch] = []
+    halvings = predictor.halvings
+
+    def pixels() -> Iterator[Pixels]:
+        row = shard.first_row
+        for spans in shard.chunks(job.batch_size):
+            batch = concat_batches([readers.read(span) for span in spans])
+            labels = batch.labels if job.labels is None else job.labels.labels(batch.ids, batch.places + row)
+            row += batch.rows
+            # Pixels are not kept: a shard's worth of them is 51 MB.
+            read.append(ImageBatch(batch.ids, _NO_PIXELS, labels, batch.places, batch.rejects, batch.kept))
+            if len(batch):
+                yield batch.pixels
+
+    scored = [np.zeros((0, CLASSES), np.float32)]
+    for probabilities in predictor.probabilities(pixels()):
+        scored.append(probabilities)
+        heartbeat(len(probabilities))
+    readers.check_unchanged(shard.spans)
+    rows = concat_batches(read)
+    predictions, unscorable = _predictions(rows, np.concatenate(scored), predictor.failures)
+    if unscorable and not len(predictions):
+        raise MnistBatchError(
+            f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
+            f"({unscorable[0].detail}): try another --model or a smaller --batch-size"
+        )
+    rejects = [*rows.rejects, *unscorable]
+    if len(predictions) + len(rejects) != shard.rows:
+        raise MnistBatchError(
+            f"shard {shard.index}: every row must be predicted or rejected, of {shard.rows} rows "
+            f"{len(predictions)} were predicted and {len(rejects)} rejected: this is a bug, please report it"
+        )
+    if rejects:
+        heartbeat(len(rejects))
+    tables = {"predictions": prediction_table(predictions, job.probabilities)}
+    if rejects:
+        tables["rejects"] = reject_table(rejects)
+    sink = sink_for(job.format)
+    files = dict(
+        write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
+    )
+    tally = tallies.tally_of(predictions, rejects)
+    result = ShardResult(shard.index, shard.rows, tally, as_json(files), predictor.halvings - halvings)
+    write_shard_record(job.staging, shard.index, result.as_json())
+    return result
+
+
+_NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
+
+
+def _predictions(
+    rows: ImageBatch, probabilities: Floats, failures: Mapping[int, str]
+) -> tuple[Predictions, list[Reject]]:
+    """The rows' predictions, and as rejects the rows for which the model gave no numbers."""
+    finite = np.asarray(np.isfinite(probabilities).all(axis=1))
+    rejects: list[Reject] = []
+    ids, labels, kept = rows.ids, rows.labels, rows.kept
+    if not finite.all():
+        rejects = [
+            Reject(ids[i].as_py(), RejectReason.UNSCORABLE, failures.get(int(i), "the model gave no number"))
+            for i in np.flatnonzero(~finite)
+        ]
+        mask = pa.array(finite)
+        ids, labels, kept = ids.filter(mask), labels.filter(mask), None if kept is None else kept.filter(mask)
+        probabilities = probabilities[finite]
+    digits = probabilities.argmax(axis=1).astype(np.int32)
+    confidence = probabilities.max(axis=1, initial=0)
+    return Predictions(ids, labels, digits, confidence, probabilities, kept), rejects
