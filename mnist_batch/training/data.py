@@ -1,0 +1,194 @@
+"""What a model is trained on: the four MNIST files, as idx or as `mnist.npz`, and who wrote which digit.
+
+It knows nothing of models; Keras is imported only to ask for the copy of MNIST that it keeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_batch.config import ValueRange
+from mnist_batch.errors import InputError, InputMissingError
+from mnist_batch.records import CLASSES, IMAGE_SIDE, Floats, Ints, Pixels
+from mnist_batch.sources.idx import read_idx
+from mnist_batch.sources.npz import read_array
+
+_NPZ_NAME = "mnist.npz"
+_NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_IDX_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+# QMNIST's extended labels: a row of 8 for each MNIST training image, in order (github.com/facebookresearch/qmnist).
+_QMNIST_NAME = "qmnist-train-labels-idx2-int"
+_QMNIST_LABEL, _QMNIST_WRITER = 0, 2
+# SHA-256 of the pixels of t10k-images-idx3-ubyte. Fashion-MNIST and others come under the same file names.
+_MNIST_TEST_PIXELS = "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"
+
+_SCALING = {ValueRange.UNIT: (255.0, 0.0), ValueRange.BYTE: (1.0, 0.0), ValueRange.SYMMETRIC: (127.5, 1.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Images, their digits, and the training images' writers.
+
+    train_images: uint8 [n, 28, 28]; train_labels: int64 [n] of 0..9; test_images, test_labels: the same, [m];
+    writers: int32 [n], the same number for the same hand, or None where they are not known.
+    """
+
+    train_images: Pixels
+    train_labels: Ints
+    test_images: Pixels
+    test_labels: Ints
+    writers: npt.NDArray[np.int32] | None = None
+
+    @property
+    def test_name(self) -> str:
+        """What the test rows are: MNIST's own only if they are so pixel by pixel."""
+        is_mnist = hashlib.sha256(self.test_images.tobytes()).hexdigest() == _MNIST_TEST_PIXELS
+        return "MNIST test" if is_mnist else "test rows beside the training data"
+
+
+def load_training_data(path: Path | None) -> TrainingData:
+    """The data in `path`: a folder of the four idx files or of `mnist.npz`, or such an npz; None for Keras's copy.
+
+    Raises InputMissingError where there is no such data, InputError where it is broken.
+    """
+    if path is None:
+        return _checked(_keras_arrays(), dict.fromkeys(_NPZ_ARRAYS, "Keras's copy of MNIST"), None)
+    try:
+        return _from_path(path)
+    except OSError as error:
+        raise InputMissingError(
+            f"{error.filename or path}: training data must be readable, found {error.strerror or error}: check --data"
+        ) from error
+
+
+def one_hot(labels: Ints) -> Floats:
+    """Each digit as a row with a single 1: int64 [n] of 0..9 -> float32 [n, 10]. `argmax(axis=1)` takes it back."""
+    return np.eye(CLASSES, dtype=np.float32)[labels]
+
+
+def network_input(images: Pixels, scale: ValueRange) -> Floats:
+    """What a flat network reads: uint8 [n, 28, 28] -> float32 [n, 784], black and white brought to `scale`."""
+    divisor, offset = _SCALING[scale]
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    flat /= np.float32(divisor)
+    flat -= np.float32(offset)
+    return flat
+
+
+def _from_path(path: Path) -> TrainingData:
+    if not path.exists():
+        raise InputMissingError(f"{path}: must be a folder of idx files or an npz, found nothing: check --data")
+    if path.is_file():
+        return _from_npz(path)
+    files = [_idx_file(path, name) for name in _IDX_NAMES]
+    if not any(files) and (path / _NPZ_NAME).is_file():
+        return _from_npz(path / _NPZ_NAME)
+    return _from_idx(path, files)
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _from_idx(folder: Path, files: list[Path | None]) -> TrainingData:
+    found = [path for path in files if path is not None]
+    if len(found) < len(files):
+        missing = [name for name, path in zip(_IDX_NAMES, files, strict=True) if path is None]
+        raise InputMissingError(
+            f"{folder}: must hold MNIST's four idx files or {_NPZ_NAME}, "
+            f"found no {', '.join(missing)}: fetch what is missing, or check --data"
+        )
+    where = {array: str(path) for array, path in zip(_NPZ_ARRAYS, found, strict=True)}
+    arrays = {array: read_idx(path) for array, path in zip(_NPZ_ARRAYS, found, strict=True)}
+    return _checked(arrays, where, folder)
+
+
+def _from_npz(path: Path) -> TrainingData:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: --data must be a folder of idx files or an npz, found neither: check what it is")
+    where = {array: f"{path}:{array}" for array in _NPZ_ARRAYS}
+    return _checked({array: read_array(path, array) for array in _NPZ_ARRAYS}, where, path.parent)
+
+
+def _keras_arrays() -> dict[str, npt.NDArray[Any]]:
+    from keras.datasets import mnist
+
+    try:
+        # Keras draws its progress bar on stdout, which is kept for results.
+        with redirect_stdout(io.StringIO()):
+            (x_train, y_train), (x_test, y_test) = mnist.load_data()
+    except Exception as error:  # Keras raises a bare Exception where the download fails
+        cause = " ".join(str(error).split())
+        raise InputMissingError(
+            f"without --data, MNIST must be in Keras's cache or within reach, found: {cause}; "
+            f"name a folder of the four idx files, or {_NPZ_NAME}, with --data"
+        ) from error
+    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+
+
+def _checked(arrays: dict[str, npt.NDArray[Any]], where: dict[str, str], writers_folder: Path | None) -> TrainingData:
+    for part in ("train", "test"):
+        _check_images(arrays[f"x_{part}"], where[f"x_{part}"])
+        _check_labels(arrays[f"y_{part}"], where[f"y_{part}"], len(arrays[f"x_{part}"]))
+    labels = arrays["y_train"].astype(np.int64)
+    return TrainingData(
+        train_images=arrays["x_train"],
+        train_labels=labels,
+        test_images=arrays["x_test"],
+        test_labels=arrays["y_test"].astype(np.int64),
+        writers=None if writers_folder is None else _writers(writers_folder, labels),
+    )
+
+
+def _check_images(images: npt.NDArray[Any], where: str) -> None:
+    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE) or len(images) == 0:
+        raise InputError(
+            f"{where}: images to train on must be bytes of shape [n,28,28], "
+            f"found {images.dtype} of shape {list(images.shape)}: bring them to that form"
+        )
+
+
+def _check_labels(labels: npt.NDArray[Any], where: str, images: int) -> None:
+    if labels.dtype.kind not in "ui" or labels.shape != (images,):
+        raise InputError(
+            f"{where}: must hold a digit for each of the {images} images, "
+            f"found {labels.dtype} of shape {list(labels.shape)}: fetch images and labels anew, together"
+        )
+    no_digit = (labels < 0) | (labels >= CLASSES)
+    if no_digit.any():
+        row = int(np.argmax(no_digit))
+        raise InputError(f"{where}: labels must be digits 0..9, row {row} has {labels[row]}: mend the labels")
+
+
+def _writers(folder: Path, labels: Ints) -> npt.NDArray[np.int32] | None:
+    path = _idx_file(folder, _QMNIST_NAME)
+    if path is None:
+        return None
+    table = read_idx(path)
+    if table.ndim != 2 or table.shape[1] <= _QMNIST_WRITER or len(table) != len(labels):
+        raise InputError(
+            f"{path}: must hold a row for each of the {len(labels)} training images, "
+            f"found shape {list(table.shape)}: fetch it again, or move it away to do without writers"
+        )
+    other = table[:, _QMNIST_LABEL] != labels
+    if other.any():
+        row = int(np.argmax(other))
+        raise InputError(
+            f"{path}: labels must be those of the training images, row {row} has {table[row, _QMNIST_LABEL]} "
+            f"for a {labels[row]}: fetch it again, or move it away to do without writers"
+        )
+    return table[:, _QMNIST_WRITER].astype(np.int32)

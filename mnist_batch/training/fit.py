@@ -1,0 +1,160 @@
+"""Training, the whole flow: data in, a saved model with its card out.
+
+The test rows are scored once, by the finished model; no choice is made on them.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_batch.config import TrainConfig
+from mnist_batch.model.card import ModelCard, OutputKind
+from mnist_batch.records import Floats, Ints
+from mnist_batch.report.metrics import expected_calibration_error
+from mnist_batch.training.data import TrainingData, load_training_data, network_input, one_hot
+from mnist_batch.training.holdout import held_out
+from mnist_batch.training.recipes import Recipe, find_recipe
+from mnist_batch.training.saving import publish, save_forms, staging_for
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What `train` left in `output`. kept_epoch: from 1; the last one where nothing was held out."""
+
+    output: Path
+    card: ModelCard
+    kept_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    model: keras.Model
+    kept_epoch: int
+    train_rows: int
+    held_out_rows: int
+
+
+class _EpochLines(keras.callbacks.Callback):
+    def __init__(self, epochs: int, say: Say) -> None:
+        super().__init__()
+        self._epochs, self._say = epochs, say
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        names = [name for name in ("loss", "accuracy", "val_accuracy") if logs and name in logs]
+        figures = ", ".join(f"{name} {logs[name]:.4f}" for name in names) if logs else ""
+        self._say(f"epoch {epoch + 1}/{self._epochs}: {figures}, {time.monotonic() - self._began:.1f} s")
+
+
+def train(config: TrainConfig, say: Say) -> TrainResult:
+    """Trains by `config.recipe` and saves into `config.output`; `say` gets a line for each epoch and `test_acc`.
+
+    With a seed, the same data on the same machine and TensorFlow give the same weights; TensorFlow's determinism stays
+    switched on for the rest of the process.
+    Raises UsageError, InputMissingError, InputError, OutputError, or StorageError.
+    """
+    recipe = find_recipe(config.recipe)
+    with staging_for(config.output, config.overwrite) as staging, _without_copy_advice():
+        data = load_training_data(config.data)
+        if config.seed is not None:
+            keras.utils.set_random_seed(config.seed)
+            tf.config.experimental.enable_op_determinism()
+        fitted = _fit(recipe, data, config, staging, say)
+        digests = save_forms(fitted.model, staging)
+        card = _card(recipe, data, config, fitted, digests)
+        card = publish(staging, card, config.output)
+    say(f"test_acc: {card.accuracy:.4f}")
+    return TrainResult(config.output, card, fitted.kept_epoch)
+
+
+def _fit(recipe: Recipe, data: TrainingData, config: TrainConfig, staging: Path, say: Say) -> _Fitted:
+    epochs = config.epochs or recipe.epochs
+    images, labels = network_input(data.train_images, recipe.scale), one_hot(data.train_labels)
+    validation, callbacks = None, [_EpochLines(epochs, say)]
+    best = staging / "best.keras"
+    if config.validation > 0:
+        mask = held_out(len(labels), data.writers, config.validation, config.seed)
+        validation, images, labels = (images[mask], labels[mask]), images[~mask], labels[~mask]
+        callbacks.append(keras.callbacks.ModelCheckpoint(best, monitor="val_accuracy", mode="max", save_best_only=True))
+    model = recipe.architecture()
+    model.compile(optimizer=recipe.optimizer(), loss="categorical_crossentropy", metrics=["accuracy"])
+    history: dict[str, list[float]] = model.fit(
+        images,
+        labels,
+        epochs=epochs,
+        batch_size=recipe.batch_size,
+        validation_data=validation,
+        callbacks=callbacks,
+        verbose=0,
+    ).history
+    if validation is None:
+        return _Fitted(model, epochs, len(labels), 0)
+    # As ModelCheckpoint: of equally good epochs, the first.
+    kept_epoch = 1 + int(np.argmax(history["val_accuracy"]))
+    return _Fitted(keras.models.load_model(best), kept_epoch, len(labels), len(validation[1]))
+
+
+def _card(
+    recipe: Recipe, data: TrainingData, config: TrainConfig, fitted: _Fitted, digests: dict[str, str]
+) -> ModelCard:
+    images = network_input(data.test_images, recipe.scale)
+    probabilities = fitted.model.predict(images, batch_size=recipe.batch_size, verbose=0)
+    accuracy, ece, nll = _figures(probabilities, data.test_labels)
+    training: dict[str, Any] = {
+        "recipe": recipe.name,
+        "seed": config.seed,
+        "epochs": config.epochs or recipe.epochs,
+        "kept_epoch": fitted.kept_epoch,
+        "batch_size": recipe.batch_size,
+        "rows": fitted.train_rows,
+        "validation": config.validation,
+        "validation_rows": fitted.held_out_rows,
+        "validation_by": None if not fitted.held_out_rows else "row" if data.writers is None else "writer",
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+    return ModelCard(
+        name=recipe.name,
+        scale=recipe.scale,
+        output=OutputKind.PROBABILITIES,
+        temperature=1.0,
+        digests=digests,
+        accuracy=accuracy,
+        ece=ece,
+        nll=nll,
+        evaluated_on=data.test_name,
+        evaluated_rows=len(data.test_labels),
+        training=training,
+    )
+
+
+def _figures(probabilities: Floats, labels: Ints) -> tuple[float, float, float]:
+    """Accuracy, expected calibration error, and mean negative log-likelihood in nats."""
+    correct = probabilities.argmax(axis=1) == labels
+    of_truth = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
+    nll = -np.log(of_truth.astype(np.float64)).mean()
+    return float(correct.mean()), expected_calibration_error(probabilities.max(axis=1), correct), float(nll)
+
+
+@contextmanager
+def _without_copy_advice() -> Iterator[None]:
+    """Keeps back numpy 2's DeprecationWarning at each weight that Keras reads: it is TensorFlow 2.21's to mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
+        yield
