@@ -1,0 +1,64 @@
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from mnist_batch.cli import main
+
+PROJECT = Path(__file__).parent.parent
+
+# No test is a clock: a busy machine must not fail one. CI sees the same examples each time.
+settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The digits the project draws itself, in every input format."""
+    return PROJECT / "sample_data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds mnist/ and semeion/."""
+    folder = os.environ.get("MNIST_BATCH_DATA")
+    if not folder:
+        pytest.skip("needs real MNIST: set MNIST_BATCH_DATA to the folder that holds mnist/ and semeion/")
+    return Path(folder).resolve()
+
+
+@pytest.fixture
+def left_in() -> Callable[[Path], set[str]]:
+    """What a run left in an output folder, besides the lock file, which is never deleted."""
+    return lambda folder: {path.name for path in folder.iterdir()} - {".lock"} if folder.exists() else set()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def cli(capsys) -> Callable[..., Run]:
+    """Runs `mnist-batch` in this process, which has TensorFlow loaded after the first time."""
+
+    def run(*arguments: object) -> Run:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Run(code, out, err)
+
+    return run

@@ -1,0 +1,287 @@
+"""The same 60 digits in every form that is read: what each source is held to in `sources/test_contract.py`.
+
+A new form is a function here that writes it and a line in `FORMS`; sinks are taken from `output/formats.py`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mnist_batch.config import ReadOptions, ValueRange
+from mnist_batch.records import ImageBatch
+from mnist_batch.sources.opening import Inputs, open_inputs
+
+SAMPLES = Path(__file__).parent.parent / "sample_data"
+ROWS = 60
+# No divisor of anything else here, so that reads begin and end inside of row groups.
+ROW_GROUP_ROWS = 17
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """What a form is written from: pixels uint8 [n, 28, 28], labels uint8 [n]."""
+
+    pixels: Array
+    labels: Array
+
+    @property
+    def rows(self) -> list[Any]:
+        return self.pixels.reshape(len(self.pixels), -1).tolist()
+
+    @property
+    def images(self) -> list[Any]:
+        return self.pixels.tolist()
+
+    @property
+    def raw(self) -> list[bytes]:
+        return [image.tobytes() for image in self.pixels]
+
+    @property
+    def unit_rows(self) -> list[Any]:
+        return (self.pixels.reshape(len(self.pixels), -1) / 255).tolist()
+
+    @property
+    def pngs(self) -> list[bytes]:
+        return [png_of(image) for image in self.pixels]
+
+    @property
+    def structs(self) -> list[dict[str, Any]]:
+        return [{"bytes": png, "path": f"{row}.png"} for row, png in enumerate(self.pngs)]
+
+    @property
+    def names(self) -> list[str]:
+        """Row numbers of one width, so that they sort as they count."""
+        return [f"{row:0{len(str(len(self.pixels)))}}" for row in range(len(self.pixels))]
+
+    @property
+    def members(self) -> dict[str, bytes]:
+        """PNGs in an order that is not that of their names, which an archive must keep."""
+        return {f"{d}/{n}.png": png for d, n, png in zip(self.labels, self.names, self.pngs, strict=True)}
+
+    def numbered(self, name: str) -> list[str]:
+        """Ids of the rows of a container that numbers them."""
+        return [f"{name}#{row}" for row in range(len(self.pixels))]
+
+
+def _samples() -> Digits:
+    """60 of the drawn digits, the classes taking turns."""
+    pixels = np.frombuffer((SAMPLES / "digits-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
+    labels = np.frombuffer((SAMPLES / "digits-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
+    turns = np.arange(len(labels)).reshape(10, -1).T.ravel()[:ROWS]
+    return Digits(pixels.reshape(-1, 28, 28)[turns], labels[turns])
+
+
+DIGITS = _samples()
+PIXELS, LABELS = DIGITS.pixels, DIGITS.labels
+
+
+@dataclass(frozen=True)
+class Written:
+    """One form of the digits: what to open, how, the ids its rows must have, and the name of its format."""
+
+    input: str
+    ids: Sequence[str]
+    format: str
+    options: ReadOptions = field(default_factory=ReadOptions)
+
+    def open(self) -> Inputs:
+        return open_inputs((self.input,), self.options)
+
+
+Write = Callable[[Path, Digits], Written]
+
+
+def png_of(image: Array) -> bytes:
+    done, data = cv2.imencode(".png", image)
+    assert done
+    return data.tobytes()
+
+
+def idx_bytes(values: Array) -> bytes:
+    """uint8 or int32 values as idx."""
+    code = {"u1": 0x08, "i4": 0x0C, "f4": 0x0D}[values.dtype.str[1:]]
+    header = struct.pack(f">4B{values.ndim}I", 0, 0, code, values.ndim, *values.shape)
+    return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
+
+
+def write_idx_pair(folder: Path, pixels: Array = PIXELS, labels: Array = LABELS, stem: str = "t10k") -> Path:
+    """An idx image file and its labels beside it; returns the former."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    path = folder / f"{stem}-images-idx3-ubyte"
+    path.write_bytes(idx_bytes(pixels))
+    return path
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Gzipped where the name says so."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    path.write_bytes(gzip.compress(packed.getvalue()) if path.suffix in (".gz", ".tgz") else packed.getvalue())
+    return path
+
+
+def write_parquet(path: Path, columns: Mapping[str, Any]) -> Path:
+    pq.write_table(pa.table(dict(columns)), path, row_group_size=ROW_GROUP_ROWS)
+    return path
+
+
+def numbered(name: str) -> list[str]:
+    """Ids of the rows of a container that numbers them."""
+    return [f"{name}#{row}" for row in range(ROWS)]
+
+
+def members() -> dict[str, bytes]:
+    """PNGs in an order that is not that of their names, which an archive must keep."""
+    return {
+        f"{label}/{row:02}.png": png_of(image) for row, (image, label) in enumerate(zip(PIXELS, LABELS, strict=True))
+    }
+
+
+def _idx(folder: Path, digits: Digits) -> Written:
+    path = write_idx_pair(folder, digits.pixels, digits.labels)
+    return Written(str(path), digits.numbered("t10k-images-idx3-ubyte"), "idx")
+
+
+def _idx_gz(folder: Path, digits: Digits) -> Written:
+    for values, name in ((digits.pixels, "t10k-images-idx3-ubyte.gz"), (digits.labels, "t10k-labels-idx1-ubyte.gz")):
+        (folder / name).write_bytes(gzip.compress(idx_bytes(values)))
+    return Written(str(folder / "t10k-images-idx3-ubyte.gz"), digits.numbered("t10k-images-idx3-ubyte.gz"), "idx")
+
+
+def _npz(folder: Path, digits: Digits) -> Written:
+    np.savez_compressed(folder / "digits.npz", x_test=digits.pixels, y_test=digits.labels)
+    return Written(str(folder / "digits.npz"), digits.numbered("digits.npz:x_test"), "npz")
+
+
+def _folder(folder: Path, digits: Digits) -> Written:
+    names = [f"{row}/{label}/digit.png" for row, label in zip(digits.names, digits.labels, strict=True)]
+    write_files(folder, dict(zip(names, digits.pngs, strict=True)))
+    return Written(str(folder), names, "images")
+
+
+def _zip(method: int) -> Write:
+    def write(folder: Path, digits: Digits) -> Written:
+        path = write_zip(folder / "digits.zip", digits.members, method)
+        return Written(str(path), [f"digits.zip!{name}" for name in digits.members], "zip")
+
+    return write
+
+
+def _tar(name: str, format: str) -> Write:
+    def write(folder: Path, digits: Digits) -> Written:
+        return Written(str(write_tar(folder / name, digits.members)), [f"{name}!{m}" for m in digits.members], format)
+
+    return write
+
+
+def _parquet(columns: Callable[[Digits], Mapping[str, Any]], pixel_range: ValueRange | None = None) -> Write:
+    def write(folder: Path, digits: Digits) -> Written:
+        labels = {"label": digits.labels.astype(np.int64)}
+        path = write_parquet(folder / "digits.parquet", {**columns(digits), **labels})
+        return Written(str(path), digits.numbered("digits.parquet"), "parquet", ReadOptions(pixel_range=pixel_range))
+
+    return write
+
+
+def _column(kind: pa.DataType, values: str) -> Callable[[Digits], Mapping[str, Any]]:
+    """A column of this type of what the digits have under that name."""
+    return lambda digits: {"image": pa.array(getattr(digits, values), kind)}
+
+
+def _columns_from(first: int) -> Callable[[Digits], Mapping[str, Any]]:
+    return lambda digits: {f"pixel{i + first}": digits.pixels.reshape(-1, 784)[:, i] for i in range(784)}
+
+
+_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+PARQUET: Mapping[str, Write] = {
+    "struct of bytes and path": _parquet(_column(_STRUCT, "structs")),
+    "binary of PNG": _parquet(_column(pa.binary(), "pngs")),
+    "large binary of PNG": _parquet(_column(pa.large_binary(), "pngs")),
+    "binary of 784": _parquet(_column(pa.binary(), "raw")),
+    "fixed-size binary of 784": _parquet(_column(pa.binary(784), "raw")),
+    "list of uint8": _parquet(_column(pa.list_(pa.uint8()), "rows")),
+    "large list of int64": _parquet(_column(pa.large_list(pa.int64()), "rows")),
+    "fixed-size list of float32": _parquet(_column(pa.list_(pa.float32(), 784), "unit_rows"), ValueRange.UNIT),
+    "list of float64": _parquet(_column(pa.list_(pa.float64()), "unit_rows"), ValueRange.UNIT),
+    "nested lists": _parquet(_column(pa.list_(pa.list_(pa.uint8())), "images")),
+    "nested fixed-size lists": _parquet(_column(pa.list_(pa.list_(pa.int16(), 28), 28), "images")),
+    "tensor": _parquet(lambda digits: {"image": pa.FixedShapeTensorArray.from_numpy_ndarray(digits.pixels)}),
+    "784 columns from pixel0": _parquet(_columns_from(0)),
+    "784 columns from pixel1": _parquet(_columns_from(1)),
+}
+FORMS: Mapping[str, Write] = {
+    "idx": _idx,
+    "idx.gz": _idx_gz,
+    "npz": _npz,
+    "folder": _folder,
+    "zip stored": _zip(zipfile.ZIP_STORED),
+    "zip deflated": _zip(zipfile.ZIP_DEFLATED),
+    "tar": _tar("digits.tar", "tar"),
+    "tar.gz": _tar("digits.tar.gz", "tar.gz"),
+    **{f"parquet: {name}": write for name, write in PARQUET.items()},
+}
+
+
+def opened(*inputs: Path | str, options: ReadOptions | None = None) -> Inputs:
+    """The plan for some inputs."""
+    return open_inputs(tuple(map(str, inputs)), options or ReadOptions())
+
+
+def read_all(inputs: Inputs) -> list[ImageBatch]:
+    """Each of a plan's runs, in order."""
+    batches = []
+    for run in inputs.runs:
+        reader = inputs.sources[run.source].open()
+        batches.append(reader.read(run.start, run.stop))
+        reader.close()
+    return batches
+
+
+def ids_of(inputs: Inputs) -> list[str]:
+    """The ids of a plan's images, in order."""
+    return [name for batch in read_all(inputs) for name in batch.ids.to_pylist()]
+
+
+def labels_of(inputs: Inputs) -> list[int | None]:
+    return [label for batch in read_all(inputs) for label in batch.labels.to_pylist()]
+
+
+def rejects_of(inputs: Inputs) -> list[tuple[str, str]]:
+    """Id and reason of a plan's rejects, in order."""
+    return [(reject.id, str(reject.reason)) for batch in read_all(inputs) for reject in batch.rejects]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from images.encoders import PNG_GRAY, chunk, digit, encode, exif, jpeg_with_exif, png, tiff
+from mnist_batch.images.decode import decode
+from mnist_batch.images.header import exif_orientation, image_format, image_size, may_hold_exif, tiff_white_is_zero
+from mnist_batch.records import Refusal
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".bmp": "BMP",
+    ".tiff": "TIFF",
+    ".webp": "WebP",
+    ".gif": "GIF",
+}
+WHOLE = [
+    *(encode(suffix, np.dstack([digit()] * 3)) for suffix in FORMATS),
+    encode(".webp", np.dstack([digit()] * 4), cv2.IMWRITE_WEBP_QUALITY, 101),
+    encode(".tiff", digit().astype(np.uint16)),
+    png(digit(), PNG_GRAY, chunk(b"tRNS", b"\0\0"), chunk(b"eXIf", exif(6))),
+    jpeg_with_exif(encode(".jpg", digit()), 6),
+    tiff(digit(), {274: 6}),
+]
+
+
+def look_at(data: bytes) -> None:
+    """Everything that is asked of bytes from outside: an answer or a refusal, never an exception."""
+    kind, size = image_format(data), image_size(data)
+    assert kind is not None or size is None
+    may_hold_exif(data)
+    tiff_white_is_zero(data)
+    assert 1 <= exif_orientation(data) <= 8
+    decoded = decode(data)
+    assert isinstance(decoded, Refusal) or (decoded.dtype == np.uint8 and decoded.ndim == 2)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("size", [(28, 28), (1, 1), (3, 17), (300, 7), (255, 257)])
+def test_format_and_size_are_read_from_the_header(suffix: str, size: tuple[int, int]) -> None:
+    width, height = size
+    data = encode(suffix, np.zeros((height, width, 3), np.uint8))
+    assert image_format(data) == FORMATS[suffix]
+    assert image_size(data) == size
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape[:2] == (height, width)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_each_kind_of_webp_states_its_size(lossless: bool, channels: int) -> None:
+    data = encode(".webp", np.full((9, 31, channels), 90, np.uint8), cv2.IMWRITE_WEBP_QUALITY, 101 if lossless else 50)
+    assert image_size(data) == (31, 9)
+
+
+def test_a_progressive_jpeg_behind_exif_states_its_size() -> None:
+    data = encode(".jpg", np.zeros((9, 31), np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    assert image_size(jpeg_with_exif(data, 6)) == (31, 9)
+
+
+def test_a_bmp_stored_top_down_or_with_the_old_header_states_its_size() -> None:
+    start = b"BM" + bytes(8) + struct.pack("<I", 54)
+    assert image_size(start + struct.pack("<Iii", 40, 31, -9)) == (31, 9)
+    assert image_size(start + struct.pack("<IHH", 12, 31, 9)) == (31, 9)
+
+
+def test_a_header_that_is_cut_off_states_no_size() -> None:
+    for data in WHOLE:
+        assert image_size(data[:7]) is None
+
+
+@pytest.mark.parametrize("text", [b"BMW,Audi\n1,2\n", b"GIFTS\n", b"RIFFxxxxWAVE", b"II, 3", b"", b"\x89PNG"])
+def test_texts_and_other_files_are_no_images(text: bytes) -> None:
+    assert image_format(text) is None
+    assert image_size(text) is None
+
+
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_an_orientation_that_does_not_exist_is_upright(value: int) -> None:
+    assert exif_orientation(exif(value)) == 1
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", *(data[:14] for data in WHOLE)]))
+@settings(deadline=None)
+def test_any_bytes_are_looked_at_without_an_exception(data: bytes, start: bytes) -> None:
+    look_at(start + data)
+
+
+@given(st.sampled_from(WHOLE), st.data())
+@settings(deadline=None, max_examples=300)
+def test_any_damage_is_looked_at_without_an_exception(whole: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(whole)
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1) | st.integers(0, 60), min_size=1, max_size=4)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    look_at(bytes(damaged[: data.draw(st.just(len(whole)) | st.integers(0, len(whole)))]))

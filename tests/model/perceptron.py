@@ -1,0 +1,78 @@
+"""A small network in plain numpy, so that what a loaded model must answer is known without Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mnist_batch.config import ValueRange
+
+SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """784 pixels -> 64 relu -> 10 logits, for pixels of `scale`."""
+
+    scale: ValueRange
+    hidden: tuple[np.ndarray, np.ndarray]
+    output: tuple[np.ndarray, np.ndarray]
+
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        values = scaled(pixels, self.scale).reshape(len(pixels), 784)
+        return np.maximum(values @ self.hidden[0] + self.hidden[1], 0) @ self.output[0] + self.output[1]
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        return softmax(self.logits(pixels))
+
+    def folded(self, scale: ValueRange) -> Perceptron:
+        """The same function for pixels of another scale; `self` is for 0..1."""
+        kernel, bias = self.hidden
+        if scale is ValueRange.BYTE:
+            return replace(self, scale=scale, hidden=(kernel / 255, bias))
+        if scale is ValueRange.SYMMETRIC:
+            return replace(self, scale=scale, hidden=(kernel / 2, bias + kernel.sum(axis=0) / 2))
+        return self
+
+
+def scaled(pixels: np.ndarray, scale: ValueRange) -> np.ndarray:
+    values = pixels.astype(np.float32)
+    return {ValueRange.UNIT: values / 255, ValueRange.BYTE: values, ValueRange.SYMMETRIC: values / 127.5 - 1}[scale]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def sample_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The drawn digits of `sample_data`: uint8 [300, 28, 28] and their labels. The self-test's are others."""
+    images = (SAMPLE_DATA / "digits-images-idx3-ubyte").read_bytes()
+    labels = (SAMPLE_DATA / "digits-labels-idx1-ubyte").read_bytes()
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+
+
+def trained(seed: int = 0, steps: int = 600) -> Perceptron:
+    """Trained on 0..1 with Adam, on the sample digits shifted by up to two pixels."""
+    rng = np.random.default_rng(seed)
+    images, labels = sample_digits()
+    parameters = [rng.normal(0, 0.05, (784, 64)), np.zeros(64), rng.normal(0, 0.1, (64, 10)), np.zeros(10)]
+    means = [np.zeros_like(values) for values in parameters]
+    squares = [np.zeros_like(values) for values in parameters]
+    for step in range(1, steps + 1):
+        rows = rng.integers(len(images), size=64)
+        shifts = rng.integers(-2, 3, size=2)
+        x = np.roll(images[rows], shifts, axis=(1, 2)).reshape(64, 784) / 255
+        hidden = np.maximum(x @ parameters[0] + parameters[1], 0)
+        error = (softmax(hidden @ parameters[2] + parameters[3]) - np.eye(10)[labels[rows]]) / 64
+        back = (error @ parameters[2].T) * (hidden > 0)
+        gradients = [x.T @ back, back.sum(0), hidden.T @ error, error.sum(0)]
+        for index, gradient in enumerate(gradients):
+            means[index] = 0.9 * means[index] + 0.1 * gradient
+            squares[index] = 0.999 * squares[index] + 0.001 * gradient**2
+            rate = 0.003 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            parameters[index] = parameters[index] - rate * means[index] / (np.sqrt(squares[index]) + 1e-8)
+    weights = [values.astype(np.float32) for values in parameters]
+    return Perceptron(ValueRange.UNIT, (weights[0], weights[1]), (weights[2], weights[3]))

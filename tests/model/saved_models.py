@@ -1,0 +1,31 @@
+"""Saving Keras models for a test, and scoring with a loaded one."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_batch.model.loading import LoadedModel
+
+
+def save(model: keras.Model, path: Path) -> Path:
+    with warnings.catch_warnings():
+        # Keras 3.15 reads its own variables in a way that numpy 2 deprecates, and warns of every .h5 file it writes.
+        warnings.simplefilter("ignore")
+        model.save(path)
+    return path
+
+
+def export(model: keras.Model, path: Path) -> Path:
+    model.export(path, verbose=False)
+    return path
+
+
+def scored(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
+    """float32 [n, 10], computed as the pipeline does."""
+    batches = tf.data.Dataset.from_tensor_slices(pixels).batch(128).map(model.probabilities)
+    return np.concatenate(list(batches.as_numpy_iterator()))

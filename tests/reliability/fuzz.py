@@ -1,0 +1,323 @@
+"""Mutated inputs in every form: rows, or an error of one line; never a traceback, a hang, a crash, or rows gone.
+
+    make fuzz RUNS=20000                                    all of it
+    python tests/reliability/fuzz.py --first 4711 --runs 1  one case again, by the seed that a finding names
+
+A case follows from its seed alone. Cases run in worker processes of a few hundred, under a memory limit and an alarm,
+so that a crash of the interpreter is seen and its seed is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # it is run as a script
+
+from contracts import DIGITS, FORMS, Digits, idx_bytes, png_of, read_all, write_parquet
+from images.encoders import encode, exif, jpeg_with_exif, tiff
+
+from mnist_batch.config import ReadOptions
+from mnist_batch.errors import MnistBatchError
+from mnist_batch.model.bundled import BUNDLED
+from mnist_batch.model.card import read_card
+from mnist_batch.sources.label_file import open_label_file
+from mnist_batch.sources.opening import open_inputs
+
+# Few rows, so that most mutations hit structure and not pixels; more than one row group of `contracts`.
+_DIGITS = Digits(DIGITS.pixels[:20], DIGITS.labels[:20])
+_CASES_PER_WORKER = 400
+_SECONDS_PER_CASE = 20
+_MEMORY = 4 << 30
+# Input errors, usage errors (an array that is not there any more), unusable models. A mutation is no failing disk (74).
+_EXPECTED_CODES = (2, 65, 66, 78)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One kind of file to mutate. wrap: what makes a file of the mutated bytes; beside: files that lie beside it."""
+
+    name: str
+    content: bytes
+    read: Callable[[Path], None]
+    wrap: Callable[[bytes], bytes] = bytes
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def forms() -> list[Form]:
+    """Every form, from unmutated files."""
+    with tempfile.TemporaryDirectory() as folder:
+        containers = [_container(name, Path(folder, str(i)), name) for i, name in enumerate(FORMS) if name != "folder"]
+        labels = _label_files(Path(folder))
+    idx = idx_bytes(_DIGITS.pixels)
+    npy = io.BytesIO()
+    np.save(npy, _DIGITS.pixels)
+    tar = next(form for form in containers if form.name == "tar").content
+    packed = [
+        Form("idx inside gzip", idx, _input("a.gz"), gzip.compress),
+        Form("tar inside gzip", tar, _input("a.tar.gz"), gzip.compress),
+        Form("npy inside npz", npy.getvalue(), _input("a.npz"), lambda npy: _zipped("x_test.npy", npy)),
+        Form("class file in zip", b"7\n", _input("a.zip"), lambda text: _zipped("a.cls", text)),
+    ]
+    images = [Form(name, content, _input(f"a{name.split()[0]}")) for name, content in _images().items()]
+    mended = [Form("PNG with its checksums mended", png_of(_DIGITS.pixels[0]), _input("a.png"), _with_checksums)]
+    card = Form("model card", next(BUNDLED.glob("*.card.json")).read_bytes(), _card)
+    return [*containers, *packed, *images, *mended, *labels, card]
+
+
+def _container(name: str, folder: Path, form: str) -> Form:
+    folder.mkdir()
+    written = FORMS[form](folder, _DIGITS)
+    path = Path(written.input)
+    beside = {other.name: other.read_bytes() for other in folder.iterdir() if other != path}
+    return Form(name, path.read_bytes(), _input(path.name, written.options), beside=beside)
+
+
+def _label_files(folder: Path) -> list[Form]:
+    ids = _DIGITS.numbered("digits.parquet")
+    table = write_parquet(folder / "labels.parquet", {"id": ids, "label": _DIGITS.labels.astype(np.int32)})
+    csv = "id,label\n" + "".join(f"{name},{digit}\n" for name, digit in zip(ids, _DIGITS.labels, strict=True))
+    idx = idx_bytes(_DIGITS.labels)
+    return [
+        Form("labels idx", idx, _labels),
+        Form("labels idx inside gzip", idx, _labels, gzip.compress),
+        Form("labels idx.gz", gzip.compress(idx), _labels),
+        Form("labels CSV", csv.encode(), _labels),
+        Form("labels Parquet", table.read_bytes(), _labels),
+        Form(
+            "labels beside idx images",
+            idx,
+            _input("a-images-idx3-ubyte", name="a-labels-idx1-ubyte"),
+            beside={"a-images-idx3-ubyte": idx_bytes(_DIGITS.pixels)},
+        ),
+    ]
+
+
+def _images() -> dict[str, bytes]:
+    gray = _DIGITS.pixels[3]
+    colour = np.dstack([gray, gray, gray])
+    jpeg = encode(".jpg", gray)
+    return {
+        ".png": encode(".png", gray),
+        ".png of 16 bit": encode(".png", gray.astype(np.uint16) * 257),
+        ".png with alpha": encode(".png", np.dstack([colour, gray])),
+        ".jpg": jpeg,
+        ".jpg with EXIF": jpeg_with_exif(jpeg, 6),
+        ".jpg progressive": encode(".jpg", colour, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        ".bmp": encode(".bmp", gray),
+        ".tif": encode(".tif", gray),
+        ".tif of 16 bit": tiff(gray.astype(np.uint16), {262: 0}, ">"),
+        ".tif that is EXIF": exif(3),
+        ".webp": encode(".webp", colour),
+        ".gif": encode(".gif", colour),
+    }
+
+
+# How a mutated file is read
+
+
+def _input(file: str, options: ReadOptions | None = None, name: str | None = None) -> Callable[[Path], None]:
+    """Plans and reads the input `file`; the mutated file is called `name` where that is another."""
+
+    def read(path: Path) -> None:
+        path.rename(path.with_name(name or file))
+        inputs = open_inputs((str(path.with_name(file)),), options or ReadOptions())
+        rows = 0
+        for batch in read_all(inputs):
+            assert len(batch.ids) == len(batch.pixels) == len(batch.labels) == len(batch.places)
+            rows += batch.rows
+        assert rows == inputs.rows, f"{inputs.rows} rows planned, {rows} read"
+
+    return read
+
+
+def _labels(path: Path) -> None:
+    ids = pa.array(_DIGITS.numbered("digits.parquet"))
+    assert len(open_label_file(path, len(ids)).labels(ids, np.arange(len(ids)))) == len(ids)
+
+
+def _card(path: Path) -> None:
+    read_card(path)
+
+
+def _zipped(name: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+        archive.writestr("a.png", png_of(_DIGITS.pixels[0]))
+    return file.getvalue()
+
+
+def _with_checksums(png: bytes) -> bytes:
+    """A mutated PNG whose chunks are what they say again, so that what is inside them is looked at."""
+    content, at = bytearray(png), 8
+    while at + 12 <= len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if end + 4 > len(content):
+            break
+        content[end : end + 4] = zlib.crc32(content[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(content)
+
+
+# How it is mutated
+
+_INTERESTING = (0, 1, 2, 9, 10, 27, 28, 127, 128, 255, 256, 783, 784, 65_535, 65_536, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def _place(random: Random, size: int) -> int:
+    """Headers stand at the beginning, footers and directories at the end: both are met more often than the rest."""
+    near = random.choice((16, 64, 600, size))
+    place = random.randrange(max(1, min(near, size)))
+    return place if random.random() < 0.6 else size - 1 - place
+
+
+def _flip(random: Random, data: bytearray) -> None:
+    data[_place(random, len(data))] ^= 1 << random.randrange(8)
+
+
+def _set(random: Random, data: bytearray) -> None:
+    data[_place(random, len(data))] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
+
+
+def _insert(random: Random, data: bytearray) -> None:
+    place = _place(random, len(data))
+    data[place:place] = random.randbytes(random.choice((1, 2, 8, 100)))
+
+
+def _delete(random: Random, data: bytearray) -> None:
+    place = _place(random, len(data))
+    del data[place : place + random.choice((1, 2, 8, 100))]
+
+
+def _truncate(random: Random, data: bytearray) -> None:
+    del data[_place(random, len(data)) :]
+
+
+def _splice(random: Random, data: bytearray) -> None:
+    """One part of the file over, or before, another part."""
+    source, target, size = _place(random, len(data)), _place(random, len(data)), random.choice((4, 16, 64, 512))
+    data[target : target + random.choice((0, size))] = data[source : source + size]
+
+
+def _length(random: Random, data: bytearray) -> None:
+    """A number as lengths and offsets are written, in either order; in tar they are octal digits."""
+    place, width = _place(random, len(data)), random.choice((2, 4, 8))
+    number = random.choice(_INTERESTING) if random.random() < 0.8 else random.getrandbits(8 * width)
+    if random.random() < 0.15:
+        data[place : place + 8] = b"%08o" % (number % 8**8)
+    else:
+        order = random.choice(("little", "big"))
+        data[place : place + width] = (number % 256**width).to_bytes(width, order)
+
+
+_MUTATIONS = (_flip, _flip, _set, _set, _insert, _delete, _truncate, _splice, _length, _length, _length)
+
+
+def mutated(random: Random, content: bytes) -> bytes:
+    data = bytearray(content)
+    for _ in range(random.choice((1, 1, 1, 2, 3, 8))):
+        if data:
+            random.choice(_MUTATIONS)(random, data)
+    return bytes(data)
+
+
+# Workers
+
+
+def run_case(form: Form, seed: int, folder: Path) -> str | None:
+    """What is wrong with the outcome of one case, or None."""
+    content = form.wrap(mutated(Random(seed), form.content))
+    for name, other in form.beside.items():
+        (folder / name).write_bytes(other)
+    path = folder / "mutated"
+    path.write_bytes(content)
+    signal.alarm(_SECONDS_PER_CASE)
+    try:
+        form.read(path)
+    except MnistBatchError as error:
+        if len(str(error).splitlines()) != 1:
+            return f"more than one line: {str(error)!r}"
+        if error.exit_code not in _EXPECTED_CODES:
+            return f"exit code {error.exit_code}: {error}"
+    except BaseException:  # the alarm ends the process; anything else is a finding
+        return traceback.format_exc()
+    finally:
+        signal.alarm(0)
+    return None
+
+
+def work(first: int, runs: int) -> None:
+    """Runs cases in this process; says which one it is at, so that its end can be explained."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    warnings.simplefilter("error")
+    every = forms()
+    for seed in range(first, first + runs):
+        form = every[seed % len(every)]
+        print(f"at {seed} {form.name}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            if (wrong := run_case(form, seed, Path(folder))) is not None:
+                print(f"FINDING seed {seed} ({form.name}): {wrong}", flush=True)
+
+
+def _end(worker: subprocess.CompletedProcess[str]) -> str:
+    """What became of a worker that did not come to its end."""
+    at = [line for line in worker.stdout.splitlines() if line.startswith("at ")]
+    what = signal.Signals(-worker.returncode).name if worker.returncode < 0 else f"exit {worker.returncode}"
+    return f"FINDING seed {at[-1].removeprefix('at ') if at else '?'}: {what} {worker.stderr[-2000:]}"
+
+
+def fuzz(first: int, runs: int) -> int:
+    """The number of findings in `runs` cases, which are printed."""
+    findings, stop = 0, first + runs
+    while first < stop:
+        count = min(_CASES_PER_WORKER, stop - first)
+        command = [sys.executable, __file__, "--worker", "--first", str(first), "--runs", str(count)]
+        worker = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        lines = [line for line in worker.stdout.splitlines(keepends=True) if not line.startswith("at ")]
+        print("".join(lines), end="", flush=True)
+        findings += sum(line.startswith("FINDING") for line in lines)
+        done = sum(line.startswith("at ") for line in worker.stdout.splitlines())
+        if worker.returncode != 0:
+            findings += 1
+            print(_end(worker), flush=True)
+            if not done:
+                return findings  # not even the first case was begun: no use in going on
+        first += done
+    print(f"{runs} mutated inputs, {findings} findings")
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--worker", action="store_true", help="run the cases in this process")
+    options = parser.parse_args(arguments)
+    if options.worker:
+        work(options.first, options.runs)
+        return 0
+    return 1 if fuzz(options.first, options.runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

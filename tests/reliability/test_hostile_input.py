@@ -1,0 +1,378 @@
+"""Input made to do harm: each has an outcome (docs/reliability.md), in bounded memory, and touches nothing else."""
+
+import csv
+import io
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from contracts import (
+    DIGITS,
+    ids_of,
+    idx_bytes,
+    opened,
+    png_of,
+    read_all,
+    rejects_of,
+    write_files,
+    write_idx_pair,
+    write_zip,
+)
+from images.encoders import chunk
+
+from mnist_batch import predict
+from mnist_batch.errors import InputError, StorageError
+from mnist_batch.output.formats import sink_for
+
+PNG = png_of(DIGITS.pixels[0])
+ZEROS = 256 << 20
+# For what is held at a time, and for what Python and Arrow keep; the bombs would take all of theirs.
+ROOM = 160 << 20
+
+
+def png_header(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+
+
+def zeros(before=b"", size=ZEROS):
+    """`before` and then zeros, as gzip."""
+    packer, block = zlib.compressobj(1, wbits=31), bytes(1 << 20)
+    parts = [packer.compress(before), *(packer.compress(block) for _ in range(size >> 20)), packer.flush()]
+    return b"".join(parts)
+
+
+def tar_header(name, size, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def npz(folder, **headers):
+    """Arrays that are nothing but a header: what it says of their shape is not so."""
+    with zipfile.ZipFile(folder / "a.npz", "w") as archive:
+        for name, shape in headers.items():
+            file = io.BytesIO()
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            archive.writestr(f"{name}.npy", file.getvalue() + (bytes(784 * 2) if name == "x_test" else b""))
+
+
+def idx_of_more_than_promised(folder):
+    (folder / "a.gz").write_bytes(zeros(idx_bytes(DIGITS.pixels[:2])))
+
+
+def labels_of_more_than_promised(folder):
+    (folder / "a-images").write_bytes(idx_bytes(DIGITS.pixels[:2]))
+    (folder / "a-labels.gz").write_bytes(zeros(idx_bytes(DIGITS.labels[:2])))
+
+
+def labels_that_promise_it_all(folder):
+    (folder / "a-images").write_bytes(idx_bytes(DIGITS.pixels[:2]))
+    (folder / "a-labels.gz").write_bytes(zeros(struct.pack(">4B2I", 0, 0, 8, 2, 2, ZEROS // 2)))
+
+
+def four_billion_rows_of_no_pixels(folder):
+    (folder / "a").write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 0, 0))
+
+
+def tar_with_zeros_after_its_end(folder):
+    (folder / "a.tgz").write_bytes(zeros(tar_header("0.png", len(PNG)) + PNG.ljust(512, b"\0")))
+
+
+def tar_with_a_name_of_zeros(folder):
+    (folder / "a.tgz").write_bytes(zeros(tar_header("././@LongLink", ZEROS, tarfile.GNUTYPE_LONGNAME)))
+
+
+def tar_with_a_negative_size(folder):
+    header = bytearray(tar_header("0.png", 0))
+    header[124:136] = (-512 % 256**12).to_bytes(12, "big")
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    (folder / "a.tar").write_bytes(header + bytes(10_240))
+
+
+def npz_with_labels_without_end(folder):
+    npz(folder, x_test=(2, 28, 28), y_test=(2, 10**12))
+
+
+def npz_with_a_negative_shape(folder):
+    npz(folder, x_test=(2, -28, -28))
+
+
+def npz_of_rows_without_pixels(folder):
+    npz(folder, x_test=(2**40, 0, 28))
+
+
+def npz_that_holds_more_rows_than_it_says(folder):
+    npz(folder, x_test=(1, 28, 28))
+
+
+def class_file_of_zeros(folder):
+    write_zip(folder / "a.zip", {"a.png": PNG, "a.cls": bytes(ZEROS)})
+
+
+BROKEN = [
+    (idx_of_more_than_promised, r"promises 2 images of 28x28 \(1568 bytes\), file has 10.* bytes or more"),
+    (labels_of_more_than_promised, r"promises 2 rows \(2 bytes\), file has 10.* bytes or more"),
+    (labels_that_promise_it_all, "digits or one-hot rows of ten, found shape"),
+    (four_billion_rows_of_no_pixels, "images must have 1 to 64000000 pixels, the header says 0x0"),
+    (tar_with_zeros_after_its_end, "more than 67108864 bytes follow on its end mark"),
+    (tar_with_a_name_of_zeros, f"a header has {ZEROS} bytes"),
+    (tar_with_a_negative_size, "0.png has -512 bytes"),
+    (npz_with_labels_without_end, "digits or one-hot rows of ten, found shape"),
+    (npz_with_a_negative_shape, r"must have a shape, has \[2, -28, -28\]"),
+    (npz_of_rows_without_pixels, "must hold what its header promises"),
+    (npz_that_holds_more_rows_than_it_says, "must hold what its header promises.* in 1568 bytes"),
+    (class_file_of_zeros, "must hold one digit"),
+]
+
+
+READ = """
+import resource, sys
+from contracts import opened, read_all
+from mnist_batch.errors import MnistBatchError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    print([(reject.id, reject.reason) for batch in read_all(opened(sys.argv[1])) for reject in batch.rejects])
+except MnistBatchError as error:
+    print(type(error).__name__, error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def read_apart(path):
+    """What reading `path` in a process of its own gives, and by how many bytes its memory grew."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, "-c", READ, path], capture_output=True, text=True, env=environment, check=True, timeout=120
+    )
+    outcome, grown = run.stdout.splitlines()
+    return outcome, int(grown)
+
+
+@pytest.mark.parametrize(("make", "why"), BROKEN, ids=[make.__name__ for make, _ in BROKEN])
+def test_a_container_that_promises_or_inflates_too_much_is_an_error_in_bounded_memory(make, why, tmp_path):
+    make(tmp_path)
+    with pytest.raises(InputError, match=why) as caught:
+        read_all(opened(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+    outcome, grown = read_apart(tmp_path)
+    assert outcome == f"InputError {caught.value}"
+    assert grown < ROOM
+
+
+def bombs(folder):
+    """Images that are bombs, in an archive each or as a file."""
+    headers = {"wide.png": png_header(100_000, 100_000), "promise.png": png_header(8000, 8000)}
+    write_files(folder, headers | {"chunk.png": PNG[:33] + b"\x7f" + PNG[34:], "good.png": PNG})
+    write_zip(folder / "inflates.zip", {"a.png": b"\x89PNG" + bytes(ZEROS), "b.png": PNG})
+    content = bytearray((folder / "inflates.zip").read_bytes())
+    entry = content.index(b"PK\1\2")
+    content[entry + 24 : entry + 28] = struct.pack("<I", 1000)
+    (folder / "inflates.zip").write_bytes(content)
+    content[entry + 24 : entry + 28] = struct.pack("<I", 0xFFFFFFFE)
+    (folder / "promises.zip").write_bytes(content)
+    (folder / "zeros.tgz").write_bytes(zeros(tar_header("a.png", 513 << 20), 516 << 20))
+
+
+BOMBS = [
+    ("chunk.png", "undecodable"),
+    ("inflates.zip!a.png", "unreadable"),
+    ("promise.png", "undecodable"),
+    ("promises.zip!a.png", "too_large"),
+    ("wide.png", "too_large"),
+    ("zeros.tgz!a.png", "too_large"),
+]
+
+
+def test_an_image_that_is_a_bomb_is_a_reject_in_bounded_memory_and_its_neighbours_are_read(tmp_path):
+    bombs(tmp_path)
+    inputs = opened(tmp_path)
+    assert sorted(rejects_of(inputs)) == BOMBS
+    assert ids_of(inputs) == ["good.png", "inflates.zip!b.png", "promises.zip!b.png"]
+    _, grown = read_apart(tmp_path)
+    assert grown < ROOM
+
+
+def test_images_that_are_too_large_by_the_thousand_are_not_held_together(tmp_path):
+    (tmp_path / "a.gz").write_bytes(zeros(struct.pack(">4B3I", 0, 0, 8, 3, 8, 8192, 8192)))
+    outcome, grown = read_apart(tmp_path)
+    assert outcome.startswith("InputError")  # over 64 megapixels each
+    assert grown < ROOM
+    (tmp_path / "a.gz").write_bytes(zeros(struct.pack(">4B3I", 0, 0, 8, 3, 256, 1024, 1024)))
+    outcome, grown = read_apart(tmp_path)
+    assert outcome.count("not_28x28") == 256
+    assert grown < 2 * ROOM
+
+
+NAMES = [
+    b"../../etc/passwd.png",
+    b"/abs/x.png",
+    b"new\nline.png",
+    b'a,"b";c.png',
+    b"=HYPERLINK(0).png",
+    b"caf\xe9.png",
+    b" .png",
+    b"twice.png",
+    b"twice.png",
+    b"\xe2\x80\xa8.png",
+]
+WRITTEN = [
+    *["../../etc/passwd.png", "/abs/x.png", "new\nline.png", 'a,"b";c.png', "=HYPERLINK(0).png", "caf\\xe9.png"],
+    *[" .png", "twice.png", "twice.png#2", "\u2028.png"],
+]
+
+
+class RawName(zipfile.ZipInfo):
+    """A member whose name is written as it is, which `zipfile` would not do."""
+
+    def _encodeFilenameFlags(self):
+        return self.comment, self.flag_bits
+
+
+def as_zip(folder):
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for row, name in enumerate(NAMES):
+            member = RawName(f"{row}.png")
+            member.comment = name
+            archive.writestr(member, PNG)
+    return folder / "a.zip"
+
+
+def as_tar(folder):
+    with tarfile.open(folder / "a.tar", "w") as archive:
+        for name in NAMES:
+            member = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
+            member.size = len(PNG)
+            archive.addfile(member, io.BytesIO(PNG))
+    return folder / "a.tar"
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+@pytest.mark.parametrize("make", [as_zip, as_tar])
+def test_members_of_any_name_are_rows_under_it_and_nothing_outside_the_output_is_touched(make, format, tmp_path):
+    path = make(tmp_path)
+    before = snapshot(tmp_path)
+    result = predict(path, output=tmp_path / "out", format=format)
+    assert {path: time for path, time in snapshot(tmp_path).items() if "out" not in path.parts} == before
+    assert result.to_pandas()["id"].tolist() == [f"{path.name}!{name}" for name in WRITTEN]
+    if format == "csv":
+        with (result.predictions / "part-00000.csv").open(newline="", encoding="utf-8") as file:
+            assert [row["id"] for row in csv.DictReader(file)] == [f"{path.name}!{name}" for name in WRITTEN]
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_files_of_any_name_are_rows_or_rejects_under_it(format, tmp_path):
+    (tmp_path / "in").mkdir()
+    names = sorted({name for name in NAMES if b"/" not in name})
+    for name in names:
+        for kind, content in ((b"", PNG), (b"~", b"")):
+            (tmp_path / "in" / os.fsdecode(kind + name)).write_bytes(content)
+    result = predict(tmp_path / "in", output=tmp_path / "out", format=format)
+    written = [name.decode("utf-8", "backslashreplace") for name in names]
+    assert result.to_pandas()["id"].tolist() == written
+    rejects = sink_for(format).read(next(result.rejects.iterdir())).to_pydict()
+    assert rejects["id"] == [f"~{name}" for name in written]
+    assert set(rejects["reason"]) == {"empty"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("a.zip", "a.zip!0.png"), ("a-images-idx3-ubyte", "a-images-idx3-ubyte#0"), ("a.zip", "a.zip#2.zip")],
+)
+def test_a_file_that_is_called_like_a_row_of_another_is_an_error(first, second, tmp_path):
+    for name in (first, second):
+        if name.endswith(".zip"):
+            write_zip(tmp_path / name, {"0.png": PNG})
+        elif name.endswith("ubyte"):
+            write_idx_pair(tmp_path, stem="a")
+        else:
+            (tmp_path / name).write_bytes(PNG)
+    with pytest.raises(InputError, match="must not be written like a row of"):
+        opened(tmp_path)
+
+
+def test_what_is_no_file_in_a_folder_is_skipped_and_counted(tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    write_files(folder, {"deep/er/good.png": PNG})
+    os.mkfifo(folder / "pipe.png")
+    for name, target in (
+        *[("self.png", "self.png"), ("there", "back"), ("back", "there"), ("gone.png", "nowhere")],
+        *[("up", ".."), ("zero.png", "/dev/zero"), ("twice.png", "deep/er/good.png")],
+    ):
+        (folder / name).symlink_to(target)
+    monkeypatch.chdir(folder)  # the name of a socket has at most some 100 bytes
+    with socket.socket(socket.AF_UNIX) as plug:
+        plug.bind("socket.png")
+    (folder / "up").unlink()
+    (folder / "deep" / "up").symlink_to("..")
+    inputs = opened(folder)
+    assert ids_of(inputs) == ["deep/er/good.png", "twice.png"]
+    assert inputs.skipped == {"(dangling link)": 4, "(special file)": 3, "(link to a folder above)": 1}
+
+
+@contextmanager
+def nobody():
+    """Permission bits do not bind root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that others may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_file_that_may_not_be_read_is_a_reject_if_its_name_says_that_it_is_an_image(shared_folder):
+    write_files(shared_folder, {"a.png": PNG, "b.png": PNG})
+    (shared_folder / "a.png").chmod(0)
+    with nobody():
+        inputs = opened(shared_folder)
+        assert rejects_of(inputs) == [("a.png", "unreadable")]
+        assert ids_of(inputs) == ["b.png"]
+
+
+@pytest.mark.parametrize("name", ["scans", "scans.zip", "notes"])
+def test_a_folder_or_a_file_of_unknown_kind_that_may_not_be_read_stops_the_run(name, shared_folder):
+    write_files(shared_folder, {"b.png": PNG})
+    (shared_folder / name).mkdir() if name == "scans" else (shared_folder / name).write_bytes(b"")
+    (shared_folder / name).chmod(0)
+    with nobody(), pytest.raises(StorageError, match=f"{name}: .*must be readable"):
+        opened(shared_folder)
+
+
+def test_empty_files_by_the_thousand_are_a_reject_each_and_fail_the_gate(tmp_path):
+    count = 100_000 if os.environ.get("MNIST_BATCH_TORTURE") else 10_000
+    (tmp_path / "in").mkdir()
+    for index in range(count):
+        (tmp_path / "in" / f"{index:06}.png").touch()
+    result = predict(tmp_path / "in", output=tmp_path / "out")
+    assert (result.exit_code, result.predicted, result.rejected) == (3, 0, count)
+    assert result.report["rejects_by_reason"] == {"empty": count}
+    assert sum(pq.read_table(path).num_rows for path in result.rejects.iterdir()) == count
+    gates = json.loads((result.output / "manifest.json").read_text())["gates"]
+    assert [gate["name"] for gate in gates if not gate["passed"]] == ["max_reject_rate"]
+    assert not (result.output / "_SUCCESS").exists()

@@ -1,0 +1,198 @@
+"""A run that was interrupted goes on where it stopped, with the same bytes, or is refused where it would be another."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from mnist_batch import predict
+from mnist_batch.config import PredictConfig, ReadOptions
+from mnist_batch.errors import OutputError
+from mnist_batch.job import run_job
+from reliability.readers import parts_of, set_in
+
+
+class PulledPlugError(Exception):
+    """Stands for whatever ends a run from outside."""
+
+
+def interrupted(rows):
+    """A watch that ends the run once so many rows are done."""
+
+    def watch(done, _):
+        if done >= rows:
+            raise PulledPlugError
+
+    return watch
+
+
+@pytest.fixture
+def digits(sample_data, tmp_path):
+    """The sample digits as a folder that a test may change, one of them damaged."""
+    folder = tmp_path / "digits"
+    shutil.copytree(sample_data / "digits", folder)
+    (folder / "0" / "0_020.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return folder
+
+
+def config(digits, output, **options):
+    return PredictConfig((str(digits),), output, **{"rows_per_part": 40, **options})
+
+
+def start(*arguments, **options):
+    return run_job(config(*arguments, **options))
+
+
+def stopped_at(rows, *arguments, **options):
+    with pytest.raises(PulledPlugError):
+        run_job(config(*arguments, **options), interrupted(rows))
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+@pytest.mark.parametrize("rows", [1, 41, 170, 300])
+def test_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_interrupted(rows, format, digits, tmp_path):
+    reference = start(digits, tmp_path / "reference", format=format)
+    stopped_at(rows, digits, tmp_path / "out", format=format)
+    assert set_in(tmp_path / "out") is None
+    result = start(digits, tmp_path / "out", format=format)
+    assert result.resumed == (rows - 1) // 40
+    assert set_in(result.output) == parts_of(reference.output)
+    assert len(parts_of(result.output)) == 9
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [damage, os.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_finished_part_is_verified_and_scored_again_if_it_is_not_what_was_written(harm, digits, tmp_path):
+    start(digits, tmp_path / "reference")
+    stopped_at(200, digits, tmp_path / "out")
+    harm(tmp_path / "out" / "_work" / "predictions" / "part-00002.parquet")
+    result = start(digits, tmp_path / "out")
+    assert result.resumed == 3  # of four
+    assert set_in(tmp_path / "out") == set_in(tmp_path / "reference")
+
+
+def test_what_no_shard_wrote_is_not_published(digits, tmp_path):
+    stopped_at(100, digits, tmp_path / "out")
+    (tmp_path / "out" / "_work" / "predictions" / ".part-00009.parquet.tmp").write_bytes(b"half")
+    (tmp_path / "out" / "_work" / "predictions" / "part-00009.parquet").write_bytes(b"half")
+    start(digits, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "predictions").iterdir())) == 8
+
+
+def touch(digits):
+    os.utime(digits / "1" / "1_003.png", ns=(0, 0))
+
+
+def grow(digits):
+    with (digits / "1" / "1_003.png").open("ab") as file:
+        file.write(b"more")
+
+
+def add(digits):
+    shutil.copy(digits / "1" / "1_003.png", digits / "1" / "1_999.png")
+
+
+def remove(digits):
+    (digits / "1" / "1_003.png").unlink()
+
+
+CHANGES = [
+    (touch, "1/1_003.png was written again"),
+    (grow, "1/1_003.png had "),
+    (add, "1/1_999.png is new"),
+    (remove, "1/1_003.png is gone"),
+]
+
+
+@pytest.mark.parametrize(("change", "why"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])
+@pytest.mark.parametrize("complete", [False, True], ids=["interrupted", "complete"])
+def test_a_changed_input_is_refused_and_named(complete, change, why, digits, tmp_path):
+    if complete:
+        start(digits, tmp_path / "out")
+    else:
+        stopped_at(100, digits, tmp_path / "out")
+    change(digits)
+    with pytest.raises(OutputError, match=why):
+        start(digits, tmp_path / "out")
+    assert start(digits, tmp_path / "out", overwrite=True).resumed == 0
+
+
+OPTIONS = [
+    ({"format": "csv"}, "options.format: parquet, now csv"),
+    ({"probabilities": True}, "options.probabilities: False, now True"),
+    ({"batch_size": 64}, "options.batch_size: 4096, now 64"),
+    ({"rows_per_part": 50}, "options.rows_per_part: 40, now 50"),
+    ({"reading": ReadOptions(labels="none")}, "labels: auto, now none"),
+]
+
+
+@pytest.mark.parametrize(("options", "why"), OPTIONS, ids=[why for _, why in OPTIONS])
+def test_a_changed_option_is_refused_and_named(options, why, digits, tmp_path):
+    stopped_at(100, digits, tmp_path / "out")
+    before = parts_of(tmp_path / "out" / "_work")
+    with pytest.raises(OutputError, match=why):
+        start(digits, tmp_path / "out", **options)
+    assert parts_of(tmp_path / "out" / "_work") == before
+
+
+def test_a_swapped_model_is_refused_with_both_digests(digits, tmp_path):
+    from mnist_batch.model.bundled import BUNDLED
+
+    shutil.copytree(BUNDLED / "seed", tmp_path / "model")
+    stopped_at(100, digits, tmp_path / "out", model=str(tmp_path / "model"))
+    (tmp_path / "model" / "note").write_text("another")
+    with pytest.raises(OutputError, match=r"model_sha256: [0-9a-f]{12}, now [0-9a-f]{12}"):
+        start(digits, tmp_path / "out", model=str(tmp_path / "model"))
+
+
+def test_the_same_run_is_not_done_twice_even_with_overwrite(digits, tmp_path):
+    start(digits, tmp_path / "out")
+    assert start(digits, tmp_path / "out", overwrite=True).already_done
+
+
+def test_gates_are_judged_again_on_the_set_that_is_there_without_tensorflow(digits, tmp_path):
+    result = start(digits, tmp_path / "out")
+    assert set_in(result.output) is not None
+    code = "import sys; from mnist_batch.cli import run\ntry: run()\nfinally: assert 'tensorflow' not in sys.modules"
+    command = [sys.executable, "-c", code, "predict", str(digits), "-o", str(result.output), "--rows-per-part", "40"]
+    for options, exit_code in ((["--min-accuracy", "0.999"], 3), (["--max-reject-rate", "0"], 3), ([], 0)):
+        run = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert run.returncode == exit_code, run.stderr
+        assert (set_in(result.output) is None) == (exit_code == 3)
+        gates = json.loads((result.output / "manifest.json").read_text())["gates"]
+        assert all(gate["passed"] for gate in gates) == (exit_code == 0)
+
+
+def test_accuracy_that_nobody_knows_fails_its_gate(digits, tmp_path):
+    result = predict(digits, output=tmp_path / "out", labels="none", min_accuracy=0.5)
+    assert result.exit_code == 3
+    assert str(result.failed_gates[0]) == "min_accuracy must be at least 0.5, is not known, no row has a label"
+    assert set_in(result.output) is None
+    assert len(parts_of(result.output)) == 2
+
+
+def test_a_changed_label_file_is_refused_and_named(digits, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,label\n0/0_000.png,0\n")
+    reading = ReadOptions(labels=labels)
+    stopped_at(100, digits, tmp_path / "out", reading=reading)
+    labels.write_text("id,label\n0/0_000.png,1\n")
+    with pytest.raises(OutputError, match="label"):
+        start(digits, tmp_path / "out", reading=reading)
+
+
+def test_a_set_that_lost_a_part_is_refused_and_mended_by_overwriting(digits, tmp_path):
+    whole = set_in(start(digits, tmp_path / "out").output)
+    (tmp_path / "out" / "predictions" / "part-00001.parquet").unlink()
+    with pytest.raises(OutputError, match="parts of it are missing or changed"):
+        start(digits, tmp_path / "out")
+    assert not start(digits, tmp_path / "out", overwrite=True).already_done
+    assert set_in(tmp_path / "out") == whole

@@ -1,0 +1,157 @@
+"""Labels from a file of their own (`--labels F`)."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from contracts import LABELS, PIXELS, idx_bytes, png_of, read_all, write_files
+
+from mnist_batch.config import ReadOptions
+from mnist_batch.errors import InputError, InputMissingError
+from mnist_batch.output.csv import CsvSink
+from mnist_batch.records import string_array
+from mnist_batch.sources.label_file import open_label_file
+from mnist_batch.sources.opening import open_inputs
+
+IDS = ["a.png", "b,c.png", 'd "e".png', "two\nlines.png", "007", "NA", "é"]
+
+
+def labels_by_id(path: Path, ids: list[str]) -> list[int | None]:
+    return open_label_file(path, len(ids)).labels(string_array(ids), np.arange(len(ids))).to_pylist()
+
+
+def write_csv(path: Path, **columns: Any) -> Path:
+    pa.csv.write_csv(pa.table(columns), path)
+    return path
+
+
+def write_parquet(path: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.int32), np.eye(10, dtype=np.uint8)[LABELS]])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_idx_file_labels_by_position(tmp_path: Path, labels: np.ndarray, zipped: bool) -> None:
+    path = tmp_path / "labels"
+    path.write_bytes(gzip.compress(idx_bytes(labels)) if zipped else idx_bytes(labels))
+    assert labels_by_id(path, [f"row {row}" for row in range(60)]) == LABELS.tolist()
+
+
+def test_positions_are_those_of_the_run_where_rows_are_rejected_in_between(tmp_path: Path) -> None:
+    write_files(tmp_path / "images", {f"{row}.png": b"" if row % 3 == 1 else png_of(PIXELS[row]) for row in range(9)})
+    (tmp_path / "labels").write_bytes(idx_bytes(LABELS[:9]))
+    inputs = open_inputs((str(tmp_path / "images"),), ReadOptions(labels=tmp_path / "labels"))
+    (batch,) = read_all(inputs)
+    assert not inputs.labelled
+    labels = open_label_file(tmp_path / "labels", inputs.rows).labels(batch.ids, batch.places)
+    assert labels.to_pylist() == [int(LABELS[int(name[0])]) for name in batch.ids.to_pylist()]
+    assert len(labels) == 6
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_table_labels_by_id_in_any_order(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path / "labels", id=IDS, label=list(range(7)), more=["x"] * 7)
+    assert labels_by_id(path, IDS[::-1]) == [6, 5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_ids_that_the_file_does_not_know_and_null_labels_are_null(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path / "labels", id=["a", "b", "c"], label=pa.array([1, None, 3], pa.int64()))
+    assert labels_by_id(path, ["c", "unknown", "b", "a", ""]) == [3, None, None, 1, None]
+
+
+def test_labels_that_are_all_null_are_null(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,label\na,\nb,\n")
+    assert labels_by_id(tmp_path / "labels.csv", ["a", "b"]) == [None, None]
+
+
+def test_parquet_labels_may_be_one_hot(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "labels", id=["a", "b"], label=np.eye(10, dtype=int)[[4, 2]].tolist())
+    assert labels_by_id(path, ["a", "b"]) == [4, 2]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_ids_that_are_numbers_are_matched_as_they_are_written(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path / "labels", id=[7, 12], label=[1, 2])
+    assert labels_by_id(path, ["7", "12", "007"]) == [1, 2, None]
+
+
+def test_predictions_written_as_csv_can_be_labels_again(tmp_path: Path) -> None:
+    table = pa.table({"id": string_array(IDS), "label": pa.array(range(7), pa.int32())})
+    CsvSink().write(table, tmp_path / "part.csv", {})
+    assert labels_by_id(tmp_path / "part.csv", IDS) == list(range(7))
+
+
+def test_ids_of_two_lines_are_read_wherever_they_stand_in_a_large_csv(tmp_path: Path) -> None:
+    ids = [f"page {row}\nline 2" for row in range(70_000)]  # Arrow reads 1 MB at a time
+    path = write_csv(tmp_path / "labels.csv", id=ids, label=[row % 10 for row in range(len(ids))])
+    assert labels_by_id(path, ids) == [row % 10 for row in range(len(ids))]
+
+
+def test_a_label_file_survives_the_way_to_a_worker(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "labels", id=["a", "b"], label=[1, 2])
+    labels = open_label_file(path, 2)
+    labels.labels(string_array(["a"]), np.arange(1))
+    assert pickle.loads(pickle.dumps(labels)).labels(string_array(["b"]), np.arange(1)).to_pylist() == [2]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"id": ["a", "b", "a"], "label": [1, 2, 3]}, "'a' stands there 2 times"),
+        ({"name": ["a"], "label": [1]}, "must have the columns id and label, has name, label"),
+        ({"id": ["a"]}, "must have the columns id and label"),
+        ({"id": ["a", "b"], "label": [1, 10]}, "column label: labels must be digits 0..9, row 1 has 10"),
+        ({"id": ["a"], "label": ["one"]}, "found type string"),
+    ],
+)
+def test_a_table_that_cannot_label(tmp_path: Path, write: Any, columns: dict[str, Any], match: str) -> None:
+    path = write(tmp_path / "labels", **columns)
+    with pytest.raises(InputError, match=match) as caught:
+        open_label_file(path, 2)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_idx_file_for_another_count_of_rows(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_bytes(idx_bytes(LABELS))
+    with pytest.raises(InputError, match="each of the 61 rows of the input, holds 60"):
+        open_label_file(tmp_path / "labels", 61)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PAR1 cut short",
+        b'id,label\n"a,1\n',
+        b"id,label\na,1,2\n",
+        idx_bytes(PIXELS[:1]),
+        idx_bytes(LABELS)[:-1],
+        gzip.compress(idx_bytes(LABELS))[:-9],
+        gzip.compress(idx_bytes(LABELS))[:12],
+        b"\x1f\x8b not gzip",
+        b"\xff\xfe\xfd",
+    ],
+)
+def test_a_file_that_holds_no_labels_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "labels").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        open_label_file(tmp_path / "labels", 60)
+    assert str(tmp_path / "labels") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError, match=r"--labels .*must be a file"):
+        open_label_file(tmp_path / "labels", 1)

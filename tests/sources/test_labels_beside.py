@@ -1,0 +1,96 @@
+"""Labels that stand beside the images: folders, `.cls` files, idx files and arrays of the same name."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contracts import (
+    LABELS,
+    PIXELS,
+    ids_of,
+    idx_bytes,
+    labels_of,
+    opened,
+    png_of,
+    write_files,
+    write_tar,
+    write_zip,
+)
+
+from mnist_batch.config import AutoLabels, ReadOptions
+from mnist_batch.errors import InputError
+
+PNG = png_of(PIXELS[0])
+THREE = slice(0, 3)
+NO_LABELS = ReadOptions(labels=AutoLabels.NONE)
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(10, dtype=np.uint8)[labels]
+
+
+@pytest.mark.parametrize("where", ["folder", "zip", "tar"])
+def test_only_a_folder_named_by_a_digit_is_a_label(tmp_path: Path, where: str) -> None:
+    files = dict.fromkeys(
+        ["0/a.png", "10/a.png", "3/deep/a.png", "7.png", "deep/9/a.png", "seven/a.png", "٣/a.png"], PNG
+    )
+    write = {"folder": write_files, "zip": write_zip, "tar": write_tar}[where]
+    path = write(tmp_path / "input", files)
+    assert labels_of(opened(path)) == [0, None, None, None, 9, None, None]
+    assert not opened(path, options=NO_LABELS).labelled
+    assert labels_of(opened(path, options=NO_LABELS)) == [None] * 7
+
+
+def test_the_folder_that_is_the_input_is_no_label(tmp_path: Path) -> None:
+    write_files(tmp_path, {"3/a.png": PNG})
+    assert labels_of(opened(tmp_path / "3")) == [None]
+
+
+@pytest.mark.parametrize("where", ["folder", "zip", "tar"])
+def test_class_files_label_and_win_over_folders(tmp_path: Path, where: str) -> None:
+    files = {"3/a.png": PNG, "3/b.png": PNG, "c.d.jpg": PNG, "e.png": PNG}
+    files |= {"3/a.cls": b"5\n", "c.d.cls": b" 0", "unused.cls": b"1"}
+    write = {"folder": write_files, "zip": write_zip, "tar": write_tar}[where]
+    inputs = opened(write(tmp_path / "input", files))
+    assert labels_of(inputs) == [5, 3, 0, None]
+    assert inputs.skipped == {}
+
+
+@pytest.mark.parametrize("where", ["folder", "zip", "tar"])
+@pytest.mark.parametrize("content", [b"", b"10", b"cat", b"-1", "٣".encode(), b"5" * 1000])
+def test_a_class_file_that_holds_no_digit_is_an_error(tmp_path: Path, where: str, content: bytes) -> None:
+    write = {"folder": write_files, "zip": write_zip, "tar": write_tar}[where]
+    path = write(tmp_path / "input", {"a.png": PNG, "a.cls": content})
+    with pytest.raises(InputError, match=r"a\.cls: .*one digit"):
+        opened(path)
+    assert opened(path, options=NO_LABELS).rows == 1
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.int32), one_hot(LABELS)])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_labels_are_found_beside_the_images(tmp_path: Path, labels: np.ndarray, suffix: str) -> None:
+    content = idx_bytes(labels)
+    (tmp_path / f"train-labels-idx1-ubyte{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(PIXELS))
+    inputs = opened(tmp_path)
+    assert labels_of(inputs) == LABELS.tolist()
+    assert inputs.sources[0].companions == [tmp_path / f"train-labels-idx1-ubyte{suffix}"]
+    without = opened(tmp_path, options=NO_LABELS)
+    assert not without.labelled
+    assert without.sources[0].companions == []
+
+
+def test_idx_images_without_labels_have_none(tmp_path: Path) -> None:
+    (tmp_path / "images.idx").write_bytes(idx_bytes(PIXELS[THREE]))
+    assert labels_of(opened(tmp_path)) == [None] * 3
+
+
+def test_each_image_array_of_an_npz_is_scored_with_the_labels_of_its_name(tmp_path: Path) -> None:
+    arrays = {"x_train": PIXELS[:2], "y_train": LABELS[:2], "x_test": PIXELS[2:3], "y_test": one_hot(LABELS[2:3])}
+    np.savez(tmp_path / "mnist.npz", **arrays, x_more=PIXELS[3:4], names=np.array(["a"]))
+    inputs = opened(tmp_path / "mnist.npz")
+    assert ids_of(inputs) == [f"mnist.npz:{row}" for row in ("x_more#0", "x_test#0", "x_train#0", "x_train#1")]
+    assert labels_of(inputs) == [None, *LABELS[[2, 0, 1]].tolist()]

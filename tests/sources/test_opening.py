@@ -1,0 +1,272 @@
+"""What the inputs on a command line come to: which files are read, in what order, under which ids and labels."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contracts import (
+    LABELS,
+    PIXELS,
+    ids_of,
+    idx_bytes,
+    opened,
+    png_of,
+    read_all,
+    write_files,
+    write_idx_pair,
+    write_parquet,
+    write_tar,
+    write_zip,
+)
+
+from mnist_batch.errors import InputError, InputMissingError, UsageError
+from mnist_batch.shards import cut
+
+PNG = png_of(PIXELS[0])
+THREE = slice(0, 3)
+
+
+# What a file is
+
+
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [
+        (idx_bytes(PIXELS), "idx"),
+        (gzip.compress(idx_bytes(PIXELS)), "idx"),
+        (PNG, "images"),
+    ],
+)
+def test_a_file_is_known_by_its_content_and_not_by_its_name(tmp_path: Path, content: bytes, format: str) -> None:
+    (tmp_path / "x.bin").write_bytes(content)
+    (source,) = opened(tmp_path / "x.bin").sources
+    assert source.format == format
+
+
+def test_containers_are_known_whatever_they_are_called(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.dat", {"1.png": PNG})
+    write_tar(tmp_path / "b.zip", {"1.png": PNG})
+    write_parquet(tmp_path / "c", {"image": [PNG]})
+    np.savez(tmp_path / "d.npz", x_test=PIXELS[THREE])
+    (tmp_path / "d.npz").rename(tmp_path / "d.tar")
+    assert [source.format for source in opened(tmp_path).sources] == ["zip", "tar", "parquet", "npz"]
+
+
+def test_an_old_tar_without_a_magic_is_known_by_its_checksum(tmp_path: Path) -> None:
+    content = bytearray(write_tar(tmp_path / "a.tar", {"1.png": PNG}).read_bytes())
+    content[257:265] = bytes(8)
+    checksum = sum(content[:148]) + 8 * 32 + sum(content[156:512])
+    content[148:156] = b"%06o\0 " % checksum
+    (tmp_path / "a.tar").write_bytes(content)
+    assert ids_of(opened(tmp_path / "a.tar")) == ["a.tar!1.png"]
+
+
+def test_an_image_needs_no_suffix_and_a_suffix_needs_no_image(tmp_path: Path) -> None:
+    write_files(tmp_path, {"bare": PNG, "empty.png": b"", "fake.JPG": b"text", "upper.PNG": PNG})
+    inputs = opened(tmp_path)
+    assert inputs.rows == 4
+    assert ids_of(inputs) == ["bare", "upper.PNG"]
+
+
+def test_a_parquet_file_of_labels_is_no_reason_to_look_at_other_files(tmp_path: Path) -> None:
+    write_files(tmp_path, {"1.png": PNG, "list.csv": b"id,label\n"})
+    assert opened(tmp_path).rows == 1
+
+
+# In what order, and under which ids
+
+
+def test_order_is_bytewise_by_path_across_images_and_containers(tmp_path: Path) -> None:
+    write_files(tmp_path, {"B.png": PNG, "a/2.png": PNG, "a/10.png": PNG, "c.png": PNG, "é.png": PNG})
+    write_zip(tmp_path / "b.zip", {"z.png": PNG, "a.png": PNG})
+    write_idx_pair(tmp_path / "a", PIXELS[THREE], LABELS[THREE], "1")
+    assert ids_of(opened(tmp_path)) == [
+        "B.png",
+        "a/1-images-idx3-ubyte#0",
+        "a/1-images-idx3-ubyte#1",
+        "a/1-images-idx3-ubyte#2",
+        "a/10.png",
+        "a/2.png",
+        "b.zip!z.png",
+        "b.zip!a.png",
+        "c.png",
+        "é.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "ids"),
+    [
+        (["one/x.png"], ["x.png"]),
+        (["one"], ["x.png", "y.png"]),
+        (["two/x.png", "one/x.png"], ["one/x.png", "two/x.png"]),
+        (["one/y.png", "two"], ["one/y.png", "two/deep/z.png", "two/x.png"]),
+        (["two", "two/../one/y.png"], ["one/y.png", "two/deep/z.png", "two/x.png"]),
+        (["*/x.png"], ["one/x.png", "two/x.png"]),
+        (["**/z.png"], ["z.png"]),
+        (["tw?"], ["deep/z.png", "x.png"]),
+    ],
+)
+def test_ids_are_paths_below_the_deepest_common_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], ids: list[str]
+) -> None:
+    write_files(tmp_path, dict.fromkeys(["one/x.png", "one/y.png", "two/x.png", "two/deep/z.png"], PNG))
+    assert ids_of(opened(*(tmp_path / text for text in inputs))) == ids
+    monkeypatch.chdir(tmp_path)
+    assert ids_of(opened(*inputs)) == ids
+
+
+def test_a_name_with_the_signs_of_a_pattern_is_a_name_where_it_exists(tmp_path: Path) -> None:
+    write_files(tmp_path, {"scan[1].png": PNG, "scan1.png": PNG})
+    assert ids_of(opened(tmp_path / "scan[1].png")) == ["scan[1].png"]
+
+
+@pytest.mark.parametrize("inputs", [("a", "a/x.png"), ("a/x.png", "a/*.png"), ("a", "."), ("a/x.png", "a/../a/x.png")])
+def test_a_file_that_two_inputs_reach_is_an_error(tmp_path: Path, inputs: tuple[str, ...]) -> None:
+    write_files(tmp_path, {"a/x.png": PNG})
+    with pytest.raises(UsageError, match=r"x\.png.*given once"):
+        opened(*(tmp_path / text for text in inputs))
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+def test_a_second_member_of_one_name_is_numbered(tmp_path: Path, write: object) -> None:
+    path = write(tmp_path / "x", {"a.png": PNG, "b.png": PNG, "c.png": PNG, "a.png#2": PNG})
+    path.write_bytes(path.read_bytes().replace(b"b.png", b"a.png").replace(b"c.png", b"a.png"))
+    if write is write_tar:
+        path.write_bytes(with_checksums(path.read_bytes()))
+    assert ids_of(opened(path)) == ["x!a.png", "x!a.png#2", "x!a.png#3", "x!a.png#2#2"]
+
+
+def with_checksums(tar: bytes) -> bytes:
+    """A tar whose headers were tampered with, mended."""
+    content = bytearray(tar)
+    for at in range(0, len(content), 512):
+        if content[at + 257 : at + 262] == b"ustar":
+            content[at + 148 : at + 156] = b"%06o\0 " % (
+                sum(content[at : at + 512]) - sum(content[at + 148 : at + 156]) + 256
+            )
+    return bytes(content)
+
+
+def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
+    for name in (b"\xff.png", b"a\xe9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(PNG)
+    inputs = opened(tmp_path)
+    assert ids_of(inputs) == ["a\\xe9.png", "\\xff.png"]
+    assert inputs.rows == 2
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+def test_member_names_that_are_no_utf8_are_escaped(tmp_path: Path, write: object) -> None:
+    path = write(tmp_path / "x", {"aQ.png": PNG})
+    path.write_bytes(with_checksums(path.read_bytes().replace(b"aQ.png", b"a\xe9.png")))
+    assert ids_of(opened(path)) == ["x!a\\xe9.png"]
+
+
+def test_two_names_that_are_written_alike_are_an_error(tmp_path: Path) -> None:
+    for name in (b"a\xe9.png", b"a\\xe9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(PNG)
+    with pytest.raises(InputError, match="rename one"):
+        opened(tmp_path)
+
+
+def test_a_link_back_to_a_folder_above_ends_there(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a/x.png": PNG})
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nothing")
+    inputs = opened(tmp_path)
+    assert ids_of(inputs) == ["a/x.png"]
+    assert inputs.skipped == {"(link to a folder above)": 1, "(dangling link)": 1}
+
+
+def test_many_small_files_make_one_shard(tmp_path: Path) -> None:
+    for number in range(50):
+        write_idx_pair(tmp_path, PIXELS[THREE], LABELS[THREE], f"{number:02}")
+    inputs = opened(tmp_path)
+    (shard,) = cut(inputs.runs, 65_536)
+    assert shard.rows == inputs.rows == 150
+    assert len(inputs.sources) == 50
+    assert ids_of(inputs)[148:] == ["49-images-idx3-ubyte#1", "49-images-idx3-ubyte#2"]
+
+
+def test_parquet_is_cut_where_its_row_groups_are(tmp_path: Path) -> None:
+    inputs = opened(write_parquet(tmp_path / "a", {"image": [PNG] * 40}))
+    assert [(run.start, run.stop) for run in inputs.runs] == [(0, 17), (17, 34), (34, 40)]
+
+
+# What is left alone
+
+
+JUNK = ["README.txt", ".DS_Store", "__MACOSX/._x.png", "Thumbs.db", "._x.png", "sub/._b.zip", "LICENSE"]
+
+
+@pytest.mark.parametrize("where", ["folder", "zip", "tar"])
+def test_what_is_no_image_is_skipped_and_counted_by_suffix(tmp_path: Path, where: str) -> None:
+    files = {"x.png": PNG, **dict.fromkeys(JUNK, b"\0\5\x16\7 not an image")}
+    write = {"folder": write_files, "zip": write_zip, "tar": write_tar}[where]
+    inputs = opened(write(tmp_path / "input", files))
+    assert inputs.rows == 1
+    assert inputs.skipped == {".txt": 1, ".ds_store": 1, ".png": 2, ".db": 1, ".zip": 1, "license": 1}
+
+
+def test_label_files_are_not_counted_as_skipped_where_they_label_something(tmp_path: Path) -> None:
+    write_idx_pair(tmp_path)
+    assert opened(tmp_path).skipped == {}
+    (tmp_path / "other-labels-idx1-ubyte").write_bytes(idx_bytes(LABELS))
+    assert opened(tmp_path).skipped == {"(idx labels)": 1}
+
+
+@pytest.mark.parametrize("text", ["nothing.png", "no/such/folder", "*.png", "nothing.npz:x_test", "x" * 300])
+def test_an_input_that_is_not_there_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputMissingError, match=text[:20].replace("*", r"\*")) as caught:
+        opened(tmp_path / text)
+    assert caught.value.exit_code == 66
+
+
+def test_an_input_without_an_image_is_an_error_that_tells_what_was_found(tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError, match="found nothing"):
+        opened(tmp_path)
+    write_files(tmp_path, {"a.txt": b"", "b.txt": b"", "c.csv": b""})
+    with pytest.raises(InputMissingError, match=r"found 1 x \.csv, 2 x \.txt"):
+        opened(tmp_path)
+
+
+# npz
+
+
+def test_one_array_of_an_npz_can_be_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_test=PIXELS[:2], extra=PIXELS[2:5].reshape(3, 784))
+    assert ids_of(opened(f"{tmp_path}/a.npz:extra")) == ["a.npz:extra#0", "a.npz:extra#1", "a.npz:extra#2"]
+    assert opened(f"{tmp_path}/a.npz:extra", f"{tmp_path}/a.npz:x_test").rows == 5
+    with pytest.raises(UsageError, match="holds extra, x_test"):
+        opened(f"{tmp_path}/a.npz:x_train")
+
+
+def test_an_array_named_twice_is_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
+    with pytest.raises(UsageError, match="given once"):
+        opened(f"{tmp_path}/a.npz:x_test", f"{tmp_path}/a.npz:x_test")
+
+
+@pytest.mark.parametrize("other", ["a.npz", "b.png"])
+def test_an_array_can_only_be_named_in_an_npz(tmp_path: Path, other: str) -> None:
+    np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
+    (tmp_path / "b.png").write_bytes(PNG)
+    with pytest.raises(UsageError):
+        opened(f"{tmp_path}/a.npz:x_test" if other == "a.npz" else f"{tmp_path}/b.png:x_test", tmp_path / "a.npz")
+
+
+def test_a_member_marked_as_utf8_keeps_its_name(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x", {"ü/é.png": PNG}, zipfile.ZIP_STORED)
+    assert ids_of(opened(path)) == ["x!ü/é.png"]
+
+
+def test_a_source_reads_the_pixels_of_its_own_rows(tmp_path: Path) -> None:
+    write_idx_pair(tmp_path, PIXELS[:5], LABELS[:5], "a")
+    write_zip(tmp_path / "b.zip", {f"{row}.png": png_of(PIXELS[row]) for row in (5, 6)})
+    assert np.array_equal(np.concatenate([batch.pixels for batch in read_all(opened(tmp_path))]), PIXELS[:7])

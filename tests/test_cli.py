@@ -1,0 +1,121 @@
+"""What the command line prints and returns; what it computes is tested elsewhere."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mnist_batch import console, job
+
+
+def test_a_run_ends_with_a_summary_a_person_can_read(cli, sample_data, tmp_path):
+    run = cli("predict", sample_data / "digits", "--output", tmp_path / "out")
+    assert run.code == 0
+    assert "300 rows scored by model seed" in run.stdout
+    assert "98.33%  of 300 labelled; 95 % interval 96.16% to 99.29%" in run.stdout
+    assert f"predictions  {tmp_path / 'out' / 'predictions'}" in run.stdout
+    assert run.stderr == ""
+
+
+def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data, tmp_path):
+    run = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
+    assert len(run.stdout.splitlines()) == 1
+    assert list(run.json) == [
+        "status", "exit_code", "error", "output", "rows", "predicted", "rejected", "labelled", "accuracy", "seconds",
+        "images_per_second", "model", "fingerprint",
+    ]  # fmt: skip
+    assert (run.json["status"], run.json["rows"], run.json["error"]) == ("done", 300, None)
+    again = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
+    assert (again.json["status"], again.json["fingerprint"]) == ("already_done", run.json["fingerprint"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["predict", "no_such_file", "--output", "x", "--json"], 66),
+        (["predict", "--json"], 2),
+        (["predict", "x", "--output", "y", "--colour", "--json"], 2),
+        (["predict", "x", "--output", "y", "--format", "xml", "--json"], 2),
+        (["predict", "x", "--output", "y", "--batch-size", "3", "--json"], 2),
+        (["predict", "x", "--output", "y", "--keep", "a,id", "--json"], 2),
+        (["inspect", "no_such_file", "--json"], 66),
+        (["train", "--output", "x", "--recipe", "y", "--json"], 2),
+        (["no_such_command", "--json"], 2),
+    ],
+)
+def test_every_error_is_one_line_and_with_json_an_object_of_the_same_keys(
+    cli, arguments, code, sample_data, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = cli(*arguments)
+    assert run.code == code
+    assert len(run.stderr.splitlines()) == 1
+    assert run.stderr.startswith("mnist-batch: ")
+    assert run.json["exit_code"] == code
+    assert run.stderr == f"mnist-batch: {run.json['error']}\n"
+    good = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
+    assert list(run.json) == list(good.json)
+
+
+def test_a_bug_keeps_its_traceback_and_exits_70(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr(job, "run_job", lambda *_: 1 / 0)
+    run = cli("predict", "x", "--output", tmp_path / "out", "--json")
+    assert run.code == 70
+    assert "Traceback" in run.stderr
+    assert "ZeroDivisionError" in run.stderr.splitlines()[-1]
+    assert run.json["exit_code"] == 70
+
+
+def test_quiet_says_nothing_on_success(cli, sample_data, tmp_path):
+    run = cli("predict", sample_data / "digits.zip", "--output", tmp_path / "out", "--quiet")
+    assert (run.code, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_inspect_tells_what_would_be_read(cli, sample_data):
+    run = cli("inspect", sample_data / "digits.zip", sample_data / "digits-images-idx3-ubyte")
+    assert run.code == 0
+    assert "600 rows in 1 part of up to 65,536" in run.stdout
+    found = cli("inspect", sample_data / "digits.zip", sample_data / "digits-images-idx3-ubyte", "--json").json
+    assert [(s["format"], s["rows"], s["labelled"]) for s in found["sources"]] == [
+        ("idx", 300, True),
+        ("zip", 300, True),
+    ]
+
+
+def test_models_lists_the_bundled_model(cli):
+    run = cli("models")
+    assert run.code == 0
+    assert run.stdout.splitlines()[1].split()[0] == "seed"
+    (seed,) = json.loads(cli("models", "--json").stdout)
+    assert seed["name"] == "seed"
+    assert 0.97 < seed["accuracy"] < 0.99
+
+
+@pytest.mark.parametrize("entry", [["jobs/predict.py"], ["-m", "mnist_batch", "predict"]], ids=["job", "module"])
+def test_both_entries_run_from_anywhere_and_nothing_native_reaches_stderr(entry, sample_data, tmp_path):
+    damaged = tmp_path / "damaged.png"
+    png = (sample_data / "digits/0/0_000.png").read_bytes()
+    damaged.write_bytes(png[:-20])
+    script = [str(sample_data.parent / entry[0])] if entry[0].endswith(".py") else entry
+    command = [sys.executable, *script, str(damaged), "--output", str(tmp_path / "out"), "--max-reject-rate", "1"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "1 x undecodable" in run.stdout
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal_and_silent_for_a_short_run_elsewhere():
+    terminal, log = Terminal(), io.StringIO()
+    for stream in (terminal, log):
+        progress = console.Progress(stream)
+        progress(50, 100)
+        progress(100, 100)
+    assert terminal.getvalue().endswith("\n")
+    assert "100 of 100" in terminal.getvalue()
+    assert log.getvalue() == ""

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnist_batch.errors import InputError
+from mnist_batch.labels import (
+    digit_label_column,
+    digit_labels,
+    digit_of_class_file,
+    labels_from_class_files,
+    labels_from_folders,
+    sibling_label_file,
+)
+
+DIGITS = st.lists(st.integers(0, 9), max_size=20)
+
+
+@given(DIGITS, st.sampled_from(["u1", "i1", ">i4", "i8", "f4", "f8"]))
+@settings(deadline=None)
+def test_digits_of_any_number_type_are_labels(digits: list[int], dtype: str) -> None:
+    labels = digit_labels(np.array(digits, dtype), "y")
+    assert labels.type == pa.int32()
+    assert labels.to_pylist() == digits
+
+
+@given(DIGITS, st.sampled_from(["u1", "i4", "f4", "f8"]))
+@settings(deadline=None)
+def test_one_hot_rows_are_labels(digits: list[int], dtype: str) -> None:
+    rows = np.eye(10, dtype=dtype)[np.array(digits, int)]
+    assert digit_labels(rows, "y").to_pylist() == digits
+
+
+@pytest.mark.parametrize("bad", [10, -1, 255, 0.5, np.nan, np.inf])
+def test_what_is_no_digit_is_named_with_its_row(bad: float) -> None:
+    with pytest.raises(InputError, match=r"y\.npy: labels must be digits 0\.\.9, row 2 has"):
+        digit_labels(np.array([0, 9, bad, bad]), "y.npy")
+    with pytest.raises(InputError, match="row 72 has"):
+        digit_labels(np.array([0, 9, bad]), "y.npy", np.array([70, 71, 72]))
+
+
+@pytest.mark.parametrize("row", [[0] * 10, [1] * 10, [0.1] * 10, [2] + [0] * 9, [-1, 1, 1] + [0] * 7, [np.nan] * 10])
+def test_a_row_that_is_not_one_hot_is_named_on_one_line(row: list[float]) -> None:
+    with pytest.raises(InputError, match="one-hot rows, a single 1 among ten, row 1 has") as caught:
+        digit_labels(np.array([[1] + [0] * 9, row], float), "y.npy")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [np.zeros((3, 9)), np.zeros((3, 1), int), np.array(["3"]), np.zeros((1, 10, 1))])
+def test_other_shapes_and_types_are_no_labels(values: np.ndarray) -> None:
+    with pytest.raises(InputError, match="labels must be digits or one-hot rows of ten, found"):
+        digit_labels(values, "y.npy")
+
+
+@given(st.lists(st.none() | st.integers(0, 9), max_size=20), st.sampled_from([pa.int8(), pa.uint64(), pa.float32()]))
+@settings(deadline=None)
+def test_null_labels_stay_null(digits: list[int | None], kind: pa.DataType) -> None:
+    assert digit_label_column(pa.array(digits, kind), "label").to_pylist() == digits
+    assert digit_label_column(pa.array(digits, kind).dictionary_encode(), "label").to_pylist() == digits
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.list_(pa.float32(), 10), pa.large_list(pa.uint8())])
+def test_lists_may_be_one_hot_and_null(kind: pa.DataType) -> None:
+    rows: list[Any] = [[0, 0, 1] + [0] * 7, None, [0] * 9 + [1]]
+    assert digit_label_column(pa.array(rows, kind), "label").to_pylist() == [2, None, 9]
+    assert digit_label_column(pa.array(rows, kind).slice(1), "label").to_pylist() == [None, 9]
+
+
+def test_a_column_of_nulls_has_no_labels() -> None:
+    assert digit_label_column(pa.nulls(3), "label").to_pylist() == [None] * 3
+
+
+def test_a_bad_label_behind_nulls_is_named_with_its_own_row() -> None:
+    with pytest.raises(InputError, match="row 103 has 10"):
+        digit_label_column(pa.array([None, 1, None, 10]), "label", 100)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["3"]),
+        pa.array([True]),
+        pa.array([[1] + [0] * 8]),
+        pa.array([[1] + [None] * 9]),
+        pa.array([["a"] * 10]),
+        pa.array(["three"]).dictionary_encode(),
+        pa.array([{"a": 1}]),
+    ],
+)
+def test_other_columns_are_no_labels(column: pa.Array) -> None:
+    with pytest.raises(InputError, match="name another column with --label-column") as caught:
+        digit_label_column(column, "label")
+    assert "\n" not in str(caught.value)
+
+
+def test_only_a_parent_folder_named_by_one_digit_is_a_label() -> None:
+    paths = [b"3/a.png", b"x/7/a.png", b"3/x/a.png", b"13/a.png", b"3.png", b"a3/b.png", b"/5/a", b"\xff/8/\xfe.png"]
+    assert labels_from_folders(pa.array(paths, pa.binary())).to_pylist() == [3, 7, None, None, None, None, 5, 8]
+
+
+def test_a_class_file_labels_the_image_of_its_stem() -> None:
+    paths = pa.array([b"a/x.png", b"a/x.y.jpg", b"b/x", b"x.png", b"a.b/x"], pa.binary())
+    digits = {b"a/x": 1, b"a/x.y": 2, b"b/x": 3, b"a.b/x": 4}
+    assert labels_from_class_files(paths, digits).to_pylist() == [1, 2, 3, None, 4]
+
+
+@pytest.mark.parametrize("content", [b"7", b" 7\r\n", b"7\n"])
+def test_a_class_file_holds_one_digit(content: bytes) -> None:
+    assert digit_of_class_file(content, "a.cls") == 7
+
+
+@pytest.mark.parametrize("content", [b"", b"77", b"x", b"-1", b"1.0", b"\xb2"])
+def test_a_class_file_with_anything_else_is_an_error(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"a\.cls: a \.cls file must hold one digit"):
+        digit_of_class_file(content, "a.cls")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+        ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte"),
+        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz"),
+        ("train-images.idx3-ubyte", "train-labels.idx1-ubyte"),
+        ("digits.idx", None),
+        ("emnist-images-idx3-ubyte", None),
+    ],
+)
+def test_labels_beside_idx_images_have_the_same_name_but_for_one_word(
+    tmp_path: Path, images: str, labels: str | None
+) -> None:
+    for name in ("t10k-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz", "train-labels.idx1-ubyte"):
+        (tmp_path / name).touch()
+    assert sibling_label_file(tmp_path / images) == (None if labels is None else tmp_path / labels)

@@ -1,0 +1,102 @@
+"""Imports point down, heavy libraries stay behind their borders. The other lock is ruff's banned imports."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mnist_batch"
+LEVELS = [
+    {"errors"},
+    {"config", "interrupts", "records", "shards"},
+    {"labels", "images", "schema"},
+    {"sources", "output", "report", "model"},
+    {"pipeline", "scoring", "training"},
+    {"engines", "result"},
+    {"job"},
+    {"api", "console"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+HOMES = {
+    "tensorflow": {"pipeline", "model.loading", "model.selftest", "model.opening", "training"},
+    "keras": {"model.opening", "training"},
+    "cv2": {"images.decode"},
+    "pandas": {"result", "output.uniqueness", "sources.label_file"},
+    "h5py": {"model.legacy_h5", "model.opening"},
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own_imports(path: Path) -> set[str]:
+    return {name.removeprefix("mnist_batch.") for name in imports(path)} & MODULES.keys()
+
+
+def test_every_module_stands_on_a_level():
+    assert {name.split(".")[0] for name in MODULES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_point_down(name):
+    part = name.split(".")[0]
+    for imported in own_imports(MODULES[name]):
+        other = imported.split(".")[0]
+        assert other == part or LEVEL[other] < LEVEL[part], f"{name} imports {imported}"
+
+
+def test_no_module_imports_itself_in_a_circle():
+    TopologicalSorter({name: own_imports(path) for name, path in MODULES.items()}).prepare()
+
+
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_heavy_libraries_are_imported_at_home_only(library):
+    users = {name for name, path in MODULES.items() if any(i.split(".")[0] == library for i in imports(path))}
+    assert {name for name in users if name not in HOMES[library] and name.split(".")[0] not in HOMES[library]} == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["predict", "--help"],
+        ["predict", "sample_data/digits"],
+        ["predict", "no_such_input", "--output", "OUT"],
+        ["predict", "sample_data/digits", "--output", "tests"],
+        ["inspect", "sample_data"],
+        ["models"],
+        ["train", "--output", "OUT", "--recipe", "no_such_recipe"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_model_imports_no_tensorflow(arguments, tmp_path):
+    code = (
+        "import sys; from mnist_batch.cli import main; main(sys.argv[1:]);"
+        "print([name for name in ('tensorflow', 'keras', 'cv2') if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *(str(tmp_path) if word == "OUT" else word for word in arguments)],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines()[-1] == "[]"

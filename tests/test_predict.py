@@ -1,0 +1,258 @@
+"""A run from end to end, on the digits the project draws itself."""
+
+import csv
+import json
+import subprocess
+import sys
+from hashlib import sha256
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mnist_batch import predict
+from mnist_batch.errors import InputError, OutputError, UsageError
+from mnist_batch.sources.idx import read_idx
+
+FORMS = ["digits", "digits-images-idx3-ubyte", "digits.zip", "digits.tar.gz", "digits.parquet"]
+
+
+@pytest.fixture(scope="module")
+def scored(sample_data, tmp_path_factory):
+    """One finished run, which tests may look at but not change."""
+    return predict(sample_data / "digits", output=tmp_path_factory.mktemp("scored") / "out", probabilities=True)
+
+
+def part_bytes(result):
+    return {path.name: path.read_bytes() for path in sorted(result.output.glob("*/part-*"))}
+
+
+def test_every_input_form_gives_the_same_predictions(sample_data, tmp_path):
+    results = [predict(sample_data / form, output=tmp_path / form).to_pandas() for form in FORMS]
+    for frame in results:
+        assert frame[["label", "prediction", "confidence"]].equals(results[0][["label", "prediction", "confidence"]])
+        assert frame["id"].is_unique
+
+
+def test_predictions_have_the_columns_the_readme_promises(scored):
+    schema = pq.read_schema(scored.predictions / "part-00000.parquet")
+    probabilities = [pa.field(f"p{digit}", pa.float32()) for digit in range(10)]
+    assert list(schema.remove_metadata()) == [
+        pa.field("id", pa.string()),
+        pa.field("label", pa.int32()),
+        pa.field("prediction", pa.int32()),
+        pa.field("confidence", pa.float32()),
+        pa.field("digit_score", pa.float32()),
+        *probabilities,
+    ]
+    manifest = json.loads((scored.output / "manifest.json").read_text())
+    assert schema.metadata[b"mnist_batch.fingerprint"].decode() == manifest["fingerprint"]
+    assert schema.metadata[b"mnist_batch.model_sha256"].decode() == scored.report["model"]["sha256"]
+
+
+def test_prediction_and_confidence_are_those_of_the_largest_probability(scored):
+    frame = scored.to_pandas()
+    probabilities = frame[[f"p{digit}" for digit in range(10)]].to_numpy()
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (frame["prediction"] == probabilities.argmax(axis=1)).all()
+    assert (frame["confidence"] == probabilities.max(axis=1)).all()
+
+
+def test_the_bundled_model_reads_well_over_nine_in_ten_drawn_digits(scored):
+    assert scored.accuracy > 0.95
+
+
+def test_report_agrees_with_the_predictions(scored):
+    frame, report = scored.to_pandas(), scored.report
+    assert report == json.loads((scored.output / "report.json").read_text())
+    confusion = np.zeros((10, 10), int)
+    np.add.at(confusion, (frame["label"].to_numpy(int), frame["prediction"].to_numpy(int)), 1)
+    assert report["confusion"] == confusion.tolist()
+    assert report["accuracy"] == (frame["label"] == frame["prediction"]).mean()
+    assert report["accuracy_interval"][0] < report["accuracy"] < report["accuracy_interval"][1]
+    assert report["prediction_counts"] == frame["prediction"].value_counts().reindex(range(10), fill_value=0).tolist()
+
+
+def test_success_holds_the_digest_of_the_manifest_and_nothing_else_is_left(scored):
+    digest = sha256((scored.output / "manifest.json").read_bytes()).hexdigest()
+    assert (scored.output / "_SUCCESS").read_text() == digest + "\n"
+    assert {path.name for path in scored.output.iterdir()} == {
+        "predictions", "report.json", "manifest.json", "_SUCCESS", ".lock",
+    }  # fmt: skip
+
+
+def test_two_processes_write_the_same_bytes(sample_data, tmp_path):
+    for name in ("first", "second"):
+        command = [sys.executable, "-m", "mnist_batch", "predict", sample_data / "digits.zip", "-o", tmp_path / name]
+        subprocess.run(
+            [*map(str, command), "--rows-per-part", "70", "--batch-size", "32"], check=True, capture_output=True
+        )
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / n).glob("*/*")} for n in ("first", "second"))
+    assert len(first) == 5
+    assert first == second
+
+
+def test_parts_and_batches_change_no_prediction(sample_data, tmp_path, scored):
+    cut = predict(sample_data / "digits", output=tmp_path / "out", rows_per_part=77, batch_size=16)
+    assert len(list(cut.predictions.iterdir())) == 4
+    columns = ["id", "label", "prediction", "confidence"]
+    assert cut.to_pandas()[columns].equals(scored.to_pandas()[columns])
+
+
+def test_csv_holds_the_same_columns_and_values_as_parquet(sample_data, tmp_path, scored):
+    result = predict(sample_data / "digits", output=tmp_path / "out", format="csv", probabilities=True)
+    assert result.to_pandas().equals(scored.to_pandas())
+    with (result.predictions / "part-00000.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(scored.to_pandas().columns)
+    assert [np.float32(row["confidence"]) for row in rows] == scored.to_pandas()["confidence"].tolist()
+
+
+def test_kept_columns_come_along(sample_data, tmp_path):
+    table = pq.read_table(sample_data / "digits.parquet")
+    table = table.append_column("page", pa.array([f"page {i}" for i in range(300)])).append_column(
+        "n", pa.array(range(300))
+    )
+    pq.write_table(table, tmp_path / "scans.parquet")
+    result = predict(tmp_path / "scans.parquet", output=tmp_path / "out", keep=["n", "page"])
+    frame = result.to_pandas()
+    assert list(frame.columns[-2:]) == ["n", "page"]
+    assert frame["page"].tolist() == [f"page {i}" for i in range(300)]
+
+
+def test_ids_may_come_from_a_column_and_must_then_be_unique(sample_data, tmp_path, left_in):
+    table = pq.read_table(sample_data / "digits.parquet").slice(0, 100)
+    for name, scans in (("good", list(range(100))), ("twice", [*range(99), 7])):
+        pq.write_table(table.append_column("scan", pa.array(scans)), tmp_path / f"{name}.parquet")
+    good = predict(tmp_path / "good.parquet", output=tmp_path / "out", id_column="scan", rows_per_part=30)
+    assert good.to_pandas()["id"].tolist() == [str(i) for i in range(100)]
+    with pytest.raises(InputError, match="'7' stands for 2"):
+        predict(tmp_path / "twice.parquet", output=tmp_path / "no", id_column="scan", rows_per_part=30)
+    assert left_in(tmp_path / "no") == set()
+
+
+@pytest.fixture
+def scans(tmp_path, sample_data):
+    """A folder of 1,000 good digits, three damaged ones and a text."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    images = read_idx(sample_data / "digits-images-idx3-ubyte")
+    for index in range(1000):
+        cv2.imwrite(str(folder / f"{index:04d}.png"), images[index % 300])
+    png = (folder / "0500.png").read_bytes()
+    (folder / "0100.png").write_bytes(png[: len(png) // 2])
+    (folder / "0200.png").write_bytes(b"")
+    (folder / "0300.png").write_bytes(b"not an image at all")
+    (folder / "README.txt").write_text("scanned on a Tuesday")
+    return folder
+
+
+def test_damaged_images_are_rejected_under_their_own_id_and_the_rest_is_predicted(scans, tmp_path, scored):
+    result = predict(scans, output=tmp_path / "out")
+    frame = result.to_pandas()
+    rejects = pq.read_table(result.rejects).to_pandas()
+    assert (result.predicted, result.rejected) == (997, 3)
+    assert dict(zip(rejects["id"], rejects["reason"], strict=True)) == {
+        "0100.png": "undecodable",
+        "0200.png": "empty",
+        "0300.png": "not_an_image",
+    }
+    assert frame["id"].tolist() == [f"{i:04d}.png" for i in range(1000) if i not in (100, 200, 300)]
+    known = scored.to_pandas()["prediction"]  # by sorted path, which is idx order
+    assert frame["prediction"].tolist() == [known[int(name[:4]) % 300] for name in frame["id"]]
+    assert result.report["skipped"] == {".txt": 1}
+    assert result.report["rejects_by_reason"] == {"empty": 1, "not_an_image": 1, "undecodable": 1}
+
+
+def test_an_image_of_another_size_is_rejected_and_never_resized(tmp_path):
+    cv2.imwrite(str(tmp_path / "large.png"), np.full((56, 56), 255, np.uint8))
+    result = predict(tmp_path / "large.png", output=tmp_path / "out")
+    assert result.predicted == 0
+    assert pq.read_table(result.rejects).to_pylist() == [{"id": "large.png", "reason": "not_28x28", "detail": "56x56"}]
+    assert result.to_pandas().empty
+
+
+def test_labels_from_a_file_override_those_beside_the_images(sample_data, tmp_path):
+    (tmp_path / "labels.csv").write_text("id,label\n0/0_000.png,5\n9/9_029.png,\n")
+    frame = predict(sample_data / "digits", output=tmp_path / "out", labels=tmp_path / "labels.csv").to_pandas()
+    assert frame["label"].count() == 1
+    assert frame["label"][0] == 5
+
+
+def test_labels_by_position_stay_with_their_rows_across_rejects(scans, tmp_path):
+    digits = np.arange(1000) % 10
+    (tmp_path / "labels").write_bytes(b"\0\0\x08\x01" + (1000).to_bytes(4, "big") + digits.astype(np.uint8).tobytes())
+    frame = predict(scans, output=tmp_path / "out", labels=tmp_path / "labels", batch_size=64).to_pandas()
+    assert frame["label"].tolist() == [int(name[3]) for name in frame["id"]]
+
+
+def test_without_labels_there_is_no_accuracy(sample_data, tmp_path):
+    result = predict(sample_data / "digits", output=tmp_path / "out", labels="none")
+    assert (result.labelled, result.accuracy, result.report["confusion"]) == (0, None, None)
+
+
+def test_label_ids_that_fit_no_row_are_an_error(sample_data, tmp_path, left_in):
+    (tmp_path / "labels.csv").write_text("id,label\nscan-1,5\n")
+    with pytest.raises(InputError, match="none of 1 is"):
+        predict(sample_data / "digits", output=tmp_path / "out", labels=tmp_path / "labels.csv")
+    assert left_in(tmp_path / "out") == set()
+
+
+def test_the_same_run_again_is_done_already(sample_data, tmp_path):
+    first = predict(sample_data / "digits.zip", output=tmp_path / "out")
+    before = part_bytes(first)
+    again = predict(sample_data / "digits.zip", output=tmp_path / "out")
+    assert again.already_done
+    assert not first.already_done
+    assert again.report == first.report
+    assert part_bytes(again) == before
+
+
+def test_another_run_in_the_same_place_is_refused_unless_told_to_overwrite(sample_data, tmp_path):
+    first = predict(sample_data / "digits.zip", output=tmp_path / "out")
+    before = part_bytes(first)
+    with pytest.raises(OutputError, match=r"options\.probabilities: False, now True"):
+        predict(sample_data / "digits.zip", output=tmp_path / "out", probabilities=True)
+    assert part_bytes(first) == before
+    predict(sample_data / "digits.zip", output=tmp_path / "out", probabilities=True, overwrite=True)
+    assert part_bytes(first) != before
+
+
+def test_a_changed_input_is_another_run(scans, tmp_path):
+    predict(scans, output=tmp_path / "out")
+    (scans / "0100.png").unlink()
+    with pytest.raises(OutputError, match=r"inputs\.files: 1001, now 1000"):
+        predict(scans, output=tmp_path / "out")
+
+
+def test_a_failure_on_the_way_leaves_nothing_and_an_older_set_as_it_was(sample_data, tmp_path, left_in):
+    digits = pq.read_table(sample_data / "digits.parquet").drop(["label"])
+    broken = digits.append_column("label", pa.array([3] * 250 + [12] * 50))
+    pq.write_table(broken, tmp_path / "broken.parquet")
+    with pytest.raises(InputError, match="row 250 has 12"):
+        predict(tmp_path / "broken.parquet", output=tmp_path / "new", rows_per_part=50)
+    assert left_in(tmp_path / "new") == set()
+    older = predict(sample_data / "digits.zip", output=tmp_path / "out")
+    before = part_bytes(older)
+    with pytest.raises(InputError):
+        predict(tmp_path / "broken.parquet", output=tmp_path / "out", rows_per_part=50, overwrite=True)
+    assert part_bytes(older) == before
+    assert not (tmp_path / "out" / "_work").exists()
+
+
+def test_output_inside_the_input_is_refused(sample_data):
+    with pytest.raises(UsageError, match="must lie outside of the input"):
+        predict(sample_data / "digits", output=sample_data / "digits" / "out")
+
+
+def test_many_small_files_become_one_part(sample_data, tmp_path):
+    images = read_idx(sample_data / "digits-images-idx3-ubyte")
+    (tmp_path / "in").mkdir()
+    for index in range(50):
+        header = b"\0\0\x08\x03" + (2).to_bytes(4, "big") + (28).to_bytes(4, "big") * 2
+        (tmp_path / "in" / f"{index:02d}.idx").write_bytes(header + images[index * 2 : index * 2 + 2].tobytes())
+    result = predict(tmp_path / "in", output=tmp_path / "out")
+    assert result.rows == 100
+    assert len(list(result.predictions.iterdir())) == 1

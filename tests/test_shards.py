@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnist_batch.shards import Shard, Span, cut
+
+RUNS = st.lists(st.integers(0, 50), max_size=30).map(
+    lambda sizes: [
+        Span(source, start, start + rows) for source, (start, rows) in enumerate(zip(sizes, sizes, strict=True))
+    ]
+)
+SIZES = st.integers(1, 40)
+
+
+def rows(spans: list[Span] | tuple[Span, ...]) -> list[tuple[int, int]]:
+    return [(span.source, row) for span in spans for row in range(span.start, span.stop)]
+
+
+@given(RUNS, SIZES)
+@settings(deadline=None)
+def test_every_row_is_in_one_shard_in_order(runs: list[Span], rows_per_part: int) -> None:
+    shards = list(cut(runs, rows_per_part))
+    assert [row for shard in shards for row in rows(shard.spans)] == rows(runs)
+
+
+@given(RUNS, SIZES)
+@settings(deadline=None)
+def test_no_shard_is_empty_or_too_large(runs: list[Span], rows_per_part: int) -> None:
+    for shard in cut(runs, rows_per_part):
+        assert 1 <= shard.rows <= rows_per_part
+        assert all(span.rows > 0 for span in shard.spans)
+
+
+@given(RUNS, SIZES)
+@settings(deadline=None)
+def test_shards_are_numbered_and_know_their_first_row(runs: list[Span], rows_per_part: int) -> None:
+    shards = list(cut(runs, rows_per_part))
+    assert [shard.index for shard in shards] == list(range(len(shards)))
+    assert all(after.first_row == shard.first_row + shard.rows for shard, after in pairwise(shards))
+    assert not shards or shards[0].first_row == 0
+
+
+@given(RUNS, SIZES)
+@settings(deadline=None)
+def test_a_run_that_fits_is_not_split_behind_a_shard_that_is_half_full(runs: list[Span], rows_per_part: int) -> None:
+    whole = {run.source: run for run in runs}
+    for shard in cut(runs, rows_per_part):
+        filled = 0
+        for span in shard.spans:
+            run = whole[span.source]
+            if span.start == run.start and span.rows < run.rows <= rows_per_part:
+                assert filled * 2 < rows_per_part
+            filled += span.rows
+
+
+def test_a_row_group_goes_whole_into_the_next_shard() -> None:
+    runs = [Span(0, 0, 60), Span(0, 60, 120), Span(0, 120, 130)]
+    assert [shard.spans for shard in cut(runs, 100)] == [(runs[0],), (runs[1], runs[2])]
+
+
+def test_a_row_group_is_split_where_the_shard_would_stay_nearly_empty() -> None:
+    runs = [Span(0, 0, 40), Span(0, 40, 120)]
+    assert [shard.rows for shard in cut(runs, 100)] == [100, 20]
+
+
+def test_what_is_larger_than_a_shard_is_split() -> None:
+    assert [shard.rows for shard in cut([Span(0, 0, 250)], 100)] == [100, 100, 50]
+
+
+def test_nothing_makes_no_shard() -> None:
+    assert list(cut([Span(0, 0, 0)], 10)) == []
+
+
+@given(RUNS, SIZES)
+@settings(deadline=None)
+def test_chunks_hold_every_row_in_groups_of_one_size_but_the_last(runs: list[Span], size: int) -> None:
+    shard = Shard(0, 0, tuple(runs))
+    chunks = list(shard.chunks(size))
+    assert [row for chunk in chunks for row in rows(chunk)] == rows(runs)
+    sizes = [sum(span.rows for span in chunk) for chunk in chunks]
+    assert all(count == size for count in sizes[:-1])
+    assert all(0 < count <= size for count in sizes[-1:])
