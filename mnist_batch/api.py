@@ -15,6 +15,8 @@ from mnist_batch.config import (
     AutoLabels,
     OutputFormat,
     PredictConfig,
+    Preparation,
+    Preprocess,
     ReadOptions,
     ValueRange,
 )
@@ -23,7 +25,7 @@ from mnist_batch.errors import UsageError
 if TYPE_CHECKING:
     from mnist_batch.result import Result
 
-Choice = TypeVar("Choice", ValueRange, OutputFormat)
+Choice = TypeVar("Choice", ValueRange, OutputFormat, Preprocess)
 
 
 def predict(
@@ -38,6 +40,8 @@ def predict(
     id_column: str | None = None,
     pixel_range: str | None = None,
     keep: Sequence[str] = (),
+    preprocess: str = "auto",
+    transpose: bool = False,
     probabilities: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     rows_per_part: int = DEFAULT_ROWS_PER_PART,
@@ -60,6 +64,7 @@ def predict(
         id_column=id_column,
         pixel_range=None if pixel_range is None else _choice(ValueRange, pixel_range, "pixel_range"),
         keep=tuple(keep),
+        preparation=Preparation(_choice(Preprocess, preprocess, "preprocess"), transpose),
     )
     config = PredictConfig(
         inputs=tuple(fspath(path) for path in inputs),

@@ -21,11 +21,13 @@ from mnist_batch.config import (
     DEFAULT_ROWS_PER_PART,
     OutputFormat,
     PredictConfig,
+    Preparation,
+    Preprocess,
     ReadOptions,
     TrainConfig,
     ValueRange,
 )
-from mnist_batch.errors import MnistBatchError, StorageError
+from mnist_batch.errors import MnistBatchError, OutputError, StorageError
 from mnist_batch.interrupts import Interrupts
 
 app = typer.Typer(
@@ -62,6 +64,16 @@ IdColumnOption = Annotated[
 PixelRangeOption = Annotated[
     ValueRange | None, typer.Option(help="What black and white are in float pixels.", rich_help_panel=_READING)
 ]
+PreprocessOption = Annotated[
+    Preprocess,
+    typer.Option(
+        help="auto frames what is not in MNIST form, frame frames all, none rejects what is not 28x28.",
+        rich_help_panel=_READING,
+    ),
+]
+TransposeOption = Annotated[
+    bool, typer.Option("--transpose", help="Exchange rows and columns first (EMNIST).", rich_help_panel=_READING)
+]
 RowsPerPartOption = Annotated[int, typer.Option(help="Rows of input a part file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
@@ -83,6 +95,8 @@ def predict(
     label_column: LabelColumnOption = None,
     id_column: IdColumnOption = None,
     pixel_range: PixelRangeOption = None,
+    preprocess: PreprocessOption = Preprocess.AUTO,
+    transpose: TransposeOption = False,
     keep: Annotated[str, typer.Option(metavar="A,B", help="Parquet columns to carry over.", show_default=False)] = "",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add the columns p0 to p9.")] = False,
     batch_size: Annotated[int, typer.Option(help="Images a model call, 16 to 65536.")] = DEFAULT_BATCH_SIZE,
@@ -99,7 +113,13 @@ def predict(
 ) -> None:
     """Score images: a prediction and a confidence for each, and a report where there are labels."""
     reading = ReadOptions(
-        labels_choice(labels), image_column, label_column, id_column, pixel_range, tuple(filter(None, keep.split(",")))
+        labels_choice(labels),
+        image_column,
+        label_column,
+        id_column,
+        pixel_range,
+        tuple(filter(None, keep.split(","))),
+        Preparation(preprocess, transpose),
     )
     config = PredictConfig(
         inputs=tuple(inputs),
@@ -126,6 +146,9 @@ def predict(
         show(done, rows)
 
     result = run_job(config, watch)
+    if not quiet:
+        for warning in result.warnings:
+            print(f"mnist-batch: {warning}", file=sys.stderr)
     if (line := console.gate_line(result)) is not None:
         print(f"mnist-batch: {line}", file=sys.stderr)
     if json_:
@@ -143,17 +166,29 @@ def inspect(
     label_column: LabelColumnOption = None,
     id_column: IdColumnOption = None,
     pixel_range: PixelRangeOption = None,
+    preprocess: PreprocessOption = Preprocess.AUTO,
+    transpose: TransposeOption = False,
     rows_per_part: RowsPerPartOption = DEFAULT_ROWS_PER_PART,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG of sampled images before and after.", show_default=False)
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show what would be read: formats, rows, labels, parts. Loads no model."""
+    """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
     from mnist_batch.shards import cut
     from mnist_batch.sources.opening import open_inputs
+    from mnist_batch.sources.sampling import samples
 
-    reading = ReadOptions(labels_choice(labels), image_column, label_column, id_column, pixel_range)
+    preparation = Preparation(preprocess, transpose)
+    reading = ReadOptions(
+        labels_choice(labels), image_column, label_column, id_column, pixel_range, preparation=preparation
+    )
     found = open_inputs(tuple(inputs), reading)
     shards = sum(1 for _ in cut(found.runs, rows_per_part))
-    shown = console.inspection(found, shards, rows_per_part)
+    looked_at = samples(found, preparation)
+    if sheet is not None:
+        _write_sheet(sheet, [(sample.before, sample.after, sample.verdict) for sample in looked_at])
+    shown = console.inspection(found, shards, rows_per_part, preprocess, [sample.verdict for sample in looked_at])
     if json_:
         _print_json(shown)
     else:
@@ -227,6 +262,15 @@ def run(*command: str) -> None:
     interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments))
     interrupts.start()
     sys.exit(main(arguments, interrupts))
+
+
+def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:
+    from mnist_batch.images.sheet import contact_sheet
+
+    try:
+        path.write_bytes(contact_sheet(samples))
+    except OSError as error:
+        raise OutputError(f"{path}: the sheet must be written, but: {error.strerror}; choose another place") from error
 
 
 def _failed(line: str, exit_code: int, arguments: Sequence[str]) -> int:

@@ -42,6 +42,22 @@ class AutoLabels(StrEnum):
     NONE = "none"
 
 
+class Preprocess(StrEnum):
+    """What becomes of an image that is not in MNIST form: framed; refused if not 28x28; or all are framed."""
+
+    AUTO = "auto"
+    NONE = "none"
+    FRAME = "frame"
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How images are brought to the form the model knows. transpose: rows and columns are exchanged first (EMNIST)."""
+
+    mode: Preprocess = Preprocess.AUTO
+    transpose: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """How the inputs are to be understood; the same for `predict` and `inspect`.
@@ -56,6 +72,7 @@ class ReadOptions:
     id_column: str | None = None
     pixel_range: ValueRange | None = None
     keep: tuple[str, ...] = ()
+    preparation: Preparation = field(default_factory=Preparation)
 
     def __post_init__(self) -> None:
         reserved = {"id", "label", "prediction", "confidence", "digit_score", *(f"p{i}" for i in range(10))}

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+
+from mnist_batch.records import Treatment
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
     from mnist_batch.sources.opening import Inputs
 
 _BAR_WIDTH = 30
+_TREATMENTS = {
+    Treatment.AS_IS.value: "as they are",
+    Treatment.INVERTED.value: "with dark ink inverted",
+    Treatment.FRAMED.value: "framed",
+}
 # A log file wants a sign of life, not a film.
 _LOG_SECONDS = 10.0
 _TERMINAL_SECONDS = 0.1
@@ -68,6 +76,9 @@ def summary(result: Result) -> str:
             f"  accuracy   {result.accuracy:>10.2%}  of {result.labelled:,} labelled; "
             f"95 % interval {low:.2%} to {high:.2%}"
         )
+    treated = [f"{report['preprocessing'][name]:,} {text}" for name, text in _TREATMENTS.items()]
+    if report["preprocessing"]["as_is"] < result.predicted:
+        lines.append(f"  prepared   {result.predicted:>10,}  " + ", ".join(t for t in treated if t[:2] != "0 "))
     lines += [f"  GATE FAILED  {gate}" for gate in result.failed_gates]
     lines += ["", f"  predictions  {result.predictions}"]
     if result.rejects is not None:
@@ -108,8 +119,9 @@ def error_object(line: str, exit_code: int) -> dict[str, Any]:
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
 
-def inspection(inputs: Inputs, shards: int, rows_per_part: int) -> dict[str, Any]:
-    """What `inspect` found, as an object."""
+def inspection(inputs: Inputs, shards: int, rows_per_part: int, mode: str, verdicts: Sequence[str]) -> dict[str, Any]:
+    """What `inspect` found, as an object. verdicts: what would become of the sampled images."""
+    counts = Counter(verdicts)
     return {
         "root": str(inputs.root),
         "rows": inputs.rows,
@@ -121,7 +133,12 @@ def inspection(inputs: Inputs, shards: int, rows_per_part: int) -> dict[str, Any
             for source in inputs.sources
         ],
         "skipped": dict(inputs.skipped),
-        "preprocessing": "none: 28x28 is scored as it is, another size is rejected as not_28x28",
+        "preprocessing": {
+            "mode": mode,
+            "sampled": len(verdicts),
+            **{treatment.value: counts[treatment] for treatment in Treatment},
+            "rejected": {name: count for name, count in sorted(counts.items()) if name not in set(Treatment)},
+        },
     }
 
 
@@ -133,10 +150,16 @@ def inspection_text(found: Mapping[str, Any]) -> str:
     if len(sources) > len(rows):
         lines.append(f"... and {len(sources) - len(rows):,} more")
     parts = f"{found['shards']:,} part{'s' if found['shards'] != 1 else ''} of up to {found['rows_per_part']:,}"
-    lines += ["", f"{found['rows']:,} rows in {parts}", f"preprocessing {found['preprocessing']}"]
+    lines += ["", f"{found['rows']:,} rows in {parts}", _sample_line(found["preprocessing"])]
     if found["skipped"]:
         lines.append(f"skipped{_listed(found['skipped'])}")
     return "\n".join(lines)
+
+
+def _sample_line(found: Mapping[str, Any]) -> str:
+    counts = [f"{found[name]:,} {text}" for name, text in _TREATMENTS.items() if found[name]]
+    counts += [f"{count:,} rejected as {reason}" for reason, count in found["rejected"].items()]
+    return f"preprocessing {found['mode']}: of {found['sampled']:,} sampled images {', '.join(counts)}"
 
 
 def models_text(models: Sequence[BundledModel]) -> str:

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.engines import local
 from mnist_batch.errors import InputError, MnistBatchError, OutputError, UsageError
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import model_digest
+from mnist_batch.orientation import transposition_warning
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import locked
 from mnist_batch.output.manifest import differences, file_differences, fingerprint, listed, run_facts
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
+from mnist_batch.records import Treatment
 from mnist_batch.report.document import report_of
 from mnist_batch.report.gates import judge
+from mnist_batch.report.preprocessing import preprocessing_warnings
 from mnist_batch.report.tally import merge
 from mnist_batch.result import Result
 from mnist_batch.scoring import ScoringJob, ShardResult
-from mnist_batch.shards import Shard, cut
+from mnist_batch.shards import Shard, cut, spread
 from mnist_batch.sources.label_file import LabelFile, LabelsById, open_label_file
 from mnist_batch.sources.listing import check_exist
 from mnist_batch.sources.opening import Inputs, open_inputs
+from mnist_batch.sources.sampling import SAMPLE_PLACES, SAMPLE_ROWS
 
 if TYPE_CHECKING:
     from mnist_batch.model.loading import LoadedModel
+    from mnist_batch.pipeline import TensorFlowPredictor
 
 # Called as rows are done: rows so far, rows in all. May raise to stop the run, whose state is kept.
 Watch = Callable[[int, int], None]
@@ -58,12 +67,15 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """All shards, in order. resumed: how many of them an earlier start had finished; seconds: for the others."""
+    """All shards, in order. resumed: how many of them an earlier start had finished; seconds: for the others;
+    warnings: what the model itself had doubts about.
+    """
 
     results: Sequence[ShardResult]
     resumed: int
     model: LoadedModel
     seconds: float
+    warnings: Sequence[str]
 
 
 def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
@@ -126,6 +138,7 @@ def _scored(config: PredictConfig, store: OutputStore, plan: _Plan, watch: Watch
         sources=plan.inputs.sources,
         stamps=plan.inputs.stamps,
         labels=plan.labels,
+        preparation=config.reading.preparation,
         batch_size=config.batch_size,
         format=config.format,
         probabilities=config.probabilities,
@@ -145,11 +158,21 @@ def _scored(config: PredictConfig, store: OutputStore, plan: _Plan, watch: Watch
         done += rows
         watch(done, plan.inputs.rows)
 
+    doubt = _orientation_doubt(job, plan.shards[0], predictor)
     missing = [shard for shard in plan.shards if shard.index not in results]
     for result in local.score(job, missing, predictor, heartbeat):
         results[result.index] = result
     ordered = [results[shard.index] for shard in plan.shards]
-    return _Scored(ordered, resumed, model, time.monotonic() - started)
+    return _Scored(ordered, resumed, model, time.monotonic() - started, [doubt] if doubt else [])
+
+
+def _orientation_doubt(job: ScoringJob, shard: Shard, predictor: TensorFlowPredictor) -> str | None:
+    """What the model says of the way the images lie, asked about a sample of the first shard."""
+    with closing(job.readers()) as readers:
+        parts = [readers.read(span).pixels for span in spread(shard.spans, SAMPLE_ROWS, SAMPLE_PLACES)]
+    images = np.concatenate(parts)
+    batches = [images[first : first + job.batch_size] for first in range(0, len(images), job.batch_size)]
+    return transposition_warning(batches, predictor, job.preparation.transpose)
 
 
 def _reconcile(config: PredictConfig, store: OutputStore, plan: _Plan, results: Sequence[ShardResult]) -> None:
@@ -176,6 +199,7 @@ def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _
     model = scored.model
     report = report_of(merge(result.tally for result in scored.results)) | {
         "skipped": dict(sorted(plan.inputs.skipped.items())),
+        **_preprocessing(config, plan, scored),
         "model": {
             "name": config.model,
             "sha256": model.digest,
@@ -202,6 +226,20 @@ def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _
     store.commit(passed=all(gate.passed for gate in gates))
     seconds = time.monotonic() - started
     return Result(config, report, gates, plan.mark, seconds, already_done=False, resumed=scored.resumed)
+
+
+def _preprocessing(config: PredictConfig, plan: _Plan, scored: _Scored) -> dict[str, Any]:
+    """What was done to the images before they were scored, and what of it somebody should look at."""
+    by_source: dict[str, Counter[str]] = {}
+    for result in scored.results:
+        for source, counts in result.treatments.items():
+            by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
+    total: Counter[str] = sum(by_source.values(), Counter())
+    mode = config.reading.preparation.mode
+    return {
+        "preprocessing": {"mode": mode, **{treatment.value: total[treatment] for treatment in Treatment}},
+        "warnings": [*preprocessing_warnings(by_source), *scored.warnings],
+    }
 
 
 def _judged_again(config: PredictConfig, store: OutputStore, manifest: dict[str, Any], started: float) -> Result:

@@ -6,14 +6,17 @@ Nothing here knows where images come from or how they are scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from mnist_batch.config import ValueRange
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -33,8 +36,20 @@ class RejectReason(StrEnum):
     UNREADABLE = "unreadable"
     NULL_IMAGE = "null_image"
     NOT_28X28 = "not_28x28"
+    BLANK = "blank"
+    TOO_SMALL = "too_small"
+    NO_INK = "no_ink"
+    SEVERAL_OBJECTS = "several_objects"
     PIXEL_OUT_OF_RANGE = "pixel_out_of_range"
     UNSCORABLE = "unscorable"
+
+
+class Treatment(StrEnum):
+    """What was done to an image before it was scored: nothing; inverted, and framed where needed; framed."""
+
+    AS_IS = "as_is"
+    INVERTED = "inverted"
+    FRAMED = "framed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +70,45 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Consecutive rows as they are stored, image by image.
+
+    images: n of them, read as they are iterated over: encoded, or gray [height, width], or why there is none;
+    ids, labels, kept: as in `ImageBatch`, n rows.
+    """
+
+    ids: pa.StringArray
+    labels: pa.Int32Array
+    images: Iterable[bytes | Pixels | Refusal]
+    kept: pa.Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumericRows:
+    """Consecutive rows as they are stored, in one array.
+
+    values: [n, 784], [n, height, width] or [n, height, width, 1] of any numeric type, integers being gray levels
+    0..255; pixel_range: what floats mean, needed for them; refusals: by row, what is known to be no image already.
+    """
+
+    ids: pa.StringArray
+    labels: pa.Int32Array
+    values: npt.NDArray[Any]
+    pixel_range: ValueRange | None = None
+    kept: pa.Table | None = None
+    refusals: Mapping[int, Refusal] = field(default_factory=dict)
+
+
+Rows = EncodedRows | NumericRows
+
+
+@dataclass(frozen=True, slots=True)
 class ImageBatch:
     """Consecutive input rows: `n` images in MNIST form, and the rows among them that were rejected.
 
     ids: string [n]; pixels: uint8 [n, 28, 28], white ink (255) on black (0); labels: int32 [n] of 0..9 or null;
     places: int64 [n], where among the rows read each image stood, from 0, ascending; kept: the input columns named by
-    `--keep`, n rows, None where none was named.
+    `--keep`, n rows, None where none was named; treatments: how many of the images were treated in which way.
     """
 
     ids: pa.StringArray
@@ -69,6 +117,7 @@ class ImageBatch:
     places: Ints
     rejects: Sequence[Reject] = ()
     kept: pa.Table | None = None
+    treatments: Counter[Treatment] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,6 +160,7 @@ def concat_batches(batches: Sequence[ImageBatch]) -> ImageBatch:
         places=np.concatenate([b.places + first for b, first in zip(batches, before[:-1], strict=True)]),
         rejects=[r for b in batches for r in b.rejects],
         kept=pa.concat_tables(kept, promote_options="permissive") if kept else None,
+        treatments=sum((b.treatments for b in batches), Counter()),
     )
 
 

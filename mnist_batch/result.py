@@ -61,6 +61,11 @@ class Result:
         return [gate for gate in self.gates if not gate.passed]
 
     @property
+    def warnings(self) -> Sequence[str]:
+        """What somebody should look at, a line each; nothing where it was said before."""
+        return [] if self.already_done else self.report["warnings"]
+
+    @property
     def exit_code(self) -> int:
         """0, or 3 where a gate failed: the set is there, its `_SUCCESS` is not."""
         return 3 if self.failed_gates else 0

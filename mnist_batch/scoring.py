@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.config import OutputFormat
-from mnist_batch.errors import MnistBatchError, StorageError
+from mnist_batch.config import OutputFormat, Preparation
+from mnist_batch.errors import MnistBatchError
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.store import as_json, write_part, write_shard_record
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
 from mnist_batch.report import tally as tallies
 from mnist_batch.report.tally import Tally
 from mnist_batch.schema import prediction_table, reject_table
-from mnist_batch.shards import Shard, Span
+from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
-from mnist_batch.sources.protocol import Reader, Source, Stamp, gone
+from mnist_batch.sources.protocol import Source, Stamp
+from mnist_batch.sources.reading import Readers
 
 
 class Predictor(Protocol):
@@ -58,23 +60,30 @@ class ScoringJob:
     sources: tuple[Source, ...]
     stamps: tuple[Mapping[Path, Stamp], ...]
     labels: LabelFile | None
+    preparation: Preparation
     batch_size: int
     format: OutputFormat
     probabilities: bool
     staging: Path
     metadata: Mapping[str, str]
 
+    def readers(self) -> Readers:
+        """What reads the job's rows; one for each worker, to be closed."""
+        return Readers(self.sources, self.stamps, self.preparation)
+
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
     """What became of a shard: its rows are all in `tally`, as predictions or as rejects.
 
-    files: size and SHA-256 of each part by name; halvings: how often a batch had to be halved.
+    treatments: by source, how its images were treated; files: size and SHA-256 of each part by name; halvings: how
+    often a batch had to be halved.
     """
 
     index: int
     rows: int
     tally: Tally
+    treatments: Mapping[int, Counter[str]]
     files: Mapping[str, Any]
     halvings: int
 
@@ -85,50 +94,14 @@ class ShardResult:
             "halvings": self.halvings,
             "files": self.files,
             "tally": tallies.as_json(self.tally),
+            "treatments": self.treatments,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ShardResult:
         tally = tallies.from_json(fields["tally"])
-        return cls(fields["index"], fields["rows"], tally, fields["files"], fields["halvings"])
-
-
-class Readers:
-    """Keeps the source that was read last open, for the next shard usually goes on in it. One for each worker."""
-
-    def __init__(self, job: ScoringJob) -> None:
-        self._sources = job.sources
-        self._stamps = job.stamps
-        self._index = -1
-        self._reader: Reader | None = None
-
-    def read(self, span: Span) -> ImageBatch:
-        """The rows of a span. Raises InputError where the input is gone, StorageError where reading fails."""
-        source = self._sources[span.source]
-        try:
-            if self._reader is None or span.source != self._index:
-                self.close()
-                self._reader, self._index = source.open(), span.source
-            return self._reader.read(span.start, span.stop)
-        except FileNotFoundError as error:
-            raise gone(error.filename) from error
-        except Exception as error:
-            # Whatever a reader stumbles over in a file that is not the one that was planned, that is what is wrong.
-            self.check_unchanged([span])
-            if isinstance(error, OSError):
-                raise StorageError(f"{source!r}: must be readable, but: {error}; start again once it is") from error
-            raise
-
-    def check_unchanged(self, spans: Iterable[Span]) -> None:
-        """Raises InputError where a file of these spans is not what it was when the run was planned."""
-        for source in {span.source for span in spans}:
-            for path, stamp in self._stamps[source].items():
-                stamp.check(path)
-
-    def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        treatments = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
+        return cls(fields["index"], fields["rows"], tally, treatments, fields["files"], fields["halvings"])
 
 
 def score_shard(
@@ -140,12 +113,16 @@ def score_shard(
     writing fails, and whatever `heartbeat` raises.
     """
     read: list[ImageBatch] = []
+    treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
     halvings = predictor.halvings
 
     def pixels() -> Iterator[Pixels]:
         row = shard.first_row
         for spans in shard.chunks(job.batch_size):
-            batch = concat_batches([readers.read(span) for span in spans])
+            batches = [readers.read(span) for span in spans]
+            for span, part in zip(spans, batches, strict=True):
+                treatments[span.source] += part.treatments
+            batch = concat_batches(batches)
             labels = batch.labels if job.labels is None else job.labels.labels(batch.ids, batch.places + row)
             row += batch.rows
             # Pixels are not kept: a shard's worth of them is 51 MB.
@@ -181,7 +158,7 @@ def score_shard(
         write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
     )
     tally = tallies.tally_of(predictions, rejects)
-    result = ShardResult(shard.index, shard.rows, tally, as_json(files), predictor.halvings - halvings)
+    result = ShardResult(shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings)
     write_shard_record(job.staging, shard.index, result.as_json())
     return result
 

@@ -5,7 +5,7 @@ Knows row numbers only, neither files nor images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -50,6 +50,22 @@ class Shard:
                     group, room = [], size
         if group:
             yield tuple(group)
+
+
+def spread(spans: Sequence[Span], rows: int, places: int) -> Iterator[Span]:
+    """About `rows` of the rows, in order, from `places` places at equal distances; all where there are no more."""
+    whole = sum(span.rows for span in spans)
+    if whole <= rows:
+        yield from spans
+        return
+    wanted = [(place * whole // places, place * whole // places + rows // places) for place in range(places)]
+    first = 0
+    for span in spans:
+        for start, stop in wanted:
+            low, high = max(start - first, 0), min(stop - first, span.rows)
+            if low < high:
+                yield Span(span.source, span.start + low, span.start + high)
+        first += span.rows
 
 
 def cut(runs: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:

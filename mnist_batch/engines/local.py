@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 
-from mnist_batch.scoring import Heartbeat, Predictor, Readers, ScoringJob, ShardResult, score_shard
+from mnist_batch.scoring import Heartbeat, Predictor, ScoringJob, ShardResult, score_shard
 from mnist_batch.shards import Shard
 
 
@@ -12,9 +13,6 @@ def score(
     job: ScoringJob, shards: Iterable[Shard], predictor: Predictor, heartbeat: Heartbeat
 ) -> Iterator[ShardResult]:
     """The result of each shard, in order, as its part is written."""
-    readers = Readers(job)
-    try:
+    with closing(job.readers()) as readers:
         for shard in shards:
             yield score_shard(job, shard, readers, predictor, heartbeat)
-    finally:
-        readers.close()

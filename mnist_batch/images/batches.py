@@ -1,68 +1,89 @@
-"""Rows as a container stores them, encoded images or arrays of numbers, to an `ImageBatch`.
+"""Rows as a container stores them, encoded images or arrays of numbers, to an `ImageBatch` in MNIST form.
 
-Every source ends here, so that a corrupt row is treated alike wherever it lay: it becomes a reject under its own id,
-and the rows around it keep theirs.
+Every source's rows come through here, so that a corrupt row is treated alike wherever it lay: it becomes a reject under
+its own id, and the rows around it keep theirs. What becomes of an image depends on that image alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mnist_batch.config import ValueRange
-from mnist_batch.images.framing import frame
-from mnist_batch.records import IMAGE_SIDE, ImageBatch, Pixels, Refusal, Reject, RejectReason
+from mnist_batch.config import Preparation, Preprocess, ValueRange
+from mnist_batch.images.mnist_form import in_mnist_form
+from mnist_batch.records import (
+    IMAGE_SIDE,
+    EncodedRows,
+    ImageBatch,
+    NumericRows,
+    Pixels,
+    Refusal,
+    Reject,
+    RejectReason,
+    Rows,
+    Treatment,
+)
+
+if TYPE_CHECKING:
+    from mnist_batch.images.framing import Framed
 
 
-def batch_of_images(
-    ids: pa.StringArray,
-    labels: pa.Int32Array,
-    images: Iterable[bytes | Pixels | Refusal],
-    kept: pa.Table | None = None,
-) -> ImageBatch:
-    """A batch of images, in order: encoded, or gray pixels [height, width], or why there are none."""
+def prepared(rows: Rows, preparation: Preparation) -> ImageBatch:
+    """The rows as a batch in MNIST form, in order; what cannot be brought to it is a reject."""
+    pixels, others = _grid(gray_images(rows), len(rows.ids), preparation)
+    on_grid = np.ones(len(pixels), bool)
+    on_grid[list(others)] = False
+    as_is = _as_is(pixels, on_grid, preparation.mode)
+    if not as_is.all():
+        pixels = np.array(pixels)  # what was read may not be written to
+        others |= _brought_to_form(pixels, np.flatnonzero(on_grid & ~as_is), preparation.mode)
+    return _batch(rows, pixels, int(as_is.sum()), others)
+
+
+def gray_images(rows: Rows) -> Iterable[Pixels | Refusal] | Pixels:
+    """Each row's image, uint8 [height, width], or why there is none; one array where all are of one size."""
+    if isinstance(rows, NumericRows):
+        return _gray_numbers(rows)
+    return _decoded(rows)
+
+
+def _decoded(rows: EncodedRows) -> Iterator[Pixels | Refusal]:
     # Not at the top: runs on plain numbers do without OpenCV, which takes 0.3 s to import.
     from mnist_batch.images.decode import decode
 
-    def form(image: bytes | Pixels | Refusal) -> Pixels | Refusal:
-        gray = decode(image) if isinstance(image, bytes) else image
-        return gray if isinstance(gray, Refusal) else frame(gray)
-
-    return _batch(ids, labels, (form(image) for image in images), kept)
+    for image in rows.images:
+        yield decode(image) if isinstance(image, bytes) else image
 
 
-def batch_of_numbers(
-    ids: pa.StringArray,
-    labels: pa.Int32Array,
-    values: npt.NDArray[Any],
-    pixel_range: ValueRange | None,
-    kept: pa.Table | None = None,
-    refusals: Mapping[int, Refusal] | None = None,
-) -> ImageBatch:
-    """A batch of pixels as numbers: [n, 784], [n, height, width] or [n, height, width, 1] of any numeric type.
+def _gray_numbers(rows: NumericRows) -> Iterable[Pixels | Refusal] | Pixels:
+    values = rows.values
+    if values.ndim == 2 and values.shape[1] != IMAGE_SIDE**2:
+        detail = f"a line of {values.shape[1]} numbers, whose height and width nobody knows"
+        return (Refusal(RejectReason.NOT_28X28, detail) for _ in rows.ids)
+    images = values.reshape(-1, IMAGE_SIDE, IMAGE_SIDE) if values.ndim == 2 else values
+    images = images[..., 0] if images.ndim == 4 else images
+    pixels, valid = gray_levels(images, rows.pixel_range)
+    if valid.all() and not rows.refusals:
+        return pixels
+    return _checked(rows, images, pixels, valid)
 
-    Integers are gray levels 0..255; `pixel_range` says what floats mean, and must be given for them.
-    `refusals` holds, by row, what the source already knows to be no image; its values are not looked at.
-    """
-    refusals = refusals or {}
-    images = _as_images(values)
-    pixels, valid = gray_levels(images, pixel_range)
-    if valid.all() and not refusals and pixels.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
-        return ImageBatch(ids, pixels, labels, np.arange(len(ids)), (), kept)
 
-    def form(row: int) -> Pixels | Refusal:
-        if row in refusals:
-            return refusals[row]
-        if not valid[row]:
+def _checked(
+    rows: NumericRows, images: npt.NDArray[Any], pixels: Pixels, valid: npt.NDArray[np.bool_]
+) -> Iterator[Pixels | Refusal]:
+    for row in range(len(rows.ids)):
+        if row in rows.refusals:
+            yield rows.refusals[row]
+        elif not valid[row]:
             low, high = images[row].min(), images[row].max()
-            return Refusal(RejectReason.PIXEL_OUT_OF_RANGE, f"pixels from {low} to {high}")
-        return frame(pixels[row])
-
-    return _batch(ids, labels, (form(row) for row in range(len(ids))), kept)
+            yield Refusal(RejectReason.PIXEL_OUT_OF_RANGE, f"pixels from {low} to {high}")
+        else:
+            yield pixels[row]
 
 
 def gray_levels(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> tuple[Pixels, npt.NDArray[np.bool_]]:
@@ -87,29 +108,74 @@ def _scaled(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> npt.NDA
     raise TypeError("float pixels reached the batch without a range")
 
 
-def _as_images(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if values.ndim == 2 and values.shape[1] == IMAGE_SIDE * IMAGE_SIDE:
-        return values.reshape(-1, IMAGE_SIDE, IMAGE_SIDE)
-    if values.ndim == 2:  # numbers of some other count have no known shape: kept as one line, which no frame takes
-        return values[:, np.newaxis, :]
-    return values[..., 0] if values.ndim == 4 else values
+def _grid(
+    images: Iterable[Pixels | Refusal] | Pixels, count: int, preparation: Preparation
+) -> tuple[Pixels, dict[int, Framed | Refusal]]:
+    """Images of 28x28 as one array, [count, 28, 28], and by row what became of the others.
 
-
-def _batch(
-    ids: pa.StringArray,
-    labels: pa.Int32Array,
-    images: Iterable[Pixels | Refusal],
-    kept: pa.Table | None,
-) -> ImageBatch:
-    pixels = np.empty((len(ids), IMAGE_SIDE, IMAGE_SIDE), np.uint8)
-    good = np.ones(len(ids), bool)
-    rejects: list[Reject] = []
-    for index, image in enumerate(images):
+    The others are framed at once, for they may be large.
+    """
+    if isinstance(images, np.ndarray) and images.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
+        return images.transpose(0, 2, 1) if preparation.transpose else images, {}
+    pixels = np.zeros((count, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
+    others: dict[int, Framed | Refusal] = {}
+    for row, image in enumerate(images):
         if isinstance(image, Refusal):
-            good[index] = False
-            rejects.append(Reject(ids[index].as_py(), image.reason, image.detail))
+            others[row] = image
+            continue
+        gray = image.T if preparation.transpose else image
+        if gray.shape == (IMAGE_SIDE, IMAGE_SIDE):
+            pixels[row] = gray
+        elif preparation.mode is Preprocess.NONE:
+            others[row] = Refusal(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
         else:
-            pixels[index] = image
+            others[row] = _frame(gray)
+    return pixels, others
+
+
+def _as_is(pixels: Pixels, on_grid: npt.NDArray[np.bool_], mode: Preprocess) -> npt.NDArray[np.bool_]:
+    """bool [n]: which images are scored as they are."""
+    match mode:
+        case Preprocess.NONE:
+            return on_grid
+        case Preprocess.FRAME:
+            return np.zeros(len(pixels), bool)
+    return on_grid & in_mnist_form(pixels)
+
+
+def _brought_to_form(pixels: Pixels, places: npt.NDArray[np.int64], mode: Preprocess) -> dict[int, Framed | Refusal]:
+    """What becomes of the images of 28x28 at these places, which are not in MNIST form."""
+    from mnist_batch.images.framing import Framed
+
+    inverse = ~pixels[places]
+    # MNIST's images as a negative: the way back is exact.
+    negative = in_mnist_form(inverse) if mode is Preprocess.AUTO else np.zeros(len(places), bool)
+    return {
+        int(place): Framed(inverse[i], inverted=True) if negative[i] else _frame(pixels[place])
+        for i, place in enumerate(places)
+    }
+
+
+def _frame(gray: Pixels) -> Framed | Refusal:
+    from mnist_batch.images.framing import frame
+
+    return frame(np.ascontiguousarray(gray))
+
+
+def _batch(rows: Rows, pixels: Pixels, as_is: int, others: Mapping[int, Framed | Refusal]) -> ImageBatch:
+    treatments = Counter({Treatment.AS_IS: as_is})
+    good = np.ones(len(pixels), bool)
+    rejects: list[Reject] = []
+    for row, outcome in sorted(others.items()):
+        if isinstance(outcome, Refusal):
+            good[row] = False
+            rejects.append(Reject(rows.ids[row].as_py(), outcome.reason, outcome.detail))
+        else:
+            pixels[row] = outcome.pixels
+            treatments[Treatment.INVERTED if outcome.inverted else Treatment.FRAMED] += 1
+    if not rejects:
+        return ImageBatch(rows.ids, pixels, rows.labels, np.arange(len(pixels)), (), rows.kept, treatments)
     mask = pa.array(good)
-    kept = None if kept is None else kept.filter(mask)
-    return ImageBatch(ids.filter(mask), pixels[good], labels.filter(mask), np.flatnonzero(good), rejects, kept)
+    kept = None if rows.kept is None else rows.kept.filter(mask)
+    ids, labels = rows.ids.filter(mask), rows.labels.filter(mask)
+    return ImageBatch(ids, pixels[good], labels, np.flatnonzero(good), rejects, kept, treatments)

@@ -44,6 +44,8 @@ def run_facts(config: PredictConfig, files: pa.Table, companions: Iterable[Path]
             "label_column": reading.label_column,
             "id_column": reading.id_column,
             "pixel_range": reading.pixel_range,
+            "preprocess": reading.preparation.mode,
+            "transpose": reading.preparation.transpose,
             "keep": list(reading.keep),
             "scale": config.scale,
             "format": config.format,

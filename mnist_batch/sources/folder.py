@@ -11,8 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mnist_batch.errors import StorageError
-from mnist_batch.images.batches import batch_of_images
-from mnist_batch.records import ImageBatch, Refusal, RejectReason, text_of
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_of
 from mnist_batch.sources.members import too_large
 from mnist_batch.sources.protocol import Stamp, gone, repr_of
 
@@ -61,14 +60,14 @@ class FolderReader:
         self._source = source
         self._root = os.fsencode(source.root)
 
-    def read(self, start: int, stop: int) -> ImageBatch:
+    def read(self, start: int, stop: int) -> Sequence[Rows]:
         files = self._source.files.slice(start, stop - start)
         paths = files["path"].to_pylist()
         ids = pa.array([text_of(path) for path in paths], pa.string())
         labels = files["label"].combine_chunks().cast(pa.int32())
         stamps = map(Stamp, files["size"].to_pylist(), files["changed"].to_pylist())
         wholes = (os.path.join(self._root, path) for path in paths)  # noqa: PTH118  (bytes: a name may be no UTF-8)
-        return batch_of_images(ids, labels, map(read_file, wholes, stamps))
+        return [EncodedRows(ids, labels, map(read_file, wholes, stamps))]
 
     def close(self) -> None:
         pass

@@ -10,7 +10,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,10 +21,9 @@ import pyarrow as pa
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.images.batches import batch_of_numbers
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.labels import digit_labels, sibling_label_file
-from mnist_batch.records import CLASSES, ImageBatch, concat_batches, null_labels
+from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
 from mnist_batch.sources.protocol import display_name
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -73,10 +72,10 @@ class IdxReader:
         self._file = open_plain_or_gzip(source.path)
         self._labels = None if source.labels is None else read_labels(source.labels)
 
-    def read(self, start: int, stop: int) -> ImageBatch:
+    def read(self, start: int, stop: int) -> Iterator[Rows]:
         return read_in_pieces(self._read, start, stop, math.prod(self._source.side))
 
-    def _read(self, start: int, stop: int) -> ImageBatch:
+    def _read(self, start: int, stop: int) -> Rows:
         height, width = self._source.side
         size = (stop - start) * height * width
         try:
@@ -90,7 +89,7 @@ class IdxReader:
             )
         pixels = np.frombuffer(data, np.uint8).reshape(stop - start, height, width)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        return batch_of_numbers(row_ids(self._source.name, start, stop), labels, pixels, None)
+        return NumericRows(row_ids(self._source.name, start, stop), labels, pixels)
 
     def close(self) -> None:
         self._file.close()
@@ -145,10 +144,10 @@ def read_labels(path: Path) -> pa.Int32Array:
     return digit_labels(read_idx(path), str(path))
 
 
-def read_in_pieces(read: Callable[[int, int], ImageBatch], start: int, stop: int, row_bytes: int) -> ImageBatch:
+def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_bytes: int) -> Iterator[Rows]:
     """The rows start..stop of a reader, of which no more are held at a time than memory is meant for."""
     rows = max(1, _READ_BYTES // row_bytes)
-    return concat_batches([read(first, min(stop, first + rows)) for first in range(start, stop, rows)])
+    return (read(first, min(stop, first + rows)) for first in range(start, stop, rows))
 
 
 def row_ids(name: str, start: int, stop: int) -> pa.StringArray:

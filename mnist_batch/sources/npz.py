@@ -24,10 +24,9 @@ import pyarrow as pa
 
 from mnist_batch.config import AutoLabels, ReadOptions, ValueRange
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.images.batches import batch_of_numbers
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.labels import digit_labels
-from mnist_batch.records import CLASSES, ImageBatch, null_labels
+from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
 from mnist_batch.sources.idx import read_in_pieces, row_ids
 from mnist_batch.sources.protocol import display_name
 
@@ -86,10 +85,10 @@ class NpzReader:
         self._data_start = self._file.tell()
         self._labels = None if source.labels is None else read_labels(source.path, source.labels)
 
-    def read(self, start: int, stop: int) -> ImageBatch:
+    def read(self, start: int, stop: int) -> Iterator[Rows]:
         return read_in_pieces(self._read, start, stop, self._source.row_size)
 
-    def _read(self, start: int, stop: int) -> ImageBatch:
+    def _read(self, start: int, stop: int) -> Rows:
         source = self._source
         row_size = source.row_size
         with _translated(source.path, source.array):
@@ -102,7 +101,7 @@ class NpzReader:
             )
         values = np.frombuffer(data, source.dtype).reshape(stop - start, *source.shape)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        return batch_of_numbers(row_ids(source.name, start, stop), labels, values, source.pixel_range)
+        return NumericRows(row_ids(source.name, start, stop), labels, values, source.pixel_range)
 
     def close(self) -> None:
         self._file.close()

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.images.batches import batch_of_images, batch_of_numbers
 from mnist_batch.labels import digit_label_column
-from mnist_batch.records import ImageBatch, first_line, null_labels
+from mnist_batch.records import EncodedRows, NumericRows, Rows, first_line, null_labels
 from mnist_batch.sources.idx import row_ids
 from mnist_batch.sources.parquet_columns import (
     Form,
@@ -74,11 +73,11 @@ class ParquetReader:
         self._decoded: pa.Table | None = None
         self._position = -1  # the row that comes next from `_decoded` and `_batches`; nowhere yet
 
-    def read(self, start: int, stop: int) -> ImageBatch:
+    def read(self, start: int, stop: int) -> Sequence[Rows]:
         with _translated(self._source.path):
             if start != self._position:
                 self._seek(start)
-            return self._batch(self._take(stop - start), start, stop)
+            return [self._rows(self._take(stop - start), start, stop)]
 
     def close(self) -> None:
         self._file.close()
@@ -113,7 +112,7 @@ class ParquetReader:
         self._position += rows
         return table.slice(0, rows)
 
-    def _batch(self, table: pa.Table, start: int, stop: int) -> ImageBatch:
+    def _rows(self, table: pa.Table, start: int, stop: int) -> Rows:
         source = self._source
         where = str(source.path)
         labels = null_labels(stop - start)
@@ -130,9 +129,9 @@ class ParquetReader:
                 )
         kept = table.select([field.name for field in source.keep]) if source.keep else None
         if source.image.form in (Form.STRUCT, Form.BINARY):
-            return batch_of_images(ids, labels, encoded_images(table, source.image), kept)
+            return EncodedRows(ids, labels, encoded_images(table, source.image), kept)
         values, refusals = numeric_images(table, source.image)
-        return batch_of_numbers(ids, labels, values, source.image.pixel_range, kept, refusals)
+        return NumericRows(ids, labels, values, source.image.pixel_range, kept, refusals)
 
 
 def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[ParquetSource]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mnist_batch.errors import InputError
-from mnist_batch.records import ImageBatch, text_of
+from mnist_batch.records import Rows, text_of
 
 
 def gone(path: object) -> InputError:
@@ -44,10 +44,10 @@ class Stamp:
 class Reader(Protocol):
     """An open source. Reading on from where the last call ended is cheap; going back may start over."""
 
-    def read(self, start: int, stop: int) -> ImageBatch:
-        """Rows start..stop, each once and in stored order, as an image or as a reject under its id.
+    def read(self, start: int, stop: int) -> Iterable[Rows]:
+        """Rows start..stop, each once and in stored order, in pieces; a piece is done with before the next is taken.
 
-        0 <= start < stop <= the source's rows, a few thousand of them.
+        0 <= start < stop <= the source's rows, a few thousand of them. Errors may come as the pieces are iterated over.
         """
         ...
 

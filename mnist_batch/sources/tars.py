@@ -18,9 +18,8 @@ import pyarrow as pa
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.images.batches import batch_of_images
 from mnist_batch.images.header import HEAD_SIZE
-from mnist_batch.records import ImageBatch, Refusal, RejectReason, text_of
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_of
 from mnist_batch.sources.idx import is_gzip, open_plain_or_gzip
 from mnist_batch.sources.members import CLASS_FILE_BYTES, MemberList, ids_and_labels, too_large
 from mnist_batch.sources.protocol import display_name, repr_of
@@ -69,10 +68,10 @@ class TarReader:
         self._source = source
         self._file = open_plain_or_gzip(source.path)
 
-    def read(self, start: int, stop: int) -> ImageBatch:
+    def read(self, start: int, stop: int) -> Sequence[Rows]:
         members = self._source.members.slice(start, stop - start)
         places = (members["offset"].to_pylist(), members["size"].to_pylist())
-        return batch_of_images(*ids_and_labels(self._source.name, members), map(self._member, *places))
+        return [EncodedRows(*ids_and_labels(self._source.name, members), map(self._member, *places))]
 
     def close(self) -> None:
         self._file.close()

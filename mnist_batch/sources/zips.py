@@ -19,9 +19,8 @@ import pyarrow as pa
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.images.batches import batch_of_images
 from mnist_batch.images.header import HEAD_SIZE
-from mnist_batch.records import ImageBatch, Refusal, RejectReason
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
 from mnist_batch.sources.members import CLASS_FILE_BYTES, MemberList, ids_and_labels, too_large
 from mnist_batch.sources.protocol import display_name, repr_of
 
@@ -82,10 +81,10 @@ class ZipReader:
         self._source = source
         self._file = source.path.open("rb")
 
-    def read(self, start: int, stop: int) -> ImageBatch:
+    def read(self, start: int, stop: int) -> Sequence[Rows]:
         members = self._source.members.slice(start, stop - start)
         places = members.drop(["name", "label"]).to_pylist()
-        return batch_of_images(*ids_and_labels(self._source.name, members), (self._member(**row) for row in places))
+        return [EncodedRows(*ids_and_labels(self._source.name, members), (self._member(**row) for row in places))]
 
     def close(self) -> None:
         self._file.close()

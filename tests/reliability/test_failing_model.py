@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_batch.config import Preparation, Preprocess
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.pipeline import TensorFlowPredictor
-from mnist_batch.records import ImageBatch, null_labels, string_array
-from mnist_batch.scoring import Readers, ScoringJob, score_shard
+from mnist_batch.records import NumericRows, null_labels, string_array
+from mnist_batch.scoring import ScoringJob, score_shard
 from mnist_batch.shards import Shard, Span
 
 
@@ -36,7 +37,7 @@ class Source:
 
     def read(self, start, stop):
         ids = string_array(str(row) for row in range(start, stop))
-        return ImageBatch(ids, self.pixels[start:stop], null_labels(stop - start), np.arange(stop - start))
+        return [NumericRows(ids, null_labels(stop - start), self.pixels[start:stop])]
 
     def close(self):
         pass
@@ -52,9 +53,9 @@ def pixels():
 def scored(pixels, limit, staging):
     for part in ("predictions", "rejects", "shards"):
         (staging / part).mkdir(parents=True)
-    job = ScoringJob((Source(pixels),), ({},), None, 128, "parquet", False, staging, {})
+    job = ScoringJob((Source(pixels),), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, staging, {})
     shard = Shard(0, 0, (Span(0, 0, len(pixels)),))
-    return score_shard(job, shard, Readers(job), TensorFlowPredictor(Model(limit), 128), [].append)
+    return score_shard(job, shard, job.readers(), TensorFlowPredictor(Model(limit), 128), [].append)
 
 
 def test_a_batch_that_is_too_large_is_halved_and_every_row_predicted(pixels, tmp_path):
@@ -95,8 +96,8 @@ def test_each_row_has_its_own_cause_and_none_of_an_earlier_part(pixels, tmp_path
     pixels[7, 0, 0], pixels[300, 0, 0] = 78, 77
     for part in ("predictions", "rejects", "shards"):
         (tmp_path / part).mkdir()
-    job = ScoringJob((Source(pixels),), ({},), None, 128, "parquet", False, tmp_path, {})
-    predictor, readers = TensorFlowPredictor(Model(1000), 128), Readers(job)
+    job = ScoringJob((Source(pixels),), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, tmp_path, {})
+    predictor, readers = TensorFlowPredictor(Model(1000), 128), job.readers()
     score_shard(job, Shard(0, 0, (Span(0, 0, 400),)), readers, predictor, [].append)
     details = rejects_in(tmp_path)
     assert details["7"] == "the model gave no number"

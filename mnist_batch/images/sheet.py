@@ -1,0 +1,55 @@
+"""A contact sheet: images before and after they were brought to MNIST form: what a person and what the model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mnist_batch.images.ink import shrunk
+from mnist_batch.records import Pixels, Treatment
+
+_SIDE = 84  # three times 28
+_MARGIN = 6
+_CAPTION = 18
+_SHAPE = 1.4  # width to height, about that of a screen
+_PAPER, _TEXT, _REJECT, _CHANGED = (250, 250, 250), (70, 70, 70), (40, 40, 200), (150, 90, 20)
+
+
+def contact_sheet(samples: Sequence[tuple[Pixels | None, Pixels | None, str]]) -> bytes:
+    """A PNG that shows, for each (before, after, caption), both images side by side over their caption.
+
+    before: gray [height, width] or None; after: [28, 28] or None for a reject, whose place is crossed out.
+    """
+    width, height = 2 * _SIDE + 3 * _MARGIN, _SIDE + 2 * _MARGIN + _CAPTION
+    columns = max(1, round((len(samples) * _SHAPE * height / width) ** 0.5))
+    rows = -(-len(samples) // columns)
+    sheet = np.full((max(1, rows) * height + _MARGIN, columns * width + _MARGIN, 3), _PAPER, np.uint8)
+    for place, (before, after, caption) in enumerate(samples):
+        top, left = place // columns * height + _MARGIN, place % columns * width + _MARGIN
+        _put(sheet, before, top, left)
+        _put(sheet, after, top, left + _SIDE + 2)
+        colour = _REJECT if after is None else _TEXT if caption == Treatment.AS_IS else _CHANGED
+        where = (left, top + _SIDE + _CAPTION - 4)
+        cv2.putText(sheet, caption, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+    done, png = cv2.imencode(".png", sheet)
+    if not done:
+        raise RuntimeError(f"OpenCV must encode a sheet of {sheet.shape} as PNG, but did not")
+    return bytes(png.tobytes())
+
+
+def _put(sheet: Pixels, image: Pixels | None, top: int, left: int) -> None:
+    """The image as large as its square on the sheet allows; a cross where there is none."""
+    square = sheet[top : top + _SIDE, left : left + _SIDE]
+    if image is None:
+        square[:] = 235
+        cv2.line(sheet, (left, top), (left + _SIDE - 1, top + _SIDE - 1), _REJECT, 1, cv2.LINE_AA)
+        cv2.line(sheet, (left + _SIDE - 1, top), (left, top + _SIDE - 1), _REJECT, 1, cv2.LINE_AA)
+        return
+    square[:] = 215
+    fitted = shrunk(image, _SIDE)
+    scale = max(1, _SIDE // max(fitted.shape))
+    fitted = np.repeat(np.repeat(fitted, scale, axis=0), scale, axis=1)
+    above, beside = (_SIDE - fitted.shape[0]) // 2, (_SIDE - fitted.shape[1]) // 2
+    square[above : above + fitted.shape[0], beside : beside + fitted.shape[1]] = fitted[..., np.newaxis]
