@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mnist_batch.config import ReadOptions, ValueRange
+from mnist_batch.config import Preparation, Preprocess, ReadOptions, ValueRange
 from mnist_batch.records import ImageBatch
 from mnist_batch.sources.opening import Inputs, open_inputs
+from mnist_batch.sources.reading import Readers
 
 SAMPLES = Path(__file__).parent.parent / "sample_data"
 ROWS = 60
+AUTO = Preparation()
+NOTHING_FRAMED = Preparation(Preprocess.NONE)
 # No divisor of anything else here, so that reads begin and end inside of row groups.
 ROW_GROUP_ROWS = 17
 Array = npt.NDArray[Any]
@@ -263,14 +267,10 @@ def opened(*inputs: Path | str, options: ReadOptions | None = None) -> Inputs:
     return open_inputs(tuple(map(str, inputs)), options or ReadOptions())
 
 
-def read_all(inputs: Inputs) -> list[ImageBatch]:
+def read_all(inputs: Inputs, preparation: Preparation = AUTO) -> list[ImageBatch]:
     """Each of a plan's runs, in order."""
-    batches = []
-    for run in inputs.runs:
-        reader = inputs.sources[run.source].open()
-        batches.append(reader.read(run.start, run.stop))
-        reader.close()
-    return batches
+    with closing(Readers(inputs.sources, inputs.stamps, preparation)) as readers:
+        return [readers.read(run) for run in inputs.runs]
 
 
 def ids_of(inputs: Inputs) -> list[str]:
@@ -282,6 +282,7 @@ def labels_of(inputs: Inputs) -> list[int | None]:
     return [label for batch in read_all(inputs) for label in batch.labels.to_pylist()]
 
 
-def rejects_of(inputs: Inputs) -> list[tuple[str, str]]:
+def rejects_of(inputs: Inputs, preparation: Preparation = AUTO) -> list[tuple[str, str]]:
     """Id and reason of a plan's rejects, in order."""
-    return [(reject.id, str(reject.reason)) for batch in read_all(inputs) for reject in batch.rejects]
+    batches = read_all(inputs, preparation)
+    return [(reject.id, str(reject.reason)) for batch in batches for reject in batch.rejects]

@@ -166,9 +166,9 @@ def test_damaged_images_are_rejected_under_their_own_id_and_the_rest_is_predicte
     assert result.report["rejects_by_reason"] == {"empty": 1, "not_an_image": 1, "undecodable": 1}
 
 
-def test_an_image_of_another_size_is_rejected_and_never_resized(tmp_path):
+def test_where_nothing_is_framed_an_image_of_another_size_is_rejected_and_never_resized(tmp_path):
     cv2.imwrite(str(tmp_path / "large.png"), np.full((56, 56), 255, np.uint8))
-    result = predict(tmp_path / "large.png", output=tmp_path / "out")
+    result = predict(tmp_path / "large.png", output=tmp_path / "out", preprocess="none")
     assert result.predicted == 0
     assert pq.read_table(result.rejects).to_pylist() == [{"id": "large.png", "reason": "not_28x28", "detail": "56x56"}]
     assert result.to_pandas().empty

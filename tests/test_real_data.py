@@ -88,6 +88,6 @@ def test_the_bundled_model_is_as_good_as_its_card_says(real_data, tmp_path):
     assert result.accuracy == pytest.approx(0.9788, abs=1e-9)
 
 
-def test_semeion_is_refused_until_it_can_be_framed(real_data, tmp_path):
+def test_four_of_five_semeion_digits_are_right_though_nothing_was_trained_on_them(real_data, tmp_path):
     result = predict(real_data / "semeion", output=tmp_path / "out")
-    assert result.report["rejects_by_reason"] == {"not_28x28": 1593}
+    assert result.accuracy * result.labelled >= 0.80 * 1593

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from images.encoders import digit, encode
-from mnist_batch.config import ValueRange
-from mnist_batch.images.batches import batch_of_images, batch_of_numbers, gray_levels
-from mnist_batch.records import Refusal, RejectReason, string_array
+from mnist_batch.config import Preparation, Preprocess, ValueRange
+from mnist_batch.images.batches import gray_levels, prepared
+from mnist_batch.records import EncodedRows, NumericRows, Refusal, RejectReason, string_array
 
 BLACK_TO_WHITE = {ValueRange.UNIT: (0.0, 1.0), ValueRange.BYTE: (0.0, 255.0), ValueRange.SYMMETRIC: (-1.0, 1.0)}
 EVERY_LEVEL = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
@@ -19,7 +19,8 @@ EVERY_LEVEL = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
 def of_numbers(values: np.ndarray, pixel_range: ValueRange | None = None, **more: object):
     rows = len(values)
     ids = string_array(f"row {row}" for row in range(rows))
-    return batch_of_numbers(ids, pa.array(np.arange(rows) % 10, pa.int32()), values, pixel_range, **more)
+    labels = pa.array(np.arange(rows) % 10, pa.int32())
+    return prepared(NumericRows(ids, labels, values, pixel_range, **more), Preparation(Preprocess.NONE))
 
 
 @pytest.mark.parametrize("pixel_range", ValueRange)
@@ -111,7 +112,8 @@ def test_each_row_ends_as_an_image_or_a_reject_under_its_own_id(kinds: list[str]
     }
     ids = [f"{row} {kind}" for row, kind in enumerate(kinds)]
     kept = pa.table({"page": pa.array(range(len(kinds)), pa.int64())})
-    batch = batch_of_images(string_array(ids), pa.nulls(len(ids), pa.int32()), [images[k] for k in kinds], kept)
+    rows = EncodedRows(string_array(ids), pa.nulls(len(ids), pa.int32()), [images[k] for k in kinds], kept)
+    batch = prepared(rows, Preparation(Preprocess.NONE))
     good = [row for row, kind in enumerate(kinds) if kind in ("png", "pixels")]
     assert batch.ids.to_pylist() == [ids[row] for row in good]
     assert batch.places.tolist() == batch.kept["page"].to_pylist() == good

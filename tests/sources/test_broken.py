@@ -17,6 +17,7 @@ from contracts import (
     DIGITS,
     FORMS,
     LABELS,
+    NOTHING_FRAMED,
     PIXELS,
     ids_of,
     idx_bytes,
@@ -90,12 +91,11 @@ def test_labels_given_as_the_input(tmp_path: Path) -> None:
     fails(tmp_path / "t10k-labels-idx1-ubyte", InputError, "name the file of the images")
 
 
-def test_idx_images_of_another_size_are_rejects(tmp_path: Path) -> None:
+def test_idx_images_of_another_size_are_rejects_where_nothing_is_framed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(idx_bytes(PIXELS[:2, 1:]))
-    assert rejects_of(open_inputs((str(tmp_path / "a"),), ReadOptions())) == [
-        ("a#0", "not_28x28"),
-        ("a#1", "not_28x28"),
-    ]
+    inputs = open_inputs((str(tmp_path / "a"),), ReadOptions())
+    assert rejects_of(inputs, NOTHING_FRAMED) == [("a#0", "not_28x28"), ("a#1", "not_28x28")]
+    assert rejects_of(inputs) == []
 
 
 def test_all_broken_containers_are_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contracts import (
+    NOTHING_FRAMED,
     PIXELS,
     ids_of,
     labels_of,
@@ -87,7 +88,8 @@ def test_the_range_that_the_schema_states_needs_no_option(tmp_path: Path) -> Non
     field = pa.field("image", pa.list_(pa.float64()), metadata={"pixel_range": "-1..1"})
     table = pa.table([pa.array([[1.0] * 784, [-1.0] * 784])], schema=pa.schema([field]))
     pq.write_table(table, tmp_path / "a.parquet")
-    (batch,) = read_all(open_inputs((str(tmp_path / "a.parquet"),), ReadOptions(pixel_range=ValueRange.BYTE)))
+    inputs = open_inputs((str(tmp_path / "a.parquet"),), ReadOptions(pixel_range=ValueRange.BYTE))
+    (batch,) = read_all(inputs, NOTHING_FRAMED)
     assert [batch.pixels[0].min(), batch.pixels[1].max()] == [255, 0]
 
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from contracts import DIGITS, FORMS, LABELS, PIXELS, ROWS, Written
+from contracts import AUTO, DIGITS, FORMS, LABELS, PIXELS, ROWS, Written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_batch.images.batches import prepared
 from mnist_batch.records import ImageBatch, concat_batches
 from mnist_batch.sources.protocol import Source
 
@@ -30,7 +31,8 @@ def read(source: Source, *spans: tuple[int, int]) -> ImageBatch:
     """The spans' rows, by one reader, as one batch."""
     reader = source.open()
     try:
-        return concat_batches([reader.read(start, stop) for start, stop in spans])
+        pieces = [prepared(rows, AUTO) for start, stop in spans for rows in reader.read(start, stop)]
+        return concat_batches(pieces)
     finally:
         reader.close()
 
