@@ -1,0 +1,197 @@
+"""Digits as people scan them come out in MNIST form and are read as the same digits; what is no digit is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contracts import LABELS, PIXELS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from images.transforms import MORE, PROMISED, beside
+from mnist_batch.config import Preparation, Preprocess
+from mnist_batch.images.batches import prepared
+from mnist_batch.images.framing import Framed, frame
+from mnist_batch.images.mnist_form import in_mnist_form
+from mnist_batch.records import (
+    EncodedRows,
+    ImageBatch,
+    NumericRows,
+    Refusal,
+    RejectReason,
+    Treatment,
+    null_labels,
+    string_array,
+)
+
+AUTO = Preparation()
+EVERY = {name: transform for name, (transform, _) in PROMISED.items()} | MORE
+
+
+def batch_of(images: list[object], preparation: Preparation = AUTO) -> ImageBatch:
+    ids = string_array(str(row) for row in range(len(images)))
+    return prepared(EncodedRows(ids, null_labels(len(images)), images), preparation)
+
+
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """Cosine of two images as vectors: 1 where they are the same but for brightness."""
+    one, other = (image.astype(float).ravel() for image in (first, second))
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_comes_out_is_in_mnist_form_and_looks_like_what_went_in(name: str) -> None:
+    generator = np.random.default_rng(4)
+    batch = batch_of([EVERY[name](image, generator) for image in PIXELS])
+    assert in_mnist_form(batch.pixels).all()
+    assert len(batch) >= len(PIXELS) - 1, batch.rejects
+    alike = [likeness(PIXELS[place], image) for place, image in zip(batch.places, batch.pixels, strict=True)]
+    # Wider, finer and stretched strokes cover other pixels; the digits that they are not stay further away.
+    others = [
+        likeness(PIXELS[(place + 5) % 60], image) for place, image in zip(batch.places, batch.pixels, strict=True)
+    ]
+    assert np.mean(alike) > 0.7
+    assert np.mean(alike) > np.mean(others) + 0.2
+
+
+def test_an_image_in_mnist_form_passes_to_the_bit() -> None:
+    batch = batch_of(list(PIXELS))
+    assert np.array_equal(batch.pixels, PIXELS)
+    assert batch.treatments == {Treatment.AS_IS: len(PIXELS)}
+
+
+def test_the_negative_of_an_image_in_mnist_form_comes_back_to_the_bit() -> None:
+    batch = batch_of([~image for image in PIXELS])
+    assert np.array_equal(batch.pixels, PIXELS)
+    assert +batch.treatments == {Treatment.INVERTED: len(PIXELS)}
+
+
+def test_a_digit_that_was_only_moved_comes_back_to_the_bit() -> None:
+    canvas = np.zeros((60, 50, 90), np.uint8)
+    canvas[:, 7:35, 50:78] = PIXELS
+    framed = [frame(image) for image in canvas]
+    same = [np.array_equal(image, one.pixels) for image, one in zip(PIXELS, framed, strict=True)]
+    # Where a digit's own centre was rounded the other way it lies a pixel beside.
+    assert np.mean(same) > 0.5
+    shifts = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1)]
+    for image, one in zip(PIXELS, framed, strict=True):
+        assert any(np.array_equal(np.roll(image, shift, (0, 1)), one.pixels) for shift in shifts)
+
+
+@given(st.sampled_from(sorted(EVERY)), st.integers(0, len(PIXELS) - 1), st.integers(0, 2**32 - 1), st.booleans())
+def test_the_outcome_is_each_images_own(name: str, row: int, seed: int, inverted: bool) -> None:
+    image = EVERY[name](PIXELS[row], np.random.default_rng(seed))
+    if inverted and not isinstance(image, bytes):
+        image = 255 - image
+    alone = batch_of([image])
+    among = batch_of([PIXELS[0], b"", image, 255 - PIXELS[1]])
+    mine = np.flatnonzero(among.places == 2)
+    assert np.array_equal(among.pixels[mine], alone.pixels)
+    assert in_mnist_form(alone.pixels).all()
+    again = batch_of(list(alone.pixels))
+    assert np.array_equal(again.pixels, alone.pixels)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.integers(0, 255))
+def test_any_pixels_at_all_are_framed_or_refused(height: int, width: int, seed: int, spread: int) -> None:
+    generator = np.random.default_rng(seed)
+    image = generator.integers(0, spread + 1, (height, width)).astype(np.uint8)
+    outcome = frame(image)
+    if isinstance(outcome, Framed):
+        assert in_mnist_form(outcome.pixels[np.newaxis]).all()
+    else:
+        assert isinstance(outcome, Refusal)
+        assert any(letter.isdigit() for letter in outcome.detail) or outcome.reason is RejectReason.NO_INK
+
+
+@pytest.mark.parametrize("shape", [(3000, 2), (2, 3000), (1, 9), (9, 1), (8, 8), (500, 501)])
+@pytest.mark.parametrize("gray", [0, 77, 255])
+def test_an_empty_image_is_blank_whatever_its_shape_and_gray(shape: tuple[int, int], gray: int) -> None:
+    outcome = frame(np.full(shape, gray, np.uint8))
+    assert outcome == Refusal(RejectReason.BLANK, "gray levels differ by 0")
+
+
+@pytest.mark.parametrize("side", [28, 100, 300])
+@pytest.mark.parametrize("noise", [3, 8, 25])
+def test_noise_is_no_digit(side: int, noise: int) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        image = np.clip(generator.normal(170, noise, (side, side)), 0, 255).astype(np.uint8)
+        assert isinstance(frame(image), Refusal)
+
+
+def test_light_that_falls_off_is_no_digit() -> None:
+    y, x = np.mgrid[0:100, 0:140]
+    outcome = frame((80 + x + y * 0.4).astype(np.uint8))
+    assert isinstance(outcome, Refusal)
+
+
+@pytest.mark.parametrize("row", range(0, 60, 7))
+def test_two_digits_are_not_guessed_between(row: int) -> None:
+    image = beside(PIXELS[(row + 3) % 60])(PIXELS[row], np.random.default_rng(0))
+    outcome = frame(image)
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is RejectReason.SEVERAL_OBJECTS
+
+
+def test_a_page_of_digits_is_refused() -> None:
+    page = 255 - np.block([[PIXELS[row * 6 + column] for column in range(6)] for row in range(10)])
+    outcome = frame(page)
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is RejectReason.SEVERAL_OBJECTS
+
+
+@pytest.mark.parametrize("side", range(1, 8))
+def test_fewer_than_eight_pixels_are_too_small(side: int) -> None:
+    outcome = frame(np.eye(side, dtype=np.uint8) * 255)
+    assert outcome == Refusal(RejectReason.TOO_SMALL, f"{side}x{side} pixels")
+
+
+def test_a_dot_on_a_large_page_is_too_small() -> None:
+    page = np.full((60, 60), 255, np.uint8)
+    page[30:33, 30:34] = 0
+    outcome = frame(page)
+    assert outcome == Refusal(RejectReason.TOO_SMALL, "ink of 4x3 pixels")
+
+
+def test_a_small_digit_on_a_large_page_is_looked_at_closely() -> None:
+    page = np.full((2000, 1500), 240, np.uint8)
+    for row in range(0, 60, 5):
+        page[700:756, 300:356] = 240 - (np.kron(PIXELS[row], np.ones((2, 2), np.uint8)) * 0.8).astype(np.uint8)
+        outcome = frame(page)
+        assert isinstance(outcome, Framed)
+        assert outcome.inverted
+        assert likeness(outcome.pixels, PIXELS[row]) > 0.8
+
+
+def test_frame_frames_what_is_in_mnist_form_too_and_none_frames_nothing() -> None:
+    assert +batch_of(list(PIXELS), Preparation(Preprocess.FRAME)).treatments == {Treatment.FRAMED: len(PIXELS)}
+    inverted = [255 - image for image in PIXELS]
+    nothing = batch_of(inverted, Preparation(Preprocess.NONE))
+    assert np.array_equal(nothing.pixels, np.stack(inverted))
+    assert +nothing.treatments == {Treatment.AS_IS: len(PIXELS)}
+
+
+@pytest.mark.parametrize("mode", Preprocess)
+def test_transposed_images_are_turned_back_before_anything_else(mode: Preprocess) -> None:
+    turned = PIXELS.transpose(0, 2, 1)
+    ids, labels = string_array(str(row) for row in range(60)), null_labels(60)
+    from_array = prepared(NumericRows(ids, labels, turned), Preparation(mode, transpose=True))
+    one_by_one = batch_of(list(turned), Preparation(mode, transpose=True))
+    straight = batch_of(list(PIXELS), Preparation(mode))
+    assert np.array_equal(from_array.pixels, straight.pixels)
+    assert np.array_equal(one_by_one.pixels, straight.pixels)
+
+
+def test_rows_in_one_array_and_one_by_one_come_to_the_same() -> None:
+    images = [*PIXELS[:20], *(255 - PIXELS[20:40]), *np.roll(PIXELS[40:], 3, axis=2), np.zeros((28, 28), np.uint8)]
+    rows = NumericRows(string_array(str(row) for row in range(61)), null_labels(61), np.stack(images))
+    together, apart = prepared(rows, AUTO), batch_of(images)
+    assert np.array_equal(together.pixels, apart.pixels)
+    assert together.rejects == apart.rejects
+    assert together.treatments == apart.treatments
+    assert +together.treatments == {Treatment.AS_IS: 20, Treatment.INVERTED: 20, Treatment.FRAMED: 20}
+
+
+def test_the_digits_of_the_tests_are_of_every_class() -> None:
+    assert set(LABELS) == set(range(10))
