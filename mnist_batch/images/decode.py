@@ -45,8 +45,8 @@ _SAMPLE = 4096
 def decode(data: bytes) -> Pixels | Refusal:
     """Gray pixels [height, width] of an encoded image, 0 black and 255 white, the way up its EXIF says; or why not.
 
-    Colour becomes luminance (ITU-R BT.601, OpenCV's), or, where that hides the picture, as with yellow ink on white, the
-    mixture of the channels that shows most of it; 16 bit is scaled to 8, of a GIF the first frame is taken.
+    Colour becomes luminance (ITU-R BT.601, OpenCV's), or, where that hides the picture, as with yellow ink on white,
+    the mixture of the channels that shows most of it; 16 bit is scaled to 8, of a GIF the first frame is taken.
     Transparency is composited: on white where the ink is dark, on black where it is light.
     """
     if not data:

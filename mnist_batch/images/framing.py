@@ -165,7 +165,7 @@ def _placed(strength: Pixels, filled: bool) -> Pixels:
     height, width = (float(side) for side in strength.shape)
     if filled:
         width *= _STRETCHED_ASPECT
-    elif width > height:
+    elif width > height and width != INK_SIDE:  # or else it has been brought to MNIST's scale already
         height = width * (height / width) ** _WIDTH_KEPT
     scale = INK_SIDE / max(height, width)
     for centre, pixels, side in zip(_centre(strength), strength.shape, (height, width), strict=True):

@@ -21,15 +21,21 @@ Mask = npt.NDArray[np.uint8]
 
 # Less than this between the darkest and the brightest pixel is no picture; 12-bit scans kept in 16 bit span 16 levels.
 _LEAST_CONTRAST = 10
+_LEAST_LEVEL = 8  # and for the mean of what is taken for ink, over the ground
 # Ink must stand out from the paper's noise by this many standard deviations: Gaussian noise alone, cut in two at its
 # best threshold, gives 2; pencil on rough paper 10.
-_LEAST_SIGNAL_TO_NOISE = 4.5
+_LEAST_SIGNAL_TO_NOISE = 5.0
+# And by this share of what the ground itself differs by: of a shadow's edge up to a quarter is left over.
+_LEAST_SIGNAL_TO_RELIEF = 0.35
 # Along the image's edge paper is more likely than ink; how broad that edge is, as a share of the shorter side.
 _BAND = 0.07
 # Paper is even where its level differs by less than this share of the ink's contrast from one part to another.
 _UNEVEN = 0.04
 # A smaller image has too few pixels of paper to tell a slope from the blur of its strokes.
 _LEAST_UNEVEN_SIDE = 20
+# So small an image shows its noise nowhere; its gray levels must fall into two groups, by Otsu's measure. Noise has at
+# most 0.70 at 16x16, and up to 0.75 at 8x8; digits at 8x8 have at least 0.76.
+_LEAST_SEPARATION = 0.74
 # The ground is a smooth thing, and is found on an image of this side.
 _GROUND_SIDE = 64
 # Sides of the windows on it, as shares of its side: a median of which strokes are the minority, a closing that no
@@ -71,17 +77,21 @@ def find_ink(gray: Pixels) -> Ink | Refusal:
     darkest, brightest, _, _ = cv2.minMaxLoc(gray)
     if brightest - darkest < _LEAST_CONTRAST:
         return Refusal(RejectReason.BLANK, f"gray levels differ by {brightest - darkest:.0f}")
-    strength, dark = _strength(gray)
+    if min(gray.shape) < _LEAST_UNEVEN_SIDE and (separation := _separation(gray)) < _LEAST_SEPARATION:
+        return Refusal(RejectReason.BLANK, f"gray levels without two groups, ink and ground ({separation:.2f})")
+    strength, dark, relief = _strength(gray)
     visible = as_gray(strength)
     inked = _split(visible)
     level = float(cv2.mean(visible, inked)[0])
     noise = _noise(strength, inked)
-    if level < _LEAST_SIGNAL_TO_NOISE * noise:
-        return Refusal(RejectReason.BLANK, f"contrast of {level:.0f} gray levels, noise of {noise:.1f}")
+    if level < max(_LEAST_LEVEL, _LEAST_SIGNAL_TO_NOISE * noise, _LEAST_SIGNAL_TO_RELIEF * relief):
+        ground = f"on ground that differs by {relief:.0f}, with noise of {noise:.1f}"
+        return Refusal(RejectReason.BLANK, f"contrast of {level:.0f} gray levels {ground}")
     return Ink(strength, dark, level, noise)
 
 
-def _strength(gray: Pixels) -> tuple[Floats, bool]:
+def _strength(gray: Pixels) -> tuple[Floats, bool, float]:
+    """The strength, whether the ink is dark, and how many gray levels the ground under it differs by."""
     bright = _split(gray)
     dark_ink = _grounded(bright) > 1
     dark: Mask = ~bright
@@ -94,12 +104,21 @@ def _strength(gray: Pixels) -> tuple[Floats, bool]:
     tolerance = max(_UNEVEN * (cv2.mean(gray, bright)[0] - cv2.mean(gray, dark)[0]), 2)
     if highest - lowest > tolerance and min(gray.shape) >= _LEAST_UNEVEN_SIDE and _is_uneven(gray, inner, tolerance):
         return _strength_on_uneven_ground(gray)
-    level = lowest if lowest == highest else _quantile(gray[inner > 0], 0.5)
+    level = lowest if lowest == highest else _quantile(gray[inner > 0], _ground_share(gray, inner is ground, dark_ink))
     levels: Floats = gray.astype(np.float32)
-    return (level - levels if dark_ink else levels - level), dark_ink
+    return (level - levels if dark_ink else levels - level), dark_ink, 0.0
 
 
-def _strength_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool]:
+def _ground_share(gray: Pixels, crowded: bool, dark_ink: bool) -> float:
+    """Which quantile of the ground's pixels is its level: the median, but in a small image crowded with ink, where all
+    of them are blurred strokes, the one furthest from the ink.
+    """
+    if not crowded or min(gray.shape) >= _LEAST_UNEVEN_SIDE:
+        return 0.5
+    return 0.9 if dark_ink else 0.1
+
+
+def _strength_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool, float]:
     small = shrunk(gray, _GROUND_SIDE)
     smooth = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
     side = max(small.shape)
@@ -114,10 +133,11 @@ def _strength_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool]:
     if np.count_nonzero(paper) < _LEAST_GROUND * paper.size:
         paper = inked == 0
     ground = _surface(small.astype(np.float32), paper.astype(np.float32), _odd(_MEAN_WINDOW * side))
+    relief = float(np.ptp(ground))
     if small.shape != gray.shape:
         ground = np.asarray(cv2.resize(ground, gray.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     strength: Floats = gray.astype(np.float32) - ground
-    return (-strength if dark_ink else strength), dark_ink
+    return (-strength if dark_ink else strength), dark_ink, relief
 
 
 def _surface(levels: Floats, paper: Floats, window: int) -> Floats:
@@ -141,11 +161,14 @@ def _quadratic_terms(height: int, width: int) -> Floats:
 
 
 def _is_uneven(gray: Pixels, ground: Mask, tolerance: float) -> bool:
-    """Whether the ground's level differs by more than that between the ninths of the image, where they show enough."""
+    """Whether the ground's level differs by more than that between the ninths of the image, where they show enough.
+
+    Where less than two thirds of them do, a slope was cut in two, and what was taken for ink is its other half.
+    """
     share = cv2.resize((ground > 0).astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
     level = cv2.resize(np.where(ground > 0, gray, 0).astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
     levels = level[share > 0.2] / share[share > 0.2]
-    return len(levels) > 1 and float(np.ptp(levels)) > tolerance
+    return len(levels) < 6 or float(np.ptp(levels)) > tolerance
 
 
 def _grounded(mask: Mask) -> float:
@@ -164,6 +187,14 @@ def _noise(strength: Floats, inked: Mask) -> float:
         return 0.0
     ground = strength[inked == 0]
     return max(0.0, -_quantile(ground, 0.16)) if len(ground) else 0.0
+
+
+def _separation(gray: Pixels) -> float:
+    """How much of the gray levels' variance lies between those above and below the best threshold, 0..1 (Otsu 1979)."""
+    bright = _split(gray)
+    share = cv2.countNonZero(bright) / bright.size
+    gap = cv2.mean(gray, bright)[0] - cv2.mean(gray, ~bright)[0]
+    return share * (1 - share) * gap**2 / float(gray.var())
 
 
 def _quantile(values: npt.NDArray[np.float32] | Pixels, share: float) -> float:

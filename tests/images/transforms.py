@@ -1,7 +1,7 @@
 """What people's scans do to a digit in MNIST form: for the tests of framing, and for `benchmarks/framing.py`.
 
-Each transform takes an image, uint8 [28, 28], white on black, and a generator, and returns a gray image of any size or an
-encoded one.
+Each transform takes an image, uint8 [28, 28], white on black, and a generator, and returns a gray image of any size or
+an encoded one.
 """
 
 from __future__ import annotations
