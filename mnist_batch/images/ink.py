@@ -29,6 +29,8 @@ _LEAST_SIGNAL_TO_NOISE = 5.0
 _LEAST_SIGNAL_TO_RELIEF = 0.35
 # Along the image's edge paper is more likely than ink; how broad that edge is, as a share of the shorter side.
 _BAND = 0.07
+# A stroke's blur in an image enlarged from MNIST's size is two of its 28 pixels.
+_BLUR = 2 / 28
 # Paper is even where its level differs by less than this share of the ink's contrast from one part to another.
 _UNEVEN = 0.04
 # A smaller image has too few pixels of paper to tell a slope from the blur of its strokes.
@@ -97,7 +99,8 @@ def _strength(gray: Pixels) -> tuple[Floats, bool, float]:
     dark: Mask = ~bright
     ground = bright if dark_ink else dark
     # Away from strokes, whose blur is neither.
-    inner = np.asarray(cv2.erode(ground, _square(3), borderValue=(255,)), np.uint8)
+    window = _square(_odd(max(3, _BLUR * min(gray.shape))))
+    inner = np.asarray(cv2.erode(ground, window, borderValue=(255,)), np.uint8)
     if cv2.countNonZero(inner) < _LEAST_GROUND * inner.size:
         inner = ground
     lowest, highest, _, _ = cv2.minMaxLoc(gray, inner)
@@ -165,8 +168,10 @@ def _is_uneven(gray: Pixels, ground: Mask, tolerance: float) -> bool:
 
     Where less than two thirds of them do, a slope was cut in two, and what was taken for ink is its other half.
     """
-    share = cv2.resize((ground > 0).astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
-    level = cv2.resize(np.where(ground > 0, gray, 0).astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
+    step = max(1, max(gray.shape) // _GROUND_SIDE)  # fewer pixels will do
+    shown = (ground[::step, ::step] > 0).astype(np.float32)
+    share = cv2.resize(shown, (3, 3), interpolation=cv2.INTER_AREA)
+    level = cv2.resize(gray[::step, ::step] * shown, (3, 3), interpolation=cv2.INTER_AREA)
     levels = level[share > 0.2] / share[share > 0.2]
     return len(levels) < 6 or float(np.ptp(levels)) > tolerance
 
