@@ -159,7 +159,7 @@ def inspection_text(found: Mapping[str, Any]) -> str:
 def _sample_line(found: Mapping[str, Any]) -> str:
     counts = [f"{found[name]:,} {text}" for name, text in _TREATMENTS.items() if found[name]]
     counts += [f"{count:,} rejected as {reason}" for reason, count in found["rejected"].items()]
-    return f"preprocessing {found['mode']}: of {found['sampled']:,} sampled images {', '.join(counts)}"
+    return f"preprocessing {found['mode']}, {found['sampled']:,} images sampled: {', '.join(counts)}"
 
 
 def models_text(models: Sequence[BundledModel]) -> str:

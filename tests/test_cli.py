@@ -5,7 +5,10 @@ import json
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
+from contracts import PIXELS
 
 from mnist_batch import console, job
 
@@ -82,6 +85,45 @@ def test_inspect_tells_what_would_be_read(cli, sample_data):
         ("idx", 300, True),
         ("zip", 300, True),
     ]
+
+
+def test_inspect_tells_what_preprocessing_would_do_and_draws_it(cli, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), PIXELS[0])
+    cv2.imwrite(str(folder / "b.png"), 255 - PIXELS[1])
+    cv2.imwrite(str(folder / "c.png"), cv2.resize(PIXELS[2], (60, 60)))
+    cv2.imwrite(str(folder / "d.png"), np.zeros((50, 50), np.uint8))
+    (folder / "e.png").write_bytes(b"")
+    sheet = tmp_path / "sheet.png"
+    run = cli("inspect", folder, "--sheet", sheet)
+    assert run.stdout.splitlines()[-1] == (
+        "preprocessing auto, 5 images sampled: 1 as they are, 1 with dark ink inverted, 1 framed, "
+        "1 rejected as blank, 1 rejected as empty"
+    )
+    assert cv2.imread(str(sheet)).shape == (348, 378, 3)
+    assert cli("inspect", folder, "--preprocess", "none", "--json").json["preprocessing"] == {
+        "mode": "none",
+        "sampled": 5,
+        "as_is": 2,
+        "inverted": 0,
+        "framed": 0,
+        "rejected": {"empty": 1, "not_28x28": 2},
+    }
+    assert cli("inspect", folder, "--sheet", tmp_path / "no" / "sheet.png").code == 73
+
+
+def test_predict_says_what_was_done_to_the_images(cli, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), 255 - PIXELS[0])
+    run = cli("predict", tmp_path / "a.png", "-o", tmp_path / "out")
+    assert "prepared            1  1 with dark ink inverted" in run.stdout
+    assert run.stderr.startswith("mnist-batch: image files: 1 of 1 images were not in MNIST form")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["preprocessing"] == {"mode": "auto", "as_is": 0, "inverted": 1, "framed": 0}
+    assert len(report["warnings"]) == 1
+    assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out").stderr == ""
+    assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out2", "--quiet").stderr == ""
+    assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--preprocess", "frame").code == 73
 
 
 def test_models_lists_the_bundled_model(cli):

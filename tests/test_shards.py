@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_batch.shards import Shard, Span, cut
+from mnist_batch.shards import Shard, Span, cut, spread
 
 RUNS = st.lists(st.integers(0, 50), max_size=30).map(
     lambda sizes: [
@@ -83,3 +83,18 @@ def test_chunks_hold_every_row_in_groups_of_one_size_but_the_last(runs: list[Spa
     sizes = [sum(span.rows for span in chunk) for chunk in chunks]
     assert all(count == size for count in sizes[:-1])
     assert all(0 < count <= size for count in sizes[-1:])
+
+
+@given(RUNS, st.integers(1, 200), st.integers(1, 20))
+@settings(deadline=None)
+def test_a_sample_is_spread_in_order_over_the_rows(runs: list[Span], wanted: int, places: int) -> None:
+    every = rows(runs)
+    sample = rows(list(spread(runs, wanted, places)))
+    assert sample == sorted(set(sample))
+    assert set(sample) <= set(every)
+    if len(every) <= wanted:
+        assert sample == every
+    else:
+        assert len(sample) == wanted // places * places
+        if sample:
+            assert every.index(sample[-1]) >= len(every) * (places - 1) // places
