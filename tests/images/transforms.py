@@ -79,7 +79,7 @@ def photographed(image: Gray, generator: np.random.Generator) -> bytes:
     paper, ink = generator.uniform(190, 245), generator.uniform(20, 90)
     scan = light * (paper * (1 - cover) + ink * cover) + texture + generator.normal(0, 3, cover.shape)
     scan = cv2.GaussianBlur(scan.astype(np.float32), (0, 0), generator.uniform(0.5, 2))
-    return encode(".jpg", np.clip(scan, 0, 255), cv2.IMWRITE_JPEG_QUALITY, 70)
+    return encode(".jpg", np.clip(scan, 0, 255).astype(np.uint8), cv2.IMWRITE_JPEG_QUALITY, 70)
 
 
 def jpeg(quality: int) -> Transform:
