@@ -12,19 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mnist_batch.records import Treatment
-
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
     from mnist_batch.result import Result
     from mnist_batch.sources.opening import Inputs
 
 _BAR_WIDTH = 30
-_TREATMENTS = {
-    Treatment.AS_IS.value: "as they are",
-    Treatment.INVERTED.value: "with dark ink inverted",
-    Treatment.FRAMED.value: "framed",
-}
+# `records.Treatment`, which is not imported here: NumPy's threads must not start before signals are blocked.
+_TREATMENTS = {"as_is": "as they are", "inverted": "with dark ink inverted", "framed": "framed"}
 # A log file wants a sign of life, not a film.
 _LOG_SECONDS = 10.0
 _TERMINAL_SECONDS = 0.1
@@ -136,8 +131,8 @@ def inspection(inputs: Inputs, shards: int, rows_per_part: int, mode: str, verdi
         "preprocessing": {
             "mode": mode,
             "sampled": len(verdicts),
-            **{treatment.value: counts[treatment] for treatment in Treatment},
-            "rejected": {name: count for name, count in sorted(counts.items()) if name not in set(Treatment)},
+            **{treatment: counts[treatment] for treatment in _TREATMENTS},
+            "rejected": {name: count for name, count in sorted(counts.items()) if name not in _TREATMENTS},
         },
     }
 

@@ -74,6 +74,13 @@ def test_heavy_libraries_are_imported_at_home_only(library):
     assert {name for name in users if name not in HOMES[library] and name.split(".")[0] not in HOMES[library]} == set()
 
 
+def test_the_command_line_starts_no_threads_before_it_has_blocked_signals():
+    """NumPy and Arrow start threads as they are imported; a signal would go to one of those, and end the process."""
+    code = "import sys, mnist_batch.cli; print([name for name in ('numpy', 'pyarrow') if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
