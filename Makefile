@@ -1,8 +1,8 @@
 # `make help` prints what there is. Nothing but make and Python 3.11 to 3.13 is needed; the rest goes into .venv.
 VENV := .venv
 BIN := $(VENV)/bin
-INPUT ?= sample_data/digits
-OUTPUT ?= out/$(shell basename "$(INPUT)")
+SCORED := $(or $(INPUT),sample_data/digits)
+SCORED_TO := $(or $(OUTPUT),out/$(shell basename "$(SCORED)"))
 MODEL_OUTPUT ?= out/model
 CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -15,7 +15,7 @@ help: ## print this
 	@echo "  INPUT=, OUTPUT= say what predict reads and where it writes; ARGS= passes on options"
 
 predict: $(VENV)/ready ## score INPUT (default: sample_data/digits) into OUTPUT (default: out/<name of INPUT>)
-	@$(BIN)/python jobs/predict.py "$(INPUT)" --output "$(OUTPUT)" $(ARGS)
+	@$(BIN)/python jobs/predict.py "$(SCORED)" --output "$(SCORED_TO)" $(ARGS)
 
 train: $(VENV)/ready ## train on DATA (four idx files or mnist.npz; default: Keras's copy) into MODEL_OUTPUT (out/model)
 	@$(BIN)/mnist-batch train $(if $(DATA),--data "$(DATA)") --output "$(MODEL_OUTPUT)" $(ARGS)

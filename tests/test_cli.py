@@ -39,6 +39,8 @@ def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data
     [
         (["predict", "no_such_file", "--output", "x", "--json"], 66),
         (["predict", "--json"], 2),
+        (["predict", "", "--output", "x", "--json"], 2),
+        (["inspect", "", "--json"], 2),
         (["predict", "x", "--output", "y", "--colour", "--json"], 2),
         (["predict", "x", "--output", "y", "--format", "xml", "--json"], 2),
         (["predict", "x", "--output", "y", "--batch-size", "3", "--json"], 2),

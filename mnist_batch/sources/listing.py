@@ -45,7 +45,7 @@ class Listing:
 def list_files(inputs: tuple[str, ...]) -> Listing:
     """What `inputs` (paths, globs, `file.npz:array`) come to.
 
-    Raises InputMissingError where one matches nothing, UsageError where a file is reached twice.
+    Raises InputMissingError where one matches nothing, UsageError where one is empty or a file is reached twice.
     """
     folders: list[Path] = []
     files: list[tuple[Path, str | None]] = []
@@ -84,13 +84,15 @@ def list_files(inputs: tuple[str, ...]) -> Listing:
 
 
 def check_exist(inputs: tuple[str, ...]) -> None:
-    """Raises InputMissingError where an input matches nothing; opens and walks nothing."""
+    """Raises InputMissingError where an input matches nothing, UsageError where it is empty; walks nothing."""
     for text in inputs:
         _expanded(text)
 
 
 def _expanded(text: str) -> list[tuple[Path, str | None]]:
     """The absolute paths that one input on the command line stands for, each with the array asked for, if any."""
+    if not text:  # a variable that was not set; Path would take it for the working directory
+        raise UsageError("every INPUT must name something, one is empty: give its path, or . for the working directory")
     path = Path(text)
     if _exists(path):
         return [(Path(os.path.abspath(path)), None)]  # noqa: PTH100  (resolve() would follow links: ids tell given names)

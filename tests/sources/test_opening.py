@@ -228,6 +228,16 @@ def test_an_input_that_is_not_there_is_an_error_that_names_it(tmp_path: Path, te
     assert caught.value.exit_code == 66
 
 
+def test_an_empty_input_is_an_error_and_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"a.png": PNG})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="every INPUT must name something, one is empty"):
+        opened("a.png", "")
+    assert ids_of(opened(".")) == ["a.png"]
+
+
 def test_an_input_without_an_image_is_an_error_that_tells_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match="found nothing"):
         opened(tmp_path)
