@@ -81,7 +81,10 @@ class Result:
         return self.output / "rejects" if self.rejected else None
 
     def to_pandas(self) -> pd.DataFrame:
-        """All predictions in input order, columns as in docs/usage.md; nullable integers, for labels may be missing."""
+        """All predictions in input order, columns as in docs/usage.md; nullable integers, for labels may be missing.
+
+        Of a run in CSV, the columns named by `keep` are text.
+        """
         import pandas as pd
         import pyarrow as pa
 

@@ -122,6 +122,17 @@ def test_kept_columns_come_along(sample_data, tmp_path):
     assert frame["page"].tolist() == [f"page {i}" for i in range(300)]
 
 
+def test_kept_columns_come_back_from_csv_as_the_text_that_is_written_there(sample_data, tmp_path):
+    table = pq.read_table(sample_data / "digits.parquet").slice(0, 20)
+    codes = [f"{row:03}" for row in range(10)] + ["none"] * 10
+    pq.write_table(table.append_column("code", pa.array(codes)).append_column("n", pa.array(range(20))), tmp_path / "a")
+    frame = predict(
+        tmp_path / "a", output=tmp_path / "o", keep=["code", "n"], format="csv", rows_per_part=10
+    ).to_pandas()
+    assert frame["code"].tolist() == codes
+    assert frame["n"].tolist() == [str(row) for row in range(20)]
+
+
 def test_ids_may_come_from_a_column_and_must_then_be_unique(sample_data, tmp_path, left_in):
     table = pq.read_table(sample_data / "digits.parquet").slice(0, 100)
     for name, scans in (("good", list(range(100))), ("twice", [*range(99), 7])):

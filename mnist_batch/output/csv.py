@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -17,11 +19,14 @@ class CsvSink:
         pa.csv.write_csv(table, file)
 
     def read(self, path: Path) -> pa.Table:
-        types = dict.fromkeys(["id", "reason", "detail"], pa.string())
+        """Columns that are not the program's own come back as text: nothing in a CSV says that 007 is no number."""
+        with path.open(encoding="utf-8", newline="") as text:
+            types = dict.fromkeys(next(csv.reader(text)), pa.string())
         types |= dict.fromkeys(["label", "prediction"], pa.int32())
         types |= dict.fromkeys(["confidence", "digit_score", *(f"p{digit}" for digit in range(10))], pa.float32())
         # Texts are written in quotes: what stands there bare and empty is null, and nothing else is.
         options = pa.csv.ConvertOptions(
             column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
         )
-        return pa.csv.read_csv(path, pa.csv.ReadOptions(), pa.csv.ParseOptions(newlines_in_values=True), options)
+        with pa.OSFile(os.fsencode(path)) as file:  # as bytes: the folder's name may be no UTF-8
+            return pa.csv.read_csv(file, pa.csv.ReadOptions(), pa.csv.ParseOptions(newlines_in_values=True), options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -21,4 +22,5 @@ class ParquetSink:
         pq.write_table(table, file, row_group_size=_ROW_GROUP_ROWS, compression="zstd")
 
     def read(self, path: Path) -> pa.Table:
-        return pq.read_table(path)
+        with pa.OSFile(os.fsencode(path)) as file:  # as bytes: the folder's name may be no UTF-8
+            return pq.read_table(file)
