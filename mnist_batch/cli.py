@@ -26,6 +26,7 @@ from mnist_batch.config import (
     ReadOptions,
     TrainConfig,
     ValueRange,
+    check_rows_per_part,
 )
 from mnist_batch.errors import MnistBatchError, OutputError, StorageError
 from mnist_batch.interrupts import Interrupts
@@ -179,6 +180,7 @@ def inspect(
     from mnist_batch.sources.opening import open_inputs
     from mnist_batch.sources.sampling import samples
 
+    check_rows_per_part(rows_per_part)
     preparation = Preparation(preprocess, transpose)
     reading = ReadOptions(
         labels_choice(labels), image_column, label_column, id_column, pixel_range, preparation=preparation

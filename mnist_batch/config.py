@@ -121,8 +121,13 @@ class PredictConfig:
         # A batch of one takes another path through the matrix library: its last bits differ (docs/architecture.md).
         if not 16 <= self.batch_size <= 65_536:
             raise UsageError(f"--batch-size must lie in 16..65536, got {self.batch_size}: 4096 is a good choice")
-        if self.rows_per_part < 1:
-            raise UsageError(f"--rows-per-part must be at least 1, got {self.rows_per_part}: 65536 is a good choice")
+        check_rows_per_part(self.rows_per_part)
+
+
+def check_rows_per_part(rows: int) -> None:
+    """Raises UsageError where parts of that many rows cannot be cut; `inspect`, which has no config, asks too."""
+    if rows < 1:
+        raise UsageError(f"--rows-per-part must be at least 1, got {rows}: 65536 is a good choice")
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def cut(runs: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:
     A run is something better not split, such as a Parquet row group: where it does not fit into what is left of a
     shard that is at least half full, the shard ends before it.
     """
+    assert rows_per_part >= 1, rows_per_part
     index = first_row = filled = 0
     spans: list[Span] = []
 

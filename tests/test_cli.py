@@ -41,6 +41,7 @@ def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data
         (["predict", "--json"], 2),
         (["predict", "", "--output", "x", "--json"], 2),
         (["inspect", "", "--json"], 2),
+        (["inspect", ".", "--rows-per-part", "0", "--json"], 2),
         (["predict", "x", "--output", "y", "--colour", "--json"], 2),
         (["predict", "x", "--output", "y", "--format", "xml", "--json"], 2),
         (["predict", "x", "--output", "y", "--batch-size", "3", "--json"], 2),
