@@ -19,7 +19,7 @@ from mnist_batch.errors import InputError, MnistBatchError, OutputError, UsageEr
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import model_digest
 from mnist_batch.orientation import transposition_warning
-from mnist_batch.output.formats import sink_for
+from mnist_batch.output.formats import check_kept, sink_for
 from mnist_batch.output.lock import locked
 from mnist_batch.output.manifest import differences, file_differences, fingerprint, listed, run_facts
 from mnist_batch.output.store import OutputStore
@@ -115,6 +115,7 @@ def _planned(config: PredictConfig) -> _Plan:
     model_path = resolve_model(config.model)
     inputs = open_inputs(config.inputs, config.reading)
     _check_apart(config.output, inputs)
+    check_kept(config.format, inputs.kept)
     labels_path = config.reading.labels if isinstance(config.reading.labels, Path) else None
     labels = None if labels_path is None else open_label_file(labels_path, inputs.rows)
     label_files = [path for source in inputs.sources for path in source.companions]

@@ -176,3 +176,23 @@ def test_a_broken_container_among_good_ones_commits_nothing_and_is_named(cli, sa
     assert "worse.parquet: must be readable as Parquet" in run.stderr
     assert len(run.stderr.splitlines()) == 1
     assert left_in(tmp_path / "out") == set()
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        (pa.array([[1, 2]]), "Unsupported Type:list"),
+        (pa.array([{"x": 1}]), "Unsupported Type:struct"),
+        (pa.array([b"\xff"]), "Invalid UTF8"),
+    ],
+)
+def test_a_kept_column_that_csv_cannot_hold_is_a_usage_error_and_leaves_no_output(
+    column, why, cli, sample_data, tmp_path, left_in
+):
+    path = table(tmp_path, {"image": [(sample_data / "digits/0/0_000.png").read_bytes()], "page": column})
+    run = cli("predict", path, "--output", tmp_path / "out", "--format", "csv", "--keep", "page")
+    assert run.code == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert why in run.stderr
+    assert left_in(tmp_path / "out") == set()
+    assert cli("predict", path, "--output", tmp_path / "out", "--keep", "page").code == 0

@@ -11,12 +11,21 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv
 
+from mnist_batch.errors import UsageError
+from mnist_batch.records import first_line
+
 
 class CsvSink:
     suffix = ".csv"
 
     def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:  # noqa: ARG002  (CSV has no place for it)
-        pa.csv.write_csv(table, file)
+        try:
+            pa.csv.write_csv(table, file)
+        except pa.ArrowInvalid as error:  # a column of lists or structs; bytes that are no UTF-8
+            raise UsageError(
+                f"--format csv must be able to hold the columns kept, but: {first_line(error)}; "
+                "leave that one out of --keep, or choose --format parquet"
+            ) from error
 
     def read(self, path: Path) -> pa.Table:
         """Columns that are not the program's own come back as text: nothing in a CSV says that 007 is no number."""

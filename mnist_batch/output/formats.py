@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
+import pyarrow as pa
+
 from mnist_batch.config import OutputFormat
 from mnist_batch.output.csv import CsvSink
 from mnist_batch.output.parquet import ParquetSink
@@ -13,3 +17,8 @@ _SINKS: dict[OutputFormat, Sink] = {OutputFormat.PARQUET: ParquetSink(), OutputF
 def sink_for(format: OutputFormat) -> Sink:
     """The sink that writes this format."""
     return _SINKS[format]
+
+
+def check_kept(format: OutputFormat, columns: pa.Schema) -> None:
+    """Raises UsageError where columns of the input are of types that the format cannot hold."""
+    sink_for(format).write(columns.empty_table(), io.BytesIO(), {})

@@ -18,7 +18,10 @@ class Sink(Protocol):
         ...
 
     def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:
-        """The whole table into a new file; `metadata` goes along where the format has a place for it."""
+        """The whole table into a new file; `metadata` goes along where the format has a place for it.
+
+        Raises UsageError where the format cannot hold a column.
+        """
         ...
 
     def read(self, path: Path) -> pa.Table:

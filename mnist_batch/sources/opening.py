@@ -113,6 +113,11 @@ class Inputs:
     def labelled(self) -> bool:
         return any(source.labelled for source in self.sources)
 
+    @property
+    def kept(self) -> pa.Schema:
+        """The columns that `--keep` carries over, which are of one type in all sources."""
+        return pa.schema(getattr(self.sources[0], "keep", ()))
+
 
 def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
     """The plan for `inputs`: paths, globs, or `file.npz:array`.
