@@ -19,6 +19,7 @@ from mnist_batch.sources.idx import row_ids
 from mnist_batch.sources.parquet_columns import (
     Form,
     ImageColumn,
+    check_single,
     encoded_images,
     find_image_column,
     listed,
@@ -137,8 +138,8 @@ class ParquetReader:
 def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[ParquetSource]:
     """The source for a Parquet file, from its footer alone.
 
-    Raises InputError where the footer is unreadable or the image column is missing or not alone; UsageError where a
-    column that an option names is missing.
+    Raises InputError where the footer is unreadable, the image column is missing or not alone, or two columns have the
+    name of one that is read; UsageError where a column that an option names is missing.
     """
     with _translated(path), pq.ParquetFile(path) as file:
         schema = file.schema_arrow
@@ -153,6 +154,7 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
     label = None
     if options.labels is AutoLabels.AUTO:
         label = options.label_column or ("label" if "label" in schema.names else None)
+    check_single(schema, filter(None, (label, options.id_column, *options.keep)), str(path))
     return [
         ParquetSource(
             path,

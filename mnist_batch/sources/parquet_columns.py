@@ -5,7 +5,8 @@ Forms: see `Form`. Where several columns could be meant, nobody chooses for the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -54,16 +55,14 @@ def find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> Im
     if options.image_column is not None and options.image_column not in schema.names:
         raise UsageError(f"--image-column {options.image_column}: must be a column of {where}, {_columns(schema)}")
     taken = {options.label_column or "label", options.id_column, *options.keep}
-    forms = {
-        field.name: form
-        for field in schema
-        if (form := _form(field.type)) is not None and options.image_column in (None, field.name)
-        and (field.name == options.image_column or field.name not in taken)
-    }  # fmt: skip
-    candidates: list[tuple[tuple[str, ...], Form]] = [((name,), form) for name, form in forms.items()]
-    if options.image_column is None:
-        numbers = {field.name for field in schema if _is_number(field.type)}
-        candidates += [(names, Form.COLUMNS) for names in _PIXEL_COLUMNS if numbers.issuperset(names)]
+    forms = {field.name: form for field in schema if (form := _form(field.type)) is not None}
+    candidates: list[tuple[tuple[str, ...], Form]] = [
+        ((name,), form) for name, form in forms.items() if name == options.image_column or name not in taken
+    ]
+    numbers = {field.name for field in schema if _is_number(field.type)}
+    candidates += [(names, Form.COLUMNS) for names in _PIXEL_COLUMNS if numbers.issuperset(names)]
+    if options.image_column is not None:  # of 784 columns, the first stands for all
+        candidates = [candidate for candidate in candidates if candidate[0][0] == options.image_column]
     if not candidates:
         must = "must hold images" if options.image_column is None else f"column {options.image_column} must hold images"
         raise InputError(f"{where}: {must} (as {', '.join(form for form in Form)}), {_columns(schema)}: check the file")
@@ -71,7 +70,17 @@ def find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> Im
         several = listed([f"{names[0]} ({form})" for names, form in candidates])
         raise InputError(f"{where}: must have one image column, has {several}: name one with --image-column")
     names, form = candidates[0]
+    check_single(schema, names, where)
     return ImageColumn(names, form, _pixel_range(schema, names, where, options))
+
+
+def check_single(schema: pa.Schema, names: Iterable[str], where: str) -> None:
+    """Raises InputError where more than one column has one of these names."""
+    counts = Counter(schema.names)
+    if (name := next((name for name in names if counts[name] > 1), None)) is not None:
+        raise InputError(
+            f"{where}: must have one column {listed([name])}, has {counts[name]} of that name: rename them"
+        )
 
 
 def listed(names: Sequence[str]) -> str:

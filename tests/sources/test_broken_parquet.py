@@ -52,6 +52,14 @@ def test_parquet_with_two_image_columns(tmp_path: Path) -> None:
     assert ids_of(open_inputs((str(path),), ReadOptions(image_column="back"))) == ["a.parquet#0"]
 
 
+def test_784_columns_beside_another_candidate_are_named_by_their_first(tmp_path: Path) -> None:
+    path = parquet(tmp_path, image=[png_of(PIXELS[0])], **{f"pixel{i}": [v] for i, v in enumerate(rows()[1])})
+    fails(path, InputError, r"has image .*, pixel0 \(784 columns\): name one with --image-column")
+    (batch,) = read_all(open_inputs((str(path),), ReadOptions(image_column="pixel0")))
+    assert np.array_equal(batch.pixels[0], PIXELS[1])
+    fails(path, InputError, "column pixel7 must hold images", image_column="pixel7")
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -120,6 +128,31 @@ def test_a_parquet_file_with_damaged_data_is_an_error_when_read(tmp_path: Path) 
 )
 def test_an_option_that_names_no_column(tmp_path: Path, options: dict[str, Any], option: str) -> None:
     fails(parquet(tmp_path, image=[PNG], n=[1]), UsageError, f"{option}: must be a column of .*image", **options)
+
+
+@pytest.mark.parametrize(
+    ("twice", "options"),
+    [
+        ("image", {}),
+        ("label", {}),
+        ("digit", {"label_column": "digit"}),
+        ("page", {"id_column": "page"}),
+        ("page", {"keep": ("page",)}),
+    ],
+)
+def test_two_columns_of_the_name_of_one_that_is_read_are_an_error(
+    tmp_path: Path, twice: str, options: dict[str, Any]
+) -> None:
+    names = ["image", "label", "digit", "page", twice]
+    columns = [pa.array([PNG if name == "image" else 1]) for name in names]
+    pq.write_table(pa.Table.from_arrays(columns, names), tmp_path / "a.parquet")
+    fails(tmp_path / "a.parquet", InputError, f"must have one column {twice}, has 2 of that name", **options)
+
+
+def test_two_columns_of_a_name_that_nobody_asks_for_do_no_harm(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([PNG]), pa.array([1]), pa.array([2])], ["image", "note", "note"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert ids_of(open_inputs((str(tmp_path / "a.parquet"),), ReadOptions())) == ["a.parquet#0"]
 
 
 @pytest.mark.parametrize("options", [{"id_column": "n"}, {"keep": ("n",)}])
