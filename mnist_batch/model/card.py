@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import ModelError
+from mnist_batch.records import first_line
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
 
@@ -57,13 +59,23 @@ def read_card(path: Path) -> ModelCard:
     """The card in `path`. Raises ModelError where it is not one."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return ModelCard(
-            **{**fields, "scale": ValueRange(fields["scale"]), "output": OutputKind(fields["output"])},
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path}: a model card must be the JSON that `train` writes, found {error}: remove it"
-        ) from error
+        read = {
+            "scale": ValueRange(fields["scale"]),
+            "output": OutputKind(fields["output"]),
+            "temperature": float(fields["temperature"]),
+        }
+        card = ModelCard(**(fields | read))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _no_card(path, first_line(error)) from error
+    if not 0 < card.temperature < math.inf:
+        raise _no_card(path, f"temperature {card.temperature}")
+    if not isinstance(card.digests, dict):
+        raise _no_card(path, "digests that are no object")
+    return card
+
+
+def _no_card(path: Path, found: str) -> ModelError:
+    return ModelError(f"{path}: a model card must be the JSON that `train` writes, found {found}: remove it")
 
 
 def card_path(model: Path) -> Path:

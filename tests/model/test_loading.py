@@ -1,5 +1,6 @@
 import gc
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from saved_models import export, save, scored
 
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import ModelError
-from mnist_batch.model.card import ModelCard, OutputKind, card_path, model_digest
+from mnist_batch.model.card import ModelCard, OutputKind, card_path, model_digest, read_card
 from mnist_batch.model.loading import load_model
 
 
@@ -153,3 +154,27 @@ def test_a_card_that_does_not_hold_is_refused(wrong, given, reason, card, keras_
     replace(card, digests={path.name: model_digest(path)}, **wrong).write(card_path(path))
     with pytest.raises(ModelError, match=reason):
         load_model(path, given)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ({"temperature": "hot"}, "hot"),
+        ({"temperature": None}, "NoneType"),
+        ({"temperature": 0}, "temperature 0.0"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"temperature": float("inf")}, "temperature inf"),
+        ({"temperature": 10**400}, "too large"),
+        ({"digests": []}, "digests that are no object"),
+        ({"scale": []}, "is not a valid ValueRange"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_a_card_that_was_edited_into_something_else_is_refused_in_one_line(wrong, found, card, tmp_path):
+    path = tmp_path / "m.card.json"
+    path.write_text(json.dumps(asdict(card) | wrong))
+    with pytest.raises(
+        ModelError, match=f"must be the JSON that `train` writes, found .*{found}.*: remove it"
+    ) as caught:
+        read_card(path)
+    assert len(str(caught.value).splitlines()) == 1
