@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_batch.errors import ModelError
-from mnist_batch.model.card import ModelCard, card_path, read_card
+from mnist_batch.model.card import ModelCard, card_path, check_kind, read_card
 
 BUNDLED = Path(__file__).with_name("bundled")
 
@@ -34,7 +34,7 @@ def resolve_model(name: str) -> Path:
     """Where the model called `name` lies: a bundled one by its exact name, otherwise the path itself.
 
     A file in the working directory that happens to be called like a bundled model is reached as `./NAME`.
-    Raises ModelError where there is neither.
+    Raises ModelError where there is neither, or where what is there can be no model.
     """
     if name in _names():
         return BUNDLED / name
@@ -44,6 +44,7 @@ def resolve_model(name: str) -> Path:
             f"{name}: a model must be a bundled one ({', '.join(_names())}) or an existing path, found neither: "
             "check the spelling"
         )
+    check_kind(path)
     return path
 
 

@@ -20,6 +20,7 @@ from mnist_batch.errors import ModelError
 from mnist_batch.records import first_line
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
+MODEL_FORMS = "a .keras or .h5 file, or a SavedModel folder"
 
 
 class OutputKind(StrEnum):
@@ -91,6 +92,19 @@ def find_card(model: Path, digest: str) -> ModelCard | None:
         return None
     card = read_card(path)
     return card if digest in card.digests.values() else None
+
+
+def check_kind(model: Path) -> None:
+    """Raises ModelError where a model can be neither a file nor a SavedModel's folder; opens nothing.
+
+    A pipe would be waited for, and a large folder digested, before anything else is asked of them.
+    """
+    if model.is_file() or (model / "saved_model.pb").is_file():
+        return
+    found = "nothing there"
+    if model.exists():
+        found = "a folder without saved_model.pb" if model.is_dir() else "neither file nor folder"
+    raise ModelError(f"{model}: a model must be {MODEL_FORMS}, found {found}: check the path")
 
 
 def model_digest(model: Path) -> str:

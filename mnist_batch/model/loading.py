@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import ModelError
-from mnist_batch.model.card import ModelCard, OutputKind, find_card, model_digest
+from mnist_batch.model.card import ModelCard, OutputKind, check_kind, find_card, model_digest
 from mnist_batch.model.opening import OpenedModel, TensorForm, essential_cause, open_model
 from mnist_batch.model.selftest import Network, SelfTest, guard, measure, scaled, settled_scale
 from mnist_batch.records import CLASSES, IMAGE_SIDE
@@ -67,8 +67,7 @@ def load_model(path: Path, scale: ValueRange | None) -> LoadedModel:
     scale: what it was trained on; None to go by its card, or without one by the self-test.
     Raises ModelError where the model cannot be read, does not fit digits, or fails the self-test.
     """
-    if not path.exists():
-        raise ModelError(f"{path}: a model must exist, found nothing there: check the path")
+    check_kind(path)
     try:
         digest = model_digest(path)
     except OSError as error:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from mnist_batch.errors import ModelError, StorageError
+from mnist_batch.model.card import MODEL_FORMS
 from mnist_batch.model.legacy_h5 import repaired_copy
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_FORMATS = "a .keras or .h5 file, or a SavedModel folder"
 _CAUSE_LENGTH = 200  # characters of a foreign message that fit a line one still reads
 
 
@@ -57,10 +57,6 @@ class OpenedModel:
 def open_model(path: Path) -> OpenedModel:
     """Raises ModelError where `path` is no model of a known format, or one that cannot be rebuilt."""
     if path.is_dir():
-        if not (path / "saved_model.pb").is_file():
-            raise ModelError(
-                f"{path}: a model must be {_FORMATS}, found a folder without saved_model.pb: check the path"
-            )
         return _open_saved_model(path)
     with path.open("rb") as file:
         start = file.read(len(_HDF5))
@@ -69,7 +65,7 @@ def open_model(path: Path) -> OpenedModel:
     if start == _HDF5:
         return _open_h5(path)
     raise ModelError(
-        f"{path}: a model must be {_FORMATS}, by its content; found {_described(path, start)}: check the path"
+        f"{path}: a model must be {MODEL_FORMS}, by its content; found {_described(path, start)}: check the path"
     )
 
 
@@ -85,7 +81,7 @@ def _described(path: Path, start: bytes) -> str:
         return "an empty file"
     if path.name == "saved_model.pb":
         return "a part of a SavedModel, which is named by its folder"
-    return "text" if start.isascii() and start.decode().isprintable() else "something else"
+    return "text" if start.isascii() and "".join(start.decode().split()).isprintable() else "something else"
 
 
 def _open_keras(path: Path) -> OpenedModel:

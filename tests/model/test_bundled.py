@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def test_the_bundled_models_pass_their_own_self_test():
 def test_an_exact_name_wins_over_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / DEFAULT_MODEL).mkdir()
+    (tmp_path / DEFAULT_MODEL / "saved_model.pb").touch()
     assert resolve_model(DEFAULT_MODEL) == bundled.BUNDLED / DEFAULT_MODEL
     assert resolve_model(f"./{DEFAULT_MODEL}").resolve() == tmp_path / DEFAULT_MODEL
 
@@ -44,6 +46,13 @@ def test_what_is_neither_a_name_nor_a_path_is_refused_with_the_names(name, tmp_p
     with pytest.raises(ModelError, match=rf"^{name}: a model must be a bundled one \(.*{DEFAULT_MODEL}.*\)") as caught:
         resolve_model(name)
     assert "\n" not in str(caught.value)
+
+
+def test_what_can_be_no_model_is_refused_before_anything_in_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path, "a folder without saved_model.pb"), (tmp_path / "pipe", "neither file nor folder")):
+        with pytest.raises(ModelError, match=f"^{path}: a model must be .*, found {found}: check the path"):
+            resolve_model(str(path))
 
 
 LIST_IN_A_FRESH_PROCESS = """

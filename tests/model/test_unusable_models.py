@@ -1,6 +1,7 @@
 """Each test writes one unusable model; each must be refused in one line that names the file and the reason."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -31,7 +32,12 @@ def saved(path: Path, *layers: keras.Layer) -> Path:
 
 
 def test_a_missing_path(tmp_path):
-    assert "a model must exist" in refusal(tmp_path / "model.h5")
+    assert "found nothing there" in refusal(tmp_path / "model.h5")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.h5")
+    assert "found neither file nor folder" in refusal(tmp_path / "model.h5")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,7 @@ def test_a_missing_path(tmp_path):
     [
         (b"", "found an empty file"),
         (b"see the wiki for the model\n", "found text"),
+        (b"text\n", "found text"),
         (b'{"class_name": "Sequential"}', "found text"),
         (b"\x08\x01\xff\x00 some protobuf", "found something else"),
     ],
