@@ -167,8 +167,10 @@ def _open_saved_model(path: Path) -> OpenedModel:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # damaged protobufs, missing variables, unknown operations: a type for each
+        # TensorFlow asks for its own argument `tags=` where the file holds no graph, as one that was cut does, or two.
+        found = "none or several graphs" if "tags=" in str(error) else essential_cause(error)
         raise ModelError(
-            f"{path}: a SavedModel must be whole, of known operations, found {essential_cause(error)}: export it anew"
+            f"{path}: a SavedModel must be whole, of known operations, found {found}: export it anew"
         ) from error
     names = sorted(loaded.signatures)
     if "serving_default" not in names and len(names) != 1:

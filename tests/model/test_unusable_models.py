@@ -62,9 +62,10 @@ def test_a_folder_without_saved_model_pb(tmp_path):
     assert "found a folder without saved_model.pb" in refusal(tmp_path)
 
 
-def test_a_damaged_saved_model(tmp_path):
-    (tmp_path / "saved_model.pb").write_bytes(b"cut off")
-    assert refusal(tmp_path).startswith("a SavedModel must be whole")
+@pytest.mark.parametrize(("content", "found"), [(b"cut off", "Cannot parse"), (b"", "none or several graphs")])
+def test_a_damaged_saved_model(content, found, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(content)
+    assert refusal(tmp_path).startswith(f"a SavedModel must be whole, of known operations, found {found}")
 
 
 def test_a_saved_model_without_a_signature(tmp_path):
