@@ -8,11 +8,11 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from mnist_batch import console
+from mnist_batch import console, options
 from mnist_batch.api import labels_choice
 from mnist_batch.config import (
     DEFAULT_BATCH_SIZE,
@@ -25,7 +25,6 @@ from mnist_batch.config import (
     Preprocess,
     ReadOptions,
     TrainConfig,
-    ValueRange,
     check_rows_per_part,
 )
 from mnist_batch.errors import MnistBatchError, OutputError, StorageError
@@ -39,78 +38,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Options that more than one command takes.
-_READING = "How the input is read"
-InputsArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT...",
-        help="idx, npz (FILE.npz:ARRAY picks one array), image, folder, zip, tar, Parquet, or a glob.",
-        show_default=False,
-    ),
-]
-LabelsOption = Annotated[
-    str, typer.Option(help="auto, none, or a file: idx, or CSV / Parquet with id,label.", rich_help_panel=_READING)
-]
-ImageColumnOption = Annotated[
-    str | None,
-    typer.Option(help="Parquet column of the images, where several could be meant.", rich_help_panel=_READING),
-]
-LabelColumnOption = Annotated[
-    str | None, typer.Option(help="Parquet column of the labels, if it is not 'label'.", rich_help_panel=_READING)
-]
-IdColumnOption = Annotated[
-    str | None, typer.Option(help="Parquet column of the ids, instead of FILE#ROW.", rich_help_panel=_READING)
-]
-PixelRangeOption = Annotated[
-    ValueRange | None, typer.Option(help="What black and white are in float pixels.", rich_help_panel=_READING)
-]
-PreprocessOption = Annotated[
-    Preprocess,
-    typer.Option(
-        help="auto frames what is not in MNIST form, frame frames all, none rejects what is not 28x28.",
-        rich_help_panel=_READING,
-    ),
-]
-TransposeOption = Annotated[
-    bool, typer.Option("--transpose", help="Exchange rows and columns first (EMNIST).", rich_help_panel=_READING)
-]
-RowsPerPartOption = Annotated[int, typer.Option(help="Rows of input a part file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
-
 
 @app.command()
 def predict(
     context: typer.Context,
-    inputs: InputsArgument,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write to; new, empty, or an earlier run's.")
-    ],
-    model: Annotated[str, typer.Option(help="A bundled model, or a .keras, .h5 or SavedModel path.")] = DEFAULT_MODEL,
-    scale: Annotated[
-        ValueRange | None, typer.Option(help="What a model without a card was trained on; found out if left out.")
-    ] = None,
-    format: Annotated[OutputFormat, typer.Option(help="Format of predictions and rejects.")] = OutputFormat.PARQUET,
-    labels: LabelsOption = "auto",
-    image_column: ImageColumnOption = None,
-    label_column: LabelColumnOption = None,
-    id_column: IdColumnOption = None,
-    pixel_range: PixelRangeOption = None,
-    preprocess: PreprocessOption = Preprocess.AUTO,
-    transpose: TransposeOption = False,
-    keep: Annotated[str, typer.Option(metavar="A,B", help="Parquet columns to carry over.", show_default=False)] = "",
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add the columns p0 to p9.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Images a model call, 16 to 65536.")] = DEFAULT_BATCH_SIZE,
-    rows_per_part: RowsPerPartOption = DEFAULT_ROWS_PER_PART,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run's output.")] = False,
-    max_reject_rate: Annotated[
-        float, typer.Option(help="Gate: exit 3 if a larger share of the rows is rejected.")
-    ] = DEFAULT_MAX_REJECT_RATE,
-    min_accuracy: Annotated[
-        float | None, typer.Option(help="Gate: exit 3 if a smaller share is right.", show_default=False)
-    ] = None,
-    json_: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+    inputs: options.Inputs,
+    output: options.Output,
+    model: options.Model = DEFAULT_MODEL,
+    scale: options.Scale = None,
+    format: options.Format = OutputFormat.PARQUET,
+    labels: options.Labels = "auto",
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    id_column: options.IdColumn = None,
+    pixel_range: options.PixelRange = None,
+    preprocess: options.Preprocess = Preprocess.AUTO,
+    transpose: options.Transpose = False,
+    keep: options.Keep = "",
+    probabilities: options.Probabilities = False,
+    batch_size: options.BatchSize = DEFAULT_BATCH_SIZE,
+    rows_per_part: options.RowsPerPart = DEFAULT_ROWS_PER_PART,
+    overwrite: options.Overwrite = False,
+    max_reject_rate: options.MaxRejectRate = DEFAULT_MAX_REJECT_RATE,
+    min_accuracy: options.MinAccuracy = None,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Score images: a prediction and a confidence for each, and a report where there are labels."""
     reading = ReadOptions(
@@ -161,19 +113,17 @@ def predict(
 
 @app.command()
 def inspect(
-    inputs: InputsArgument,
-    labels: LabelsOption = "auto",
-    image_column: ImageColumnOption = None,
-    label_column: LabelColumnOption = None,
-    id_column: IdColumnOption = None,
-    pixel_range: PixelRangeOption = None,
-    preprocess: PreprocessOption = Preprocess.AUTO,
-    transpose: TransposeOption = False,
-    rows_per_part: RowsPerPartOption = DEFAULT_ROWS_PER_PART,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG of sampled images before and after.", show_default=False)
-    ] = None,
-    json_: JsonOption = False,
+    inputs: options.Inputs,
+    labels: options.Labels = "auto",
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    id_column: options.IdColumn = None,
+    pixel_range: options.PixelRange = None,
+    preprocess: options.Preprocess = Preprocess.AUTO,
+    transpose: options.Transpose = False,
+    rows_per_part: options.RowsPerPart = DEFAULT_ROWS_PER_PART,
+    sheet: options.Sheet = None,
+    json_: options.Json = False,
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
     from mnist_batch.shards import cut
@@ -199,19 +149,14 @@ def inspect(
 
 @app.command()
 def train(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to save the model into.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the four idx files, or mnist.npz; without it Keras's copy.", show_default=False),
-    ] = None,
-    recipe: Annotated[str, typer.Option(help="seed: Dense 512, Dense 512, softmax, RMSprop.")] = "seed",
-    validation: Annotated[
-        float, typer.Option(help="Share held out, by writer where known; then the best epoch is kept.")
-    ] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Makes the training repeatable.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's own number.", show_default=False)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")] = False,
-    json_: JsonOption = False,
+    output: options.ModelOutput,
+    data: options.Data = None,
+    recipe: options.Recipe = "seed",
+    validation: options.Validation = 0.0,
+    seed: options.Seed = None,
+    epochs: options.Epochs = None,
+    overwrite: options.OverwriteModel = False,
+    json_: options.Json = False,
 ) -> None:
     """Train a model on MNIST and save it as .h5, .keras and SavedModel, with its card."""
     config = TrainConfig(output, data, recipe, seed, validation, epochs, overwrite)
@@ -229,7 +174,7 @@ def train(
 
 
 @app.command()
-def models(json_: JsonOption = False) -> None:
+def models(json_: options.Json = False) -> None:
     """List the bundled models: size, accuracy, calibration, digest."""
     from dataclasses import asdict
 

@@ -18,7 +18,7 @@ LEVELS = [
     {"pipeline", "scoring", "training"},
     {"engines", "orientation", "result"},
     {"job"},
-    {"api", "console"},
+    {"api", "console", "options"},
     {"cli"},
     {"__main__"},
 ]
