@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import traceback
@@ -29,6 +30,7 @@ from mnist_batch.config import (
 )
 from mnist_batch.errors import MnistBatchError, OutputError, StorageError
 from mnist_batch.interrupts import Interrupts
+from mnist_batch.records import shown
 
 app = typer.Typer(
     name="mnist-batch",
@@ -101,9 +103,9 @@ def predict(
     result = run_job(config, watch)
     if not quiet:
         for warning in result.warnings:
-            print(f"mnist-batch: {warning}", file=sys.stderr)
+            _tell(warning)
     if (line := console.gate_line(result)) is not None:
-        print(f"mnist-batch: {line}", file=sys.stderr)
+        _tell(line)
     if json_:
         _print_json(console.run_object(result))
     elif not quiet:
@@ -168,7 +170,7 @@ def train(
     result = fit(config, lambda line: print(line, file=sys.stderr if json_ else sys.stdout, flush=True))
     if json_:
         card = result.card
-        _print_json({"output": str(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
+        _print_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
     else:
         _say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
 
@@ -206,6 +208,8 @@ def run(*command: str) -> None:
     """The console script; `command` comes before the arguments the process was given. Does not return."""
     arguments = [*command, *sys.argv[1:]]
     console.keep_native_noise_away()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name must not end a run whose locale cannot write it
+        sys.stdout.reconfigure(errors="backslashreplace")
     interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments))
     interrupts.start()
     sys.exit(main(arguments, interrupts))
@@ -221,12 +225,16 @@ def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:
 
 
 def _failed(line: str, exit_code: int, arguments: Sequence[str]) -> int:
-    line = " ".join(line.splitlines())
+    line = shown(" ".join(line.splitlines()))
     with suppress(OSError):  # nobody may be listening any more; the exit code still tells
-        print(f"mnist-batch: {line}", file=sys.stderr, flush=True)
+        _tell(line)
         if "--json" in arguments:
             print(_compact(console.error_object(line, exit_code)), flush=True)
     return exit_code
+
+
+def _tell(line: str) -> None:
+    print(f"mnist-batch: {line}", file=sys.stderr, flush=True)
 
 
 def _message(error: Exception) -> str:
@@ -238,12 +246,12 @@ def _print_json(content: Any) -> None:
 
 
 def _compact(content: Any) -> str:
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(content, separators=(",", ":"))  # ASCII, which stdout takes in every locale
 
 
 def _say(text: str) -> None:
     """Prints a result. Raises StorageError where stdout cannot take it, be it a full disk or a closed pipe."""
     try:
-        print(text, flush=True)
+        print(shown(text), flush=True)
     except OSError as error:
         raise StorageError(f"stdout: must take the result, but: {error.strerror}; the run itself is done") from error

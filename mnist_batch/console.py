@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mnist_batch.records import shown
+
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
     from mnist_batch.result import Result
@@ -88,7 +90,7 @@ def run_object(result: Result) -> dict[str, Any]:
         "status": "gate_failed" if failed else "already_done" if result.already_done else "done",
         "exit_code": result.exit_code,
         "error": failed,
-        "output": str(result.output),
+        "output": shown(result.output),
         "rows": result.rows,
         "predicted": result.predicted,
         "rejected": result.rejected,
@@ -104,7 +106,7 @@ def run_object(result: Result) -> dict[str, Any]:
 def gate_line(result: Result) -> str | None:
     """What a set that failed a gate is told by; None where none failed."""
     gates = "; ".join(map(str, result.failed_gates))
-    return f"{result.output}: {gates}: the set is there, its _SUCCESS is not" if gates else None
+    return f"{shown(result.output)}: {gates}: the set is there, its _SUCCESS is not" if gates else None
 
 
 def error_object(line: str, exit_code: int) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def inspection(inputs: Inputs, shards: int, rows_per_part: int, mode: str, verdi
     """What `inspect` found, as an object. verdicts: what would become of the sampled images."""
     counts = Counter(verdicts)
     return {
-        "root": str(inputs.root),
+        "root": shown(inputs.root),
         "rows": inputs.rows,
         "labelled": inputs.labelled,
         "shards": shards,

@@ -24,7 +24,7 @@ from mnist_batch.output.lock import locked
 from mnist_batch.output.manifest import differences, file_differences, fingerprint, listed, run_facts
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
-from mnist_batch.records import Treatment
+from mnist_batch.records import Treatment, shown
 from mnist_batch.report.document import report_of
 from mnist_batch.report.gates import judge
 from mnist_batch.report.preprocessing import preprocessing_warnings
@@ -202,7 +202,7 @@ def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _
         "skipped": dict(sorted(plan.inputs.skipped.items())),
         **_preprocessing(config, plan, scored),
         "model": {
-            "name": config.model,
+            "name": shown(config.model),
             "sha256": model.digest,
             "scale": model.scale,
             "output": model.output,

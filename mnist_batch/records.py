@@ -6,6 +6,7 @@ Nothing here knows where images come from or how they are scored.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,3 +183,12 @@ def first_line(error: Exception) -> str:
 def text_of(path: bytes) -> str:
     r"""A path as it is written in ids: UTF-8, and `\xNN` for each byte that is not."""
     return path.decode("utf-8", "backslashreplace")
+
+
+def shown(text: object) -> str:
+    r"""A path, or text with paths in it, as it is printed: `\xNN` for each byte of a name that is not UTF-8."""
+    return _NOT_UTF8.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(text))
+
+
+# What Python makes of such a byte (PEP 383); no stream and no JSON takes it.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")

@@ -11,6 +11,7 @@ Knows nothing of images or models.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -101,7 +102,7 @@ class OutputStore:
     def begun_files(self) -> pa.Table | None:
         """The input files as the interrupted run listed them; None where that was not written any more."""
         try:
-            with pa.OSFile(str(self.staging / "files.arrow")) as file:
+            with pa.OSFile(os.fsencode(self.staging / "files.arrow")) as file:
                 return pa.ipc.open_file(file).read_all()
         except (OSError, pa.ArrowException):
             return None

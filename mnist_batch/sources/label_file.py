@@ -6,6 +6,7 @@ An idx file labels rows by position, in the order they are scored; a CSV or Parq
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,13 +82,19 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
             )
         return LabelsByPosition(read_labels(path))
     try:
-        table = pq.read_table(path) if head == b"PAR1" else _read_csv(path)
+        table = _read_parquet(path) if head == b"PAR1" else _read_csv(path)
         table.validate(full=True)  # texts of damaged bytes would fail later, and nowhere near
         columns = table.column_names
         if columns.count("id") == columns.count("label") == 1:
             ids = table["id"].combine_chunks().cast(pa.string())
             return _labels_by_id(path, ids, table["label"].combine_chunks())
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: columns whose names are no UTF-8
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        EOFError,
+        zlib.error,
+    ) as error:  # ValueError: columns whose names are no UTF-8
         raise InputError(
             f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
         ) from error
@@ -113,9 +120,15 @@ def _head(path: Path) -> bytes:
         raise broken_gzip(path, error) from error
 
 
+def _read_parquet(path: Path) -> pa.Table:
+    with pa.OSFile(os.fsencode(path)) as file:  # as bytes: a name may be no UTF-8
+        return pq.read_table(file)
+
+
 def _read_csv(path: Path) -> pa.Table:
-    return pa.csv.read_csv(
-        path,
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(column_types={"id": pa.string()}),
-    )
+    with open_plain_or_gzip(path) as file:
+        return pa.csv.read_csv(
+            file,
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(column_types={"id": pa.string()}),
+        )

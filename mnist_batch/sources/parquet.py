@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,7 +69,8 @@ class ParquetReader:
     def __init__(self, source: ParquetSource) -> None:
         self._source = source
         with _translated(source.path):
-            self._file = pq.ParquetFile(source.path)
+            self._raw = _raw(source.path)
+            self._file = pq.ParquetFile(self._raw)
         self._starts = _starts(source.row_groups)
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._decoded: pa.Table | None = None
@@ -82,6 +84,7 @@ class ParquetReader:
 
     def close(self) -> None:
         self._file.close()
+        self._raw.close()
 
     def _seek(self, row: int) -> None:
         group = next(i for i in range(len(self._source.row_groups)) if self._starts[i + 1] > row)
@@ -141,7 +144,7 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
     Raises InputError where the footer is unreadable, the image column is missing or not alone, or two columns have the
     name of one that is read; UsageError where a column that an option names is missing.
     """
-    with _translated(path), pq.ParquetFile(path) as file:
+    with _translated(path), _raw(path) as raw, pq.ParquetFile(raw) as file:
         schema = file.schema_arrow
         row_groups = tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
         if min(row_groups, default=0) < 0 or sum(row_groups) != file.metadata.num_rows:
@@ -167,6 +170,11 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
             tuple(schema.field(name) for name in options.keep),
         )
     ]
+
+
+def _raw(path: Path) -> pa.NativeFile:
+    """Opened by its name's bytes, which may be no UTF-8."""
+    return pa.OSFile(os.fsencode(path))
 
 
 def _require(schema: pa.Schema, name: str | None, option: str, path: Path) -> None:

@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 from dataclasses import asdict, replace
 
 import keras
@@ -105,6 +106,13 @@ def test_a_given_scale_at_which_digits_are_not_recognised_is_refused(keras_file)
         ModelError, match=r"at 0\.\.1, as --scale says, found 0\.\.1: 1\d% right .*0\.\.255: 100% right"
     ):
         load_model(keras_file(scale=ValueRange.BYTE), ValueRange.UNIT)
+
+
+def test_a_model_whose_name_is_no_utf8_is_scored_with_and_named(cli, keras_file, sample_data, tmp_path):
+    path = keras_file().rename(tmp_path / os.fsdecode(b"m\xff.keras"))
+    assert cli("predict", sample_data / "digits.zip", "--output", tmp_path / "out", "--model", path).code == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["model"]["name"] == rf"{tmp_path}/m\xff.keras"
 
 
 @pytest.fixture

@@ -91,6 +91,15 @@ def test_predictions_written_as_csv_can_be_labels_again(tmp_path: Path) -> None:
     assert labels_by_id(tmp_path / "part.csv", IDS) == list(range(7))
 
 
+@pytest.mark.parametrize("name", ["labels.csv.gz", "labels.csv"])
+def test_a_gzipped_csv_is_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"id,label\na,4\n"))
+    assert labels_by_id(tmp_path / name, ["a"]) == [4]
+    (tmp_path / name).write_bytes(gzip.compress(b"id,label\na,4\n")[:-6])
+    with pytest.raises(InputError, match="labels must be an idx, CSV or Parquet file, but: "):
+        open_label_file(tmp_path / name, 1)
+
+
 def test_ids_of_two_lines_are_read_wherever_they_stand_in_a_large_csv(tmp_path: Path) -> None:
     ids = [f"page {row}\nline 2" for row in range(70_000)]  # Arrow reads 1 MB at a time
     path = write_csv(tmp_path / "labels.csv", id=ids, label=[row % 10 for row in range(len(ids))])
