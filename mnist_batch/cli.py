@@ -196,6 +196,8 @@ def main(arguments: Sequence[str], interrupts: Interrupts | None = None) -> int:
     except MnistBatchError as error:
         return _failed(str(error), error.exit_code, arguments)
     except typer.TyperException as error:  # unknown options, values that do not parse
+        if not arguments:  # Typer has shown the help
+            return 2
         return _failed(f"{_message(error)}: see mnist-batch --help", 2, arguments)
     except KeyboardInterrupt:
         return _failed("interrupted: start it again", 130, arguments)

@@ -182,6 +182,10 @@ def keep_native_noise_away() -> None:
     of the machine. Once for the process, since doing it for each image would cost more than decoding it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if sys.stderr is None:  # closed by who started the program; 2 must not become the number of a file of ours
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  (for the rest of the process)
+        os.dup2(sys.stderr.fileno(), 2)
+        return
     sys.stderr.flush()
     ours = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

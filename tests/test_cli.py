@@ -65,6 +65,13 @@ def test_every_error_is_one_line_and_with_json_an_object_of_the_same_keys(
     assert list(run.json) == list(good.json)
 
 
+def test_without_a_command_the_help_is_shown_and_no_empty_error(cli):
+    run = cli()
+    assert (run.code, run.stderr) == (2, "")
+    assert "inspect" in run.stdout
+    assert cli("--json").json["exit_code"] == 2
+
+
 def test_a_bug_keeps_its_traceback_and_exits_70(cli, monkeypatch, tmp_path):
     monkeypatch.setattr(job, "run_job", lambda *_: 1 / 0)
     run = cli("predict", "x", "--output", tmp_path / "out", "--json")
@@ -148,6 +155,15 @@ def test_both_entries_run_from_anywhere_and_nothing_native_reaches_stderr(entry,
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     assert "1 x undecodable" in run.stdout
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", ">&-"])
+def test_a_closed_stdout_or_stderr_changes_no_exit_code(closed, sample_data):
+    for arguments, code in (("models", 0), ("inspect no_such_file --json", 66)):
+        command = f"{sys.executable} -m mnist_batch {arguments} {closed}"
+        run = subprocess.run(["sh", "-c", command], cwd=sample_data.parent, capture_output=True, check=False)
+        assert run.returncode == code
+        assert b"mnist-batch: " not in run.stdout
 
 
 class Terminal(io.StringIO):
