@@ -30,7 +30,7 @@ from mnist_batch.config import (
 )
 from mnist_batch.errors import MnistBatchError, OutputError, StorageError
 from mnist_batch.interrupts import Interrupts
-from mnist_batch.records import shown
+from mnist_batch.names import shown
 
 app = typer.Typer(
     name="mnist-batch",

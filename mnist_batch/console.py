@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mnist_batch.records import shown
+from mnist_batch.names import shown
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel

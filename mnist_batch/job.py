@@ -18,13 +18,14 @@ from mnist_batch.engines import local
 from mnist_batch.errors import InputError, MnistBatchError, OutputError, UsageError
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import model_digest
+from mnist_batch.names import shown
 from mnist_batch.orientation import transposition_warning
 from mnist_batch.output.formats import check_kept, sink_for
 from mnist_batch.output.lock import locked
 from mnist_batch.output.manifest import differences, file_differences, fingerprint, listed, run_facts
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
-from mnist_batch.records import Treatment, shown
+from mnist_batch.records import Treatment
 from mnist_batch.report.document import report_of
 from mnist_batch.report.gates import judge
 from mnist_batch.report.preprocessing import preprocessing_warnings

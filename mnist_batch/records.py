@@ -6,7 +6,6 @@ Nothing here knows where images come from or how they are scored.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,17 +177,3 @@ def string_array(values: Iterable[Any]) -> pa.StringArray:
 def first_line(error: Exception) -> str:
     """What a library's error says, for an error of one line; its kind where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def text_of(path: bytes) -> str:
-    r"""A path as it is written in ids: UTF-8, and `\xNN` for each byte that is not."""
-    return path.decode("utf-8", "backslashreplace")
-
-
-def shown(text: object) -> str:
-    r"""A path, or text with paths in it, as it is printed: `\xNN` for each byte of a name that is not UTF-8."""
-    return _NOT_UTF8.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(text))
-
-
-# What Python makes of such a byte (PEP 383); no stream and no JSON takes it.
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")

@@ -11,6 +11,7 @@ import pytest
 from contracts import PIXELS
 
 from mnist_batch import console, job
+from mnist_batch.records import Treatment
 
 
 def test_a_run_ends_with_a_summary_a_person_can_read(cli, sample_data, tmp_path):
@@ -164,6 +165,10 @@ def test_a_closed_stdout_or_stderr_changes_no_exit_code(closed, sample_data):
         run = subprocess.run(["sh", "-c", command], cwd=sample_data.parent, capture_output=True, check=False)
         assert run.returncode == code
         assert b"mnist-batch: " not in run.stdout
+
+
+def test_every_treatment_has_words_for_a_person():
+    assert set(console._TREATMENTS) == set(Treatment)
 
 
 class Terminal(io.StringIO):

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.config import PredictConfig
-from mnist_batch.records import text_of
+from mnist_batch.names import text_of
 
 # Ours, and those whose releases may change a prediction's last bits or a file's bytes.
 _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless")

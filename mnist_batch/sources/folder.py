@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from mnist_batch.errors import StorageError
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_of
+from mnist_batch.names import text_of
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
 from mnist_batch.sources.members import too_large
 from mnist_batch.sources.protocol import Stamp, gone, repr_of
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.errors import InputMissingError, StorageError, UsageError
-from mnist_batch.records import text_of
+from mnist_batch.names import text_of
 from mnist_batch.sources.members import Skipped
 
 FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})

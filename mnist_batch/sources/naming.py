@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from mnist_batch.errors import InputError
-from mnist_batch.records import text_of
+from mnist_batch.names import text_of
 from mnist_batch.sources.members import matching
 
 # What stands between a container's name and what tells its rows apart.

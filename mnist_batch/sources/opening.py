@@ -23,7 +23,8 @@ import pyarrow as pa
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError, InputMissingError, StorageError, UsageError
 from mnist_batch.labels import digit_of_class_file
-from mnist_batch.records import Refusal, first_line, text_of
+from mnist_batch.names import text_of
+from mnist_batch.records import Refusal, first_line
 from mnist_batch.shards import Span
 from mnist_batch.sources import idx, npz, parquet, tars, zips
 from mnist_batch.sources.folder import FolderSource, read_file

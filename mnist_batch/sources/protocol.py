@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mnist_batch.errors import InputError
-from mnist_batch.records import Rows, text_of
+from mnist_batch.names import text_of
+from mnist_batch.records import Rows
 
 
 def gone(path: object) -> InputError:

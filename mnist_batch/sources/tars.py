@@ -19,7 +19,8 @@ import pyarrow as pa
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import HEAD_SIZE
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_of
+from mnist_batch.names import text_of
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
 from mnist_batch.sources.idx import is_gzip, open_plain_or_gzip
 from mnist_batch.sources.members import CLASS_FILE_BYTES, MemberList, ids_and_labels, too_large
 from mnist_batch.sources.protocol import display_name, repr_of
