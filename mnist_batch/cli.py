@@ -151,6 +151,7 @@ def inspect(
 
 @app.command()
 def train(
+    context: typer.Context,
     output: options.ModelOutput,
     data: options.Data = None,
     recipe: options.Recipe = "seed",
@@ -167,7 +168,12 @@ def train(
     find_recipe(recipe)  # refused before TensorFlow is imported, if it must be
     from mnist_batch.training.fit import train as fit
 
-    result = fit(config, lambda line: print(line, file=sys.stderr if json_ else sys.stdout, flush=True))
+    def say(line: str) -> None:
+        with suppress(OSError):  # a reader who has seen enough ends no training
+            print(line, file=sys.stderr if json_ else sys.stdout, flush=True)
+
+    interrupts: Interrupts | None = context.obj
+    result = fit(config, say) if interrupts is None else fit(config, say, interrupts.check)
     if json_:
         card = result.card
         _print_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
@@ -212,7 +218,10 @@ def run(*command: str) -> None:
     console.keep_native_noise_away()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name must not end a run whose locale cannot write it
         sys.stdout.reconfigure(errors="backslashreplace")
-    interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments))
+    outcome = "what was done is kept: start it again and it continues"
+    if arguments[:1] != ["predict"]:
+        outcome = "nothing was written: start it again"
+    interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments), outcome)
     interrupts.start()
     sys.exit(main(arguments, interrupts))
 

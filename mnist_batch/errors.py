@@ -57,8 +57,8 @@ class ModelError(MnistBatchError):
 
 
 class InterruptedRun(MnistBatchError):
-    """A signal asked the run to stop; its state is kept."""
+    """A signal asked the program to stop. outcome: what became of its work, and what to do."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__("interrupted, what was done is kept: start it again and it continues")
+    def __init__(self, signal_number: int, outcome: str) -> None:
+        super().__init__(f"interrupted, {outcome}")
         self.exit_code = 128 + signal_number  # type: ignore[misc]  # the one error whose code depends on its cause

@@ -25,10 +25,14 @@ _UNWINDING_SECONDS = 5.0
 
 
 class Interrupts:
-    """Waits for a signal from `start` on. `last_words` is called with the error when the process is ended outright."""
+    """Waits for a signal from `start` on.
 
-    def __init__(self, last_words: Callable[[InterruptedRun], object]) -> None:
+    last_words: called with the error when the process is ended outright; outcome: as in `InterruptedRun`.
+    """
+
+    def __init__(self, last_words: Callable[[InterruptedRun], object], outcome: str) -> None:
         self._last_words = last_words
+        self._outcome = outcome
         self._received: InterruptedRun | None = None
         # Whoever has it tells of the interruption: the run, or the thread that waits.
         self._turn = threading.Lock()
@@ -51,7 +55,7 @@ class Interrupts:
         raise self._received
 
     def _wait(self, awaited: Sequence[signal.Signals]) -> None:
-        self._received = InterruptedRun(signal.sigwait(awaited))
+        self._received = InterruptedRun(signal.sigwait(awaited), self._outcome)
         self._answered.wait(_PATIENCE_SECONDS)
         if not self._turn.acquire(blocking=False):
             time.sleep(_UNWINDING_SECONDS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from mnist_batch.training.recipes import Recipe, find_recipe
 from mnist_batch.training.saving import publish, save_forms, staging_for
 
 Say = Callable[[str], None]
+# Called between any two batches; may raise to stop the training.
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,28 @@ class _EpochLines(keras.callbacks.Callback):
         self._say(f"epoch {epoch + 1}/{self._epochs}: {figures}, {time.monotonic() - self._began:.1f} s")
 
 
-def train(config: TrainConfig, say: Say) -> TrainResult:
+class _Checks(keras.callbacks.Callback):
+    def __init__(self, check: Check) -> None:
+        super().__init__()
+        self._check = check
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's
+        self._check()
+
+    on_test_batch_end = on_predict_batch_end = on_train_batch_end
+
+
+def no_check() -> None:
+    """For trainings that nobody interrupts."""
+
+
+def train(config: TrainConfig, say: Say, check: Check = no_check) -> TrainResult:
     """Trains by `config.recipe` and saves into `config.output`; `say` gets a line for each epoch and `test_acc`.
 
     With a seed, the same data on the same machine and TensorFlow give the same weights; TensorFlow's determinism stays
     switched on for the rest of the process.
-    Raises UsageError, InputMissingError, InputError, OutputError, or StorageError.
+    Raises UsageError, InputMissingError, InputError, OutputError, StorageError, or what `check` does: then nothing is
+    written.
     """
     recipe = find_recipe(config.recipe)
     with staging_for(config.output, config.overwrite) as staging, _without_copy_advice():
@@ -74,23 +92,30 @@ def train(config: TrainConfig, say: Say) -> TrainResult:
         if config.seed is not None:
             keras.utils.set_random_seed(config.seed)
             tf.config.experimental.enable_op_determinism()
-        fitted = _fit(recipe, data, config, staging, say)
+        fitted = _fit(recipe, data, config, staging, [_EpochLines(config.epochs or recipe.epochs, say), _Checks(check)])
         digests = save_forms(fitted.model, staging)
-        card = _card(recipe, data, config, fitted, digests)
+        card = _card(recipe, data, config, fitted, digests, _Checks(check))
         card = publish(staging, card, config.output)
     say(f"test_acc: {card.accuracy:.4f}")
     return TrainResult(config.output, card, fitted.kept_epoch)
 
 
-def _fit(recipe: Recipe, data: TrainingData, config: TrainConfig, staging: Path, say: Say) -> _Fitted:
+def _fit(
+    recipe: Recipe,
+    data: TrainingData,
+    config: TrainConfig,
+    staging: Path,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> _Fitted:
     epochs = config.epochs or recipe.epochs
     images, labels = network_input(data.train_images, recipe.scale), one_hot(data.train_labels)
-    validation, callbacks = None, [_EpochLines(epochs, say)]
+    validation = None
     best = staging / "best.keras"
     if config.validation > 0:
         mask = held_out(len(labels), data.writers, config.validation, config.seed)
         validation, images, labels = (images[mask], labels[mask]), images[~mask], labels[~mask]
-        callbacks.append(keras.callbacks.ModelCheckpoint(best, monitor="val_accuracy", mode="max", save_best_only=True))
+        keeper = keras.callbacks.ModelCheckpoint(best, monitor="val_accuracy", mode="max", save_best_only=True)
+        callbacks = [*callbacks, keeper]
     model = recipe.architecture()
     model.compile(optimizer=recipe.optimizer(), loss="categorical_crossentropy", metrics=["accuracy"])
     history: dict[str, list[float]] = model.fit(
@@ -99,7 +124,7 @@ def _fit(recipe: Recipe, data: TrainingData, config: TrainConfig, staging: Path,
         epochs=epochs,
         batch_size=recipe.batch_size,
         validation_data=validation,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
         verbose=0,
     ).history
     if validation is None:
@@ -110,10 +135,15 @@ def _fit(recipe: Recipe, data: TrainingData, config: TrainConfig, staging: Path,
 
 
 def _card(
-    recipe: Recipe, data: TrainingData, config: TrainConfig, fitted: _Fitted, digests: dict[str, str]
+    recipe: Recipe,
+    data: TrainingData,
+    config: TrainConfig,
+    fitted: _Fitted,
+    digests: dict[str, str],
+    checks: _Checks,
 ) -> ModelCard:
     images = network_input(data.test_images, recipe.scale)
-    probabilities = fitted.model.predict(images, batch_size=recipe.batch_size, verbose=0)
+    probabilities = fitted.model.predict(images, batch_size=recipe.batch_size, verbose=0, callbacks=[checks])
     accuracy, ece, nll = _figures(probabilities, data.test_labels)
     training: dict[str, Any] = {
         "recipe": recipe.name,

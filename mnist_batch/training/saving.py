@@ -5,10 +5,12 @@ All is written aside and moved into place when it is whole, so that a training t
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -22,6 +24,7 @@ from mnist_batch.model.card import ModelCard, model_digest
 MODEL_NAME = "model_mnist"
 MODEL_FORMS = (f"{MODEL_NAME}.h5", f"{MODEL_NAME}.keras", MODEL_NAME)
 CARD_NAME = f"{MODEL_NAME}.card.json"
+_STAGING_PREFIX = ".mnist-batch-train-"
 
 
 @contextmanager
@@ -31,6 +34,9 @@ def staging_for(output: Path, overwrite: bool) -> Iterator[Path]:
     Raises OutputError where `output` is not a folder, not empty without `overwrite`, or cannot be written.
     """
     try:
+        # `output` may be a mounted folder of another file system than its parent's, so what is there is used.
+        home = next(path for path in (output, *output.absolute().parents) if path.exists())
+        _remove_stale(home)
         entries = sorted(path.name for path in output.iterdir()) if output.exists() else []
         if entries and not overwrite:
             more = f" and {len(entries) - 1} more" if len(entries) > 1 else ""
@@ -38,15 +44,36 @@ def staging_for(output: Path, overwrite: bool) -> Iterator[Path]:
                 f"{output}: must be empty or not there yet, found {entries[0]}{more}: "
                 "choose another --output, or replace the model in it with --overwrite"
             )
-        # `output` may be a mounted folder of another file system than its parent's, so what is there is used.
-        home = next(path for path in (output, *output.absolute().parents) if path.exists())
-        staging = tempfile.TemporaryDirectory(prefix=".mnist-batch-train-", dir=home)
+        staging = tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=home)
     except OSError as error:
         raise OutputError(
             f"{output}: must be a folder that can be written, found {error.strerror}: choose another --output"
         ) from error
-    with staging as folder:
+    with staging as folder, _held(Path(folder)):
         yield Path(folder)
+
+
+def _remove_stale(home: Path) -> None:
+    """Removes the staging folders of trainings that were killed; one that goes on holds its own."""
+    for folder in home.glob(f"{_STAGING_PREFIX}*"):
+        with suppress(OSError), _held(folder) as ours:
+            if ours:
+                rmtree(folder)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Whether the folder's lock, which ends with the process, could be had; it is held meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another process has it, or the file system has none
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def save_forms(model: keras.Model, folder: Path) -> dict[str, str]:

@@ -54,7 +54,7 @@ def test_a_signal_while_scoring_keeps_what_was_done_and_the_next_start_ends_with
         command(digits, tmp_path / "out"), number, lambda: shards.is_dir() and len(list(shards.glob("*.json"))) > 3
     )
     assert (ended, said["exit_code"]) == (code, code)
-    assert err.splitlines() == [f"mnist-batch: {said['error']}"]
+    assert err.splitlines()[-1] == f"mnist-batch: {said['error']}"
     assert set_in(tmp_path / "out") is None
     again = subprocess.run(command(digits, tmp_path / "out"), check=True, capture_output=True, text=True)
     assert json.loads(again.stdout)["status"] == "done"
@@ -69,12 +69,30 @@ def test_a_signal_before_scoring_begins_ends_the_run_too(digits, tmp_path):
     assert (ended, said["exit_code"]) == (143, 143)
 
 
+def test_a_signal_ends_a_training_says_that_nothing_is_left_and_leaves_nothing(sample_data, tmp_path):
+    for name in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            source = sample_data / f"digits-{kind}-ubyte"
+            (tmp_path / f"{name}-{kind}-ubyte").write_bytes(source.read_bytes())
+    model = tmp_path / "model"
+    training = [sys.executable, "-m", "mnist_batch", "train", "--data", str(tmp_path), "--output", str(model), "--json"]
+    ended, said, err = signalled(
+        [*training, "--epochs", "100000"], signal.SIGTERM, lambda: any(tmp_path.glob(".mnist-batch-train-*"))
+    )
+    assert (ended, said["exit_code"]) == (143, 143)
+    assert said["error"] == "interrupted, nothing was written: start it again"
+    assert err.splitlines()[-1] == f"mnist-batch: {said['error']}"
+    subprocess.run([*training, "--epochs", "1"], check=True, capture_output=True)
+    assert sorted(path.name for path in model.iterdir())[0] == "model_mnist"
+    assert not any(tmp_path.glob(".mnist-batch-train-*"))
+
+
 def test_a_way_out_that_takes_too_long_is_cut_short():
     code = """if True:
         import os, signal, time
         from mnist_batch.errors import InterruptedRun
         from mnist_batch.interrupts import Interrupts
-        interrupts = Interrupts(lambda error: print(error, flush=True))
+        interrupts = Interrupts(lambda error: print(error, flush=True), "for a test")
         interrupts.start()
         os.kill(os.getpid(), signal.SIGTERM)
         try:

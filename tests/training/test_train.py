@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import fcntl
+import io
 import logging
 import os
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_batch.config import TrainConfig
-from mnist_batch.errors import InputError, OutputError, UsageError
+from mnist_batch.errors import InputError, InterruptedRun, OutputError, UsageError
 from mnist_batch.model.card import model_digest, read_card
 from mnist_batch.training.data import load_training_data, network_input
 from mnist_batch.training.fit import train
@@ -140,6 +144,52 @@ def test_a_training_that_fails_leaves_nothing_behind(idx_folder: Path, tmp_path:
             train(TrainConfig(output, idx_folder), say=lambda _: None)
     assert _names(tmp_path) == ["empty", "idx"]
     assert _names(tmp_path / "empty") == []
+
+
+@pytest.mark.parametrize("calls", [2, 5])
+def test_a_training_that_is_interrupted_leaves_nothing_behind(idx_folder: Path, tmp_path: Path, calls: int) -> None:
+    left = iter(range(calls))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise InterruptedRun(15, "nothing was written")
+
+    config = TrainConfig(tmp_path / "model", idx_folder, epochs=2, validation=0.2)
+    with pytest.raises(InterruptedRun):
+        train(config, say=lambda _: None, check=check)
+    assert _names(tmp_path) == ["idx"]
+
+
+def test_what_a_killed_training_left_is_removed_and_what_a_running_one_holds_is_not(
+    idx_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "model"
+    stale, running = output / ".mnist-batch-train-stale", output / ".mnist-batch-train-running"
+    for folder in (stale, running):
+        (folder / "model_mnist").mkdir(parents=True)
+    descriptor = os.open(running, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    config = TrainConfig(output, idx_folder, epochs=1)
+    with pytest.raises(OutputError, match=r"must be empty .* found \.mnist-batch-train-running:"):
+        train(config, say=lambda _: None)
+    os.close(descriptor)
+    (output / stale.name).mkdir()
+    train(config, say=lambda _: None)
+    assert _names(output) == ARTEFACTS
+
+
+def test_a_reader_of_the_epochs_who_goes_away_ends_no_training(
+    cli: Callable[..., Any], idx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    run = cli("train", "--data", idx_folder, "--output", tmp_path / "model", "--epochs", "1")
+    assert run.code == 74
+    assert "stdout: must take the result" in run.stderr
+    assert _names(tmp_path / "model") == ARTEFACTS
 
 
 def test_an_unknown_recipe_is_refused_before_anything_is_written(idx_folder: Path, tmp_path: Path) -> None:
