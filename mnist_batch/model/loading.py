@@ -6,10 +6,14 @@ It knows nothing of batches, shards or inputs: `pipeline` maps `LoadedModel.prob
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+# Whatever else is said there, or in ~/.keras/keras.json. Before TensorFlow, which imports parts of Keras.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import tensorflow as tf
 

@@ -121,6 +121,10 @@ def _built(path: Path, file: Path) -> OpenedModel:
     # Here and not above: only this function and the next decide for a library.
     import keras
 
+    if (backend := keras.backend.backend()) != "tensorflow":  # somebody imported Keras before us
+        raise ModelError(
+            f"{path}: Keras must run on TensorFlow, runs on {backend} in this process: set KERAS_BACKEND=tensorflow"
+        )
     try:
         model = keras.models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # a foreign configuration raises what its layers raise

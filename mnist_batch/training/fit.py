@@ -5,6 +5,7 @@ The test rows are scored once, by the finished model; no choice is made on them.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# As in `model/loading.py`.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
 import numpy as np

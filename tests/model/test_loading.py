@@ -1,6 +1,8 @@
 import gc
 import json
 import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import keras
@@ -113,6 +115,34 @@ def test_a_model_whose_name_is_no_utf8_is_scored_with_and_named(cli, keras_file,
     assert cli("predict", sample_data / "digits.zip", "--output", tmp_path / "out", "--model", path).code == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"]["name"] == rf"{tmp_path}/m\xff.keras"
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+from pathlib import Path
+if sys.argv[1] == "train":
+    import mnist_batch.training.fit
+from mnist_batch.model.loading import load_model
+print(load_model(Path(sys.argv[2]), None).scale)
+"""
+
+
+@pytest.mark.parametrize("first", ["train", "predict"])
+def test_another_backend_of_keras_in_the_environment_does_not_matter(first, keras_file):
+    run = subprocess.run(
+        [sys.executable, "-c", IN_A_FRESH_PROCESS, first, keras_file()],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "0..1\n", run.stderr
+
+
+def test_a_process_in_which_keras_runs_on_something_else_is_told_so(keras_file, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ModelError, match="Keras must run on TensorFlow, runs on jax in this process"):
+        load_model(keras_file(), None)
 
 
 @pytest.fixture
