@@ -155,6 +155,31 @@ def test_an_output_folder_that_holds_something_else_is_73_and_untouched(cli, sam
     assert run.code == 73
 
 
+FOREIGN = [
+    {"_work/": "", "predictions/mine.csv": "precious"},
+    {"_work/": "", "notes.txt": "precious"},
+    {"_work/commit.json": '{"x": 1}'},
+    {"_work/run.json": '{"x": 1}'},
+    {"_work/predictions/mine.csv": "precious"},
+    {"_work/run.json": '{"fingerprint": "f", "facts": {}}', "predictions/mine.csv": "precious"},
+    {"_work/run.json": '{"fingerprint": "f", "facts": {}}', "report.json": "precious"},
+    {"manifest.json": '{"fingerprint": "f"}', "predictions/mine.csv": "precious"},
+]
+
+
+@pytest.mark.parametrize("files", FOREIGN, ids=" ".join)
+@pytest.mark.parametrize("options", [[], ["--overwrite"]], ids=["", "overwrite"])
+def test_what_only_has_the_names_of_a_run_is_73_and_untouched(options, files, cli, sample_data, tmp_path):
+    for name, content in files.items():
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True) if name.endswith("/") else path.write_text(content)
+    before = {path: path.is_file() and path.read_text() for path in (tmp_path / "own").rglob("*")}
+    run = cli("predict", sample_data / "digits" / "3", "--output", tmp_path / "own", *options)
+    assert (run.code, len(run.stderr.splitlines())) == (73, 1)
+    assert {path: path.is_file() and path.read_text() for path in (tmp_path / "own").rglob("*")} == before
+
+
 @pytest.mark.parametrize(("name", "why"), [("text.h5", "text.h5"), ("none.keras", "found neither")])
 def test_an_unusable_model_is_78_and_leaves_no_output(name, why, cli, sample_data, tmp_path, left_in):
     (tmp_path / "text.h5").write_text("no model")

@@ -12,6 +12,7 @@ Knows nothing of images or models.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -41,6 +42,11 @@ WORK = "_work"
 PARTS = ("predictions", "rejects")
 _DOCUMENTS = ("report.json", "manifest.json")
 _SUCCESS = "_SUCCESS"
+# What a run may leave in `_work` before its commit begins, temporary names included.
+_STAGED = re.compile(
+    r"(predictions|rejects|shards)(/\.?(part-)?\d+\.\w+(\.tmp)?)?"
+    r"|\.?(files\.arrow|(run|report|manifest)\.json)(\.tmp)?|\.commit\.json\.tmp"
+)
 
 
 class OutputStore:
@@ -64,24 +70,36 @@ class OutputStore:
         names = [name for name in found if name != LOCK_NAME]
         if not locked and LOCK_NAME in found and all(_is_a_name_of_ours(name) for name in names):
             return
-        ours = not names or self.manifest() is not None or self._is_staging_ours()
-        if not ours:
+        if names and not self._is_ours(names):
             raise OutputError(
                 f"{self.path}: must be empty, new, or the output of an earlier run, holds {', '.join(names[:3])}: "
                 "choose another --output"
             )
 
+    def _is_ours(self, names: Collection[str]) -> bool:
+        """Whether it holds a commit that was begun, a set, or a staging folder and nothing that its commit replaces."""
+        # In this order: another run may be at the end of its commit.
+        if self._journal() is not None or self.manifest() is not None:
+            return True
+        if not self._is_staging_ours():
+            return False
+        if self.begun() is not None:
+            return set(names).isdisjoint((*PARTS, *_DOCUMENTS, _SUCCESS))
+        return names == [WORK] and not (self.staging / "run.json").exists()
+
     def _is_staging_ours(self) -> bool:
         """Whether `_work` holds nothing that a run would not put there, for it may be deleted."""
-        known = {*PARTS, *_DOCUMENTS, "shards", "old", "run.json", "files.arrow", "commit.json"}
         return self.staging.is_dir() and all(
-            entry.name in known or entry.name.endswith(TEMPORARY_SUFFIX) for entry in self.staging.iterdir()
+            _STAGED.fullmatch(str(path.relative_to(self.staging))) for path in self.staging.rglob("*")
         )
+
+    def _journal(self) -> dict[str, Any] | None:
+        """What is known of a commit that was begun; None where none was."""
+        return _with_keys(read_json(self.staging / "commit.json"), "passed", "rejects")
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the complete set, or None where there is none of ours."""
-        manifest = read_json(self.path / "manifest.json")
-        return manifest if manifest is not None and "fingerprint" in manifest else None
+        return _with_keys(read_json(self.path / "manifest.json"), "fingerprint", "parts")
 
     def report(self) -> dict[str, Any] | None:
         """The report of the complete set, or None where there is none."""
@@ -97,7 +115,7 @@ class OutputStore:
 
     def begun(self) -> dict[str, Any] | None:
         """`run.json` of an interrupted run, or None where there is none."""
-        return read_json(self.staging / "run.json")
+        return _with_keys(read_json(self.staging / "run.json"), "fingerprint", "facts")
 
     def begun_files(self) -> pa.Table | None:
         """The input files as the interrupted run listed them; None where that was not written any more."""
@@ -161,7 +179,7 @@ class OutputStore:
 
     def roll_forward(self) -> None:
         """Does what is left of a commit that was begun; nothing where none was. Any step may have been done before."""
-        journal = read_json(self.staging / "commit.json")
+        journal = self._journal()
         if journal is None:
             with suppress(OSError):  # empty: the commit was whole, only this was left
                 self.staging.rmdir()
@@ -223,6 +241,11 @@ class OutputStore:
 
 def _is_a_name_of_ours(name: str) -> bool:
     return name in (WORK, *PARTS, *_DOCUMENTS, _SUCCESS) or name.endswith(TEMPORARY_SUFFIX)
+
+
+def _with_keys(document: dict[str, Any] | None, *keys: str) -> dict[str, Any] | None:
+    """The document if it has these keys, as one of ours does."""
+    return document if document is not None and document.keys() >= set(keys) else None
 
 
 def write_part(
