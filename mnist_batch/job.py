@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,14 +17,14 @@ from mnist_batch.config import PredictConfig
 from mnist_batch.engines import local
 from mnist_batch.errors import InputError, MnistBatchError, OutputError, UsageError
 from mnist_batch.model.bundled import resolve_model
-from mnist_batch.model.card import model_digest
 from mnist_batch.names import shown
 from mnist_batch.orientation import transposition_warning
-from mnist_batch.output.formats import check_kept, sink_for
+from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import locked
-from mnist_batch.output.manifest import differences, file_differences, fingerprint, listed, run_facts
+from mnist_batch.output.manifest import SHOWN, differences, listed
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
+from mnist_batch.planning import Plan, planned
 from mnist_batch.records import Treatment
 from mnist_batch.report.document import report_of
 from mnist_batch.report.gates import judge
@@ -32,10 +32,9 @@ from mnist_batch.report.preprocessing import preprocessing_warnings
 from mnist_batch.report.tally import merge
 from mnist_batch.result import Result
 from mnist_batch.scoring import ScoringJob, ShardResult
-from mnist_batch.shards import Shard, cut, spread
-from mnist_batch.sources.label_file import LabelFile, LabelsById, open_label_file
-from mnist_batch.sources.listing import check_exist
-from mnist_batch.sources.opening import Inputs, open_inputs
+from mnist_batch.shards import Shard, spread
+from mnist_batch.sources.label_file import LabelsById
+from mnist_batch.sources.listing import input_folders
 from mnist_batch.sources.sampling import SAMPLE_PLACES, SAMPLE_ROWS
 
 if TYPE_CHECKING:
@@ -52,18 +51,6 @@ def no_watch(done: int, rows: int) -> None:
 
 # Errors after which another start would be another run (2, 65, 66, 78): what was staged is of no use to it.
 _HOPELESS = (2, 65, 66, 78)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is known before TensorFlow comes in. facts: everything the output depends on; mark: their fingerprint."""
-
-    inputs: Inputs
-    shards: Sequence[Shard]
-    labels: LabelFile | None
-    model_path: Path
-    facts: dict[str, Any]
-    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +74,14 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
     """
     started = time.monotonic()
     # A slip of the pen is told before the output folder is made.
-    check_exist(config.inputs)
+    _check_apart(config.output, input_folders(config.inputs))
     resolve_model(config.model)
     store = OutputStore(config.output)
     store.check_ours(locked=False)
     with locked(config.output):
         store.check_ours(locked=True)
         store.roll_forward()
-        plan = _planned(config)
+        plan = planned(config)
         manifest = store.manifest()
         if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
             return _judged_again(config, store, manifest, started)
@@ -112,22 +99,7 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
             raise
 
 
-def _planned(config: PredictConfig) -> _Plan:
-    model_path = resolve_model(config.model)
-    inputs = open_inputs(config.inputs, config.reading)
-    _check_apart(config.output, inputs)
-    check_kept(config.format, inputs.kept)
-    labels_path = config.reading.labels if isinstance(config.reading.labels, Path) else None
-    labels = None if labels_path is None else open_label_file(labels_path, inputs.rows)
-    label_files = [path for source in inputs.sources for path in source.companions]
-    if labels_path is not None:
-        label_files.append(labels_path)
-    facts = run_facts(config, inputs.files, label_files, model_digest(model_path))
-    shards = list(cut(inputs.runs, config.rows_per_part))
-    return _Plan(inputs, shards, labels, model_path, facts, fingerprint(facts))
-
-
-def _scored(config: PredictConfig, store: OutputStore, plan: _Plan, watch: Watch) -> _Scored:
+def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch) -> _Scored:
     """Scores the shards that are missing."""
     # TensorFlow comes in only now, when all that can be refused without it has been.
     from mnist_batch.model.loading import load_model
@@ -177,7 +149,7 @@ def _orientation_doubt(job: ScoringJob, shard: Shard, predictor: TensorFlowPredi
     return transposition_warning(batches, predictor, job.preparation.transpose)
 
 
-def _reconcile(config: PredictConfig, store: OutputStore, plan: _Plan, results: Sequence[ShardResult]) -> None:
+def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, results: Sequence[ShardResult]) -> None:
     """Every planned row came out once, under an id of its own, and a label file belonged to these rows."""
     for shard, result in zip(plan.shards, results, strict=True):
         out = result.tally.predicted + result.tally.rejected
@@ -196,7 +168,7 @@ def _reconcile(config: PredictConfig, store: OutputStore, plan: _Plan, results: 
         check_unique_ids(store.staging, sink_for(config.format))
 
 
-def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _Scored, started: float) -> Result:
+def _committed(config: PredictConfig, store: OutputStore, plan: Plan, scored: _Scored, started: float) -> Result:
     """Reports on the shards, and makes them the folder's set."""
     model = scored.model
     report = report_of(merge(result.tally for result in scored.results)) | {
@@ -213,6 +185,7 @@ def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _
     }
     gates = judge(report, config.max_reject_rate, config.min_accuracy)
     manifest = {
+        "model": report["model"],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": plan.mark,
         "facts": plan.facts,
@@ -225,12 +198,12 @@ def _committed(config: PredictConfig, store: OutputStore, plan: _Plan, scored: _
         "parts": {name: file for result in scored.results for name, file in result.files.items()},
     }
     store.stage_documents(report, manifest)
-    store.commit(passed=all(gate.passed for gate in gates))
+    store.commit(passed=all(gate.passed for gate in gates), listing=manifest["files"] is None)
     seconds = time.monotonic() - started
     return Result(config, report, gates, plan.mark, seconds, already_done=False, resumed=scored.resumed)
 
 
-def _preprocessing(config: PredictConfig, plan: _Plan, scored: _Scored) -> dict[str, Any]:
+def _preprocessing(config: PredictConfig, plan: Plan, scored: _Scored) -> dict[str, Any]:
     """What was done to the images before they were scored, and what of it somebody should look at."""
     by_source: dict[str, Counter[str]] = {}
     for result in scored.results:
@@ -254,38 +227,35 @@ def _judged_again(config: PredictConfig, store: OutputStore, manifest: dict[str,
     if manifest.get("gates") != verdict:
         store.replace_manifest(manifest | {"gates": verdict})
     store.set_success(all(gate.passed for gate in gates))
-    if store.begun() is None:  # what a start left that was ended before it had said which run it was
+    mark, begun = manifest["fingerprint"], store.begun()
+    if begun is None or begun["fingerprint"] == mark:  # an interrupted run that is another's is kept for its next start
         store.discard()
-    mark = manifest["fingerprint"]
     return Result(config, report, gates, mark, time.monotonic() - started, already_done=True)
 
 
-def _check_may_begin(config: PredictConfig, store: OutputStore, manifest: dict[str, Any] | None, plan: _Plan) -> None:
+def _check_may_begin(config: PredictConfig, store: OutputStore, manifest: dict[str, Any] | None, plan: Plan) -> None:
     """Raises OutputError, naming what differs, where the folder holds another run and may not be overwritten."""
-    if config.overwrite:
-        return
     begun = store.begun()
-    files = plan.inputs.files
+    if config.overwrite or (begun is not None and begun["fingerprint"] == plan.mark):
+        return
     if manifest is not None:
-        changes = differences(manifest.get("facts"), plan.facts, file_differences(manifest.get("files"), files))
+        changes = differences(manifest["facts"], plan.facts, store.set_files(manifest), plan.inputs.files)
         held = "a complete set that differs" if changes else "this set, but parts of it are missing or changed"
-    elif begun is not None and begun["fingerprint"] != plan.mark:
-        before = store.begun_files()
-        changed = file_differences(None if before is None else listed(before, limit=None), files)
-        changes = differences(begun["facts"], plan.facts, changed)
+    elif begun is not None:
+        changes = differences(begun["facts"], plan.facts, store.begun_files(), plan.inputs.files)
         held = "an interrupted run that differs"
     else:
         return
-    shown = f" ({'; '.join(changes[:5])})" if changes else ""
+    shown = f" ({'; '.join(changes[:SHOWN])})" if changes else ""
     raise OutputError(
         f"{config.output}: must hold this run or none, holds {held}{shown}: choose another --output, or --overwrite"
     )
 
 
-def _check_apart(output: Path, inputs: Inputs) -> None:
+def _check_apart(output: Path, folders: Iterable[Path]) -> None:
     """An output within the input would be read as input by the next run."""
     where = output.resolve()
-    for folder in inputs.folders:
+    for folder in folders:
         if where.is_relative_to(folder.resolve()):
             raise UsageError(
                 f"--output {output}: must lie outside of the input, lies in {folder}: choose another place"

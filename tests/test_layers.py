@@ -16,7 +16,7 @@ LEVELS = [
     {"labels", "images", "schema"},
     {"sources", "output", "report", "model"},
     {"pipeline", "scoring", "training"},
-    {"engines", "orientation", "result"},
+    {"engines", "orientation", "planning", "result"},
     {"job"},
     {"api", "console", "options"},
     {"cli"},

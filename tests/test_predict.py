@@ -52,6 +52,11 @@ def test_predictions_have_the_columns_the_readme_promises(scored):
     assert schema.metadata[b"mnist_batch.model_sha256"].decode() == scored.report["model"]["sha256"]
 
 
+def test_the_manifest_says_what_the_model_takes_and_gives(scored):
+    model = json.loads((scored.output / "manifest.json").read_text())["model"]
+    assert (model["name"], model["scale"], model["output"], model["carded"]) == ("seed", "0..1", "probabilities", True)
+
+
 def test_prediction_and_confidence_are_those_of_the_largest_probability(scored):
     frame = scored.to_pandas()
     probabilities = frame[[f"p{digit}" for digit in range(10)]].to_numpy()
@@ -234,7 +239,7 @@ def test_another_run_in_the_same_place_is_refused_unless_told_to_overwrite(sampl
 def test_a_changed_input_is_another_run(scans, tmp_path):
     predict(scans, output=tmp_path / "out")
     (scans / "0100.png").unlink()
-    with pytest.raises(OutputError, match=r"inputs\.files: 1001, now 1000"):
+    with pytest.raises(OutputError, match=r"differs \(0100\.png is gone\)"):
         predict(scans, output=tmp_path / "out")
 
 
@@ -253,9 +258,11 @@ def test_a_failure_on_the_way_leaves_nothing_and_an_older_set_as_it_was(sample_d
     assert not (tmp_path / "out" / "_work").exists()
 
 
-def test_output_inside_the_input_is_refused(sample_data):
-    with pytest.raises(UsageError, match="must lie outside of the input"):
-        predict(sample_data / "digits", output=sample_data / "digits" / "out")
+def test_output_inside_the_input_is_refused_and_leaves_nothing_there(scans):
+    for inputs in (scans, scans.parent / "sc*"):
+        with pytest.raises(UsageError, match="must lie outside of the input"):
+            predict(inputs, output=scans / "out")
+        assert not (scans / "out").exists()
 
 
 def test_many_small_files_become_one_part(sample_data, tmp_path):

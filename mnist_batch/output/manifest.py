@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,30 @@ _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-p
 
 # A manifest names its input files up to this many; that is some 100 KB.
 _LISTED_FILES = 1000
+# As many differences as a message can name.
+SHOWN = 5
+_LISTING = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})
 
 
-def run_facts(config: PredictConfig, files: pa.Table, companions: Iterable[Path], model_digest: str) -> dict[str, Any]:
-    """Everything the output depends on, by name; `fingerprint` is its digest."""
+def run_facts(
+    config: PredictConfig,
+    files: pa.Table,
+    arrays: Mapping[bytes, Sequence[str]],
+    label_files: Mapping[str, Path],
+    model: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything the output depends on, by name; `fingerprint` is its digest.
+
+    files: the listing of the inputs; arrays: by path, the arrays of an npz that were asked for; label_files: by name,
+    those that are not in the listing; model: the facts that are known of it.
+    """
     reading = config.reading
     return {
         "inputs": {"files": files.num_rows, "bytes": _total(files), "sha256": _files_digest(_rows(files))},
-        "arrays": [text.rpartition(":")[2] for text in config.inputs if not Path(text).exists() and ":" in text],
+        "arrays": {text_of(path): list(names) for path, names in arrays.items()},
         "labels": str(reading.labels) if isinstance(reading.labels, str) else "file",
-        "label_files": _files_digest(_as_listed(path) for path in companions),
-        "model_sha256": model_digest,
+        "label_files": [[name, *_size_and_change(path)] for name, path in label_files.items()],
+        **model,
         "options": {
             "image_column": reading.image_column,
             "label_column": reading.label_column,
@@ -64,13 +77,21 @@ def fingerprint(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def differences(before: Any, now: Any, files: Sequence[str] = ()) -> list[str]:
-    """What differs between two runs' facts, a line each: `options.batch_size: 4096, now 512`.
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], files_before: pa.Table | None, files: pa.Table
+) -> list[str]:
+    """What differs between two runs, a line each: `1.png is new`, `options.batch_size: 4096, now 512`.
 
-    files: what is known of single files; it stands for the listing's digest, which tells a reader nothing.
+    before, now: their facts; files_before, files: their listings, the first None where it is not known.
     """
-    lines = _differences(before, now, "")
-    return [*files, *(line for line in lines if not (files and line.startswith(("inputs.", "label_files:"))))]
+    then, today = dict(before), dict(now)
+    labels_before, labels = (as_listing(facts.pop("label_files", [])) for facts in (then, today))
+    changed = [] if files_before is None else _file_differences(_as_text(files_before), _as_text(files))
+    if changed:  # the listing's digest tells a reader nothing more
+        del then["inputs"], today["inputs"]
+    if then.get("labels") == today["labels"]:
+        changed += _file_differences(labels_before, labels)
+    return [*changed, *_differences(then, today, "")]
 
 
 def _differences(before: Any, now: Any, name: str) -> list[str]:
@@ -87,25 +108,48 @@ def _short(value: Any) -> Any:
     return value[:12] if isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2 else value
 
 
-def listed(files: pa.Table, limit: int | None = _LISTED_FILES) -> list[list[Any]] | None:
-    """Name, size and time of change of each input file; None where there are more than `limit`."""
-    if limit is not None and files.num_rows > limit:
+def listed(files: pa.Table) -> list[list[Any]] | None:
+    """Name, size and time of change of each input file, for the manifest; None where there are too many."""
+    if files.num_rows > _LISTED_FILES:
         return None
     return [[text_of(name), size, changed] for name, size, changed in _rows(files)]
 
 
-def file_differences(before: Sequence[Sequence[Any]] | None, files: pa.Table) -> list[str]:
-    """Which files came, went or changed since, and how; nothing where it is not known what there was."""
-    if before is None:
-        return []
-    then = {name: (size, changed) for name, size, changed in before}
-    now = {text_of(name): (size, changed) for name, size, changed in _rows(files)}
-    lines = [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
-    lines += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
-    for name in sorted(name for name in then.keys() & now.keys() if then[name] != now[name]):
-        (size, _), (new_size, _) = then[name], now[name]
-        lines.append(f"{name} had {size} bytes, now {new_size}" if size != new_size else f"{name} was written again")
+def as_listing(files: Sequence[Sequence[Any]]) -> pa.Table:
+    """The listing that `listed` put into a manifest, its names as text."""
+    columns = zip(*files, strict=True) if files else ([], [], [])
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, _LISTING, strict=True)], schema=_LISTING)
+
+
+def _as_text(files: pa.Table) -> pa.Table:
+    """A listing with names as they are shown."""
+    if files.schema.field("path").type == pa.string():
+        return files
+    try:
+        names = files["path"].cast(pa.string())
+    except pa.ArrowInvalid:  # some are no UTF-8
+        names = pa.chunked_array([[text_of(name) for name in files["path"].to_pylist()]], pa.string())
+    return pa.table([names, files["size"], files["mtime_ns"]], schema=_LISTING)
+
+
+def _file_differences(before: pa.Table, now: pa.Table) -> list[str]:
+    """Which files came, went or changed since, and how; the first few of each kind."""
+    lines = [
+        f"{name} is {what}" for what, a, b in (("gone", before, now), ("new", now, before)) for name in _only(a, b)
+    ]
+    then = before.take(pc.index_in(now["path"], before["path"]))  # null for the new ones, which so are not changed
+    changed = pc.or_(pc.not_equal(now["size"], then["size"]), pc.not_equal(now["mtime_ns"], then["mtime_ns"]))
+    both = now.append_column("before", then["size"]).filter(changed).slice(0, SHOWN)
+    for name, size, _, size_before in zip(*both.to_pydict().values(), strict=True):
+        lines.append(
+            f"{name} was written again" if size == size_before else f"{name} had {size_before} bytes, now {size}"
+        )
     return lines
+
+
+def _only(these: pa.Table, those: pa.Table) -> list[str]:
+    """The first names of these that are none of those."""
+    return these["path"].filter(pc.invert(pc.is_in(these["path"], those["path"]))).slice(0, SHOWN).to_pylist()
 
 
 def cpu_features() -> str:
@@ -131,9 +175,9 @@ def _rows(files: pa.Table) -> Iterator[tuple[bytes, int, int]]:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _as_listed(path: Path) -> tuple[bytes, int, int]:
+def _size_and_change(path: Path) -> tuple[int, int]:
     status = path.stat()
-    return os.fsencode(path.name), status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _total(files: pa.Table) -> int:

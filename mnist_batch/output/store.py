@@ -36,12 +36,16 @@ from mnist_batch.output.files import (
     write_whole,
 )
 from mnist_batch.output.lock import LOCK_NAME
+from mnist_batch.output.manifest import as_listing
 from mnist_batch.output.protocol import Sink
 
 WORK = "_work"
 PARTS = ("predictions", "rejects")
+_LISTING = "files.arrow"
 _DOCUMENTS = ("report.json", "manifest.json")
 _SUCCESS = "_SUCCESS"
+# What a commit puts in its place.
+_SET = (*PARTS, _LISTING, *_DOCUMENTS, _SUCCESS)
 # What a run may leave in `_work` before its commit begins, temporary names included.
 _STAGED = re.compile(
     r"(predictions|rejects|shards)(/\.?(part-)?\d+\.\w+(\.tmp)?)?"
@@ -84,7 +88,7 @@ class OutputStore:
         if not self._is_staging_ours():
             return False
         if self.begun() is not None:
-            return set(names).isdisjoint((*PARTS, *_DOCUMENTS, _SUCCESS))
+            return set(names).isdisjoint(_SET)
         return names == [WORK] and not (self.staging / "run.json").exists()
 
     def _is_staging_ours(self) -> bool:
@@ -95,11 +99,11 @@ class OutputStore:
 
     def _journal(self) -> dict[str, Any] | None:
         """What is known of a commit that was begun; None where none was."""
-        return _with_keys(read_json(self.staging / "commit.json"), "passed", "rejects")
+        return _with_keys(read_json(self.staging / "commit.json"), "passed", "rejects", "listing")
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the complete set, or None where there is none of ours."""
-        return _with_keys(read_json(self.path / "manifest.json"), "fingerprint", "parts")
+        return _with_keys(read_json(self.path / "manifest.json"), "fingerprint", "facts", "parts")
 
     def report(self) -> dict[str, Any] | None:
         """The report of the complete set, or None where there is none."""
@@ -119,11 +123,12 @@ class OutputStore:
 
     def begun_files(self) -> pa.Table | None:
         """The input files as the interrupted run listed them; None where that was not written any more."""
-        try:
-            with pa.OSFile(os.fsencode(self.staging / "files.arrow")) as file:
-                return pa.ipc.open_file(file).read_all()
-        except (OSError, pa.ArrowException):
-            return None
+        return _read_arrow(self.staging / _LISTING)
+
+    def set_files(self, manifest: Mapping[str, Any]) -> pa.Table | None:
+        """The input files of the complete set; None where they are not known any more."""
+        inline = manifest.get("files")
+        return _read_arrow(self.path / _LISTING) if inline is None else as_listing(inline)
 
     def begin(self, run: Mapping[str, Any], files: pa.Table) -> None:
         """Makes an empty staging folder for a run. Raises StorageError where that cannot be."""
@@ -131,7 +136,7 @@ class OutputStore:
             self._remove_staging()
             for part in (*PARTS, "shards"):
                 (self.staging / part).mkdir(parents=True)
-        write_whole(self.staging / "files.arrow", lambda file: _write_arrow(file, files))
+        write_whole(self.staging / _LISTING, lambda file: _write_arrow(file, files))
         write_text(self.staging / "run.json", json_text(run))
 
     def discard(self) -> None:
@@ -170,11 +175,11 @@ class OutputStore:
         for name, document in zip(_DOCUMENTS, (report, manifest), strict=True):
             write_text(self.staging / name, json_text(document))
 
-    def commit(self, passed: bool) -> None:
-        """Makes the staged set the folder's own. passed: whether it gets its `_SUCCESS`."""
+    def commit(self, passed: bool, listing: bool) -> None:
+        """Makes the staged set the folder's own. passed: whether it gets its `_SUCCESS`; listing: its `files.arrow`."""
         with translated(self.staging):
             rejects = any((self.staging / "rejects").iterdir())
-        write_text(self.staging / "commit.json", json_text({"passed": passed, "rejects": rejects}))
+        write_text(self.staging / "commit.json", json_text({"passed": passed, "rejects": rejects, "listing": listing}))
         self.roll_forward()
 
     def roll_forward(self) -> None:
@@ -191,7 +196,9 @@ class OutputStore:
             old.mkdir(exist_ok=True)
             for part in PARTS:
                 self._swap(part, old, wanted=part == "predictions" or journal["rejects"])
-            for name in _DOCUMENTS:
+            if not journal["listing"]:
+                (self.path / _LISTING).unlink(missing_ok=True)
+            for name in (_LISTING, *_DOCUMENTS) if journal["listing"] else _DOCUMENTS:
                 if (self.staging / name).exists():
                     (self.staging / name).rename(self.path / name)
             sync_folder(self.path)
@@ -240,7 +247,7 @@ class OutputStore:
 
 
 def _is_a_name_of_ours(name: str) -> bool:
-    return name in (WORK, *PARTS, *_DOCUMENTS, _SUCCESS) or name.endswith(TEMPORARY_SUFFIX)
+    return name in (WORK, *_SET) or name.endswith(TEMPORARY_SUFFIX)
 
 
 def _with_keys(document: dict[str, Any] | None, *keys: str) -> dict[str, Any] | None:
@@ -264,6 +271,14 @@ def write_shard_record(staging: Path, index: int, record: Mapping[str, Any]) -> 
 def as_json(files: Mapping[str, FileRecord]) -> dict[str, Any]:
     """File records as a shard's record holds them."""
     return {name: asdict(file) for name, file in files.items()}
+
+
+def _read_arrow(path: Path) -> pa.Table | None:
+    try:
+        with pa.OSFile(os.fsencode(path)) as file:
+            return pa.ipc.open_file(file).read_all()
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _write_arrow(file: IO[bytes], table: pa.Table) -> None:

@@ -83,10 +83,11 @@ def list_files(inputs: tuple[str, ...]) -> Listing:
     return Listing(root, tuple(folders), table, arrays, rows.skipped)
 
 
-def check_exist(inputs: tuple[str, ...]) -> None:
-    """Raises InputMissingError where an input matches nothing, UsageError where it is empty; walks nothing."""
-    for text in inputs:
-        _expanded(text)
+def input_folders(inputs: tuple[str, ...]) -> list[Path]:
+    """Which of the inputs are folders; none is walked. Raises InputMissingError where one matches nothing, UsageError
+    where it is empty.
+    """
+    return [path for text in inputs for path, _ in _expanded(text) if path.is_dir()]
 
 
 def _expanded(text: str) -> list[tuple[Path, str | None]]:

@@ -95,7 +95,8 @@ class Inputs:
     root: the deepest folder common to all inputs; folders: the inputs that are folders themselves;
     runs: the rows of all sources as they follow each other, cut where shards had better be cut;
     stamps: for each source, the files it holds open and what they were when they were listed;
-    files: what was listed, with size and mtime, for the fingerprint; skipped: files left alone, by suffix.
+    files: what was listed, with size and mtime, for the fingerprint; arrays: by path, what was asked for of an npz;
+    skipped: files left alone, by suffix.
     """
 
     root: Path
@@ -104,6 +105,7 @@ class Inputs:
     runs: tuple[Span, ...]
     stamps: tuple[Mapping[Path, Stamp], ...]
     files: pa.Table
+    arrays: Mapping[bytes, Sequence[str]]
     skipped: Mapping[str, int]
 
     @property
@@ -152,7 +154,14 @@ def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
         raise InputMissingError(f"{', '.join(inputs)}: must hold an image, found {found}: check the path")
     _check_options(sources, options)
     return Inputs(
-        listing.root, listing.folders, tuple(sources), tuple(runs), tuple(stamps), listing.files, dict(files.skipped)
+        listing.root,
+        listing.folders,
+        tuple(sources),
+        tuple(runs),
+        tuple(stamps),
+        listing.files,
+        listing.arrays,
+        dict(files.skipped),
     )
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mnist_batch import predict
@@ -185,8 +186,81 @@ def test_a_changed_label_file_is_refused_and_named(digits, tmp_path):
     reading = ReadOptions(labels=labels)
     stopped_at(100, digits, tmp_path / "out", reading=reading)
     labels.write_text("id,label\n0/0_000.png,1\n")
-    with pytest.raises(OutputError, match="label"):
+    os.utime(labels, ns=(0, 0))
+    with pytest.raises(OutputError, match=r"differs \(labels\.csv was written again\)"):
         start(digits, tmp_path / "out", reading=reading)
+
+
+def test_labels_beside_the_images_that_changed_are_named_and_switching_them_off_is_one_difference(
+    sample_data, tmp_path
+):
+    for name in ("digits-images-idx3-ubyte", "digits-labels-idx1-ubyte"):
+        shutil.copy(sample_data / name, tmp_path)
+    images, labels = tmp_path / "digits-images-idx3-ubyte", tmp_path / "digits-labels-idx1-ubyte"
+    start(images, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"differs \(labels: auto, now none\)"):
+        start(images, tmp_path / "out", reading=ReadOptions(labels="none"))
+    os.utime(labels, ns=(0, 0))
+    with pytest.raises(OutputError, match=r"differs \(digits-labels-idx1-ubyte was written again\)"):
+        start(images, tmp_path / "out")
+
+
+def test_a_changed_file_among_more_than_a_manifest_lists_is_named(digits, tmp_path):
+    for row in range(1001):
+        (digits / f"empty_{row}.png").touch()
+    result = start(digits, tmp_path / "out", max_reject_rate=1)
+    assert json.loads((result.output / "manifest.json").read_text())["files"] is None
+    (digits / "empty_500.png").write_bytes(b"more")
+    (digits / os.fsdecode(b"\xff.png")).touch()
+    with pytest.raises(OutputError, match=r"differs \(\\xff\.png is new; empty_500\.png had 0 bytes, now 4\)"):
+        start(digits, tmp_path / "out")
+    for path in digits.glob("*.png"):
+        path.unlink()
+    assert start(digits, tmp_path / "out", overwrite=True).rows == 300
+    assert not (tmp_path / "out" / "files.arrow").exists()
+
+
+def test_which_arrays_are_picked_of_which_file_is_part_of_the_run(tmp_path):
+    for name in "ab":
+        arrays = {array: np.full((3, 28, 28), 9, np.uint8) for array in ("x_test", "x_train")}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+
+    def inputs(*names):
+        return PredictConfig(tuple(str(tmp_path / name) for name in names), tmp_path / "out", max_reject_rate=1)
+
+    run_job(inputs("a.npz:x_test", "b.npz"))
+    with pytest.raises(OutputError, match=r"arrays\.a\.npz: \['x_test'\], now None; arrays\.b\.npz: None, now"):
+        run_job(inputs("a.npz", "b.npz:x_test"))
+
+
+def test_a_card_that_says_otherwise_is_another_run(digits, tmp_path):
+    from mnist_batch.model.bundled import BUNDLED
+
+    shutil.copytree(BUNDLED / "seed", tmp_path / "seed")
+    card = json.loads((BUNDLED / "seed.card.json").read_text())
+    path = tmp_path / "seed.card.json"
+    path.write_text(json.dumps(card))
+    start(digits, tmp_path / "out", model=str(tmp_path / "seed"))
+    path.write_text(json.dumps(card | {"accuracy": 0.5}))
+    assert start(digits, tmp_path / "out", model=str(tmp_path / "seed")).already_done
+    path.write_text(json.dumps(card | {"temperature": 5.0}))
+    with pytest.raises(OutputError, match=r"differs \(card\.temperature: 1\.0, now 5\.0\)"):
+        start(digits, tmp_path / "out", model=str(tmp_path / "seed"))
+    path.unlink()
+    with pytest.raises(OutputError, match=r"differs \(card: .*, now None\)"):
+        start(digits, tmp_path / "out", model=str(tmp_path / "seed"))
+
+
+def test_an_interrupted_overwriting_run_goes_on_unasked_and_the_older_set_stays_until_then(digits, tmp_path):
+    start(digits, tmp_path / "out")
+    stopped_at(100, digits, tmp_path / "out", rows_per_part=50, overwrite=True)
+    assert start(digits, tmp_path / "out").already_done
+    with pytest.raises(OutputError, match="holds a complete set that differs"):
+        start(digits, tmp_path / "out", rows_per_part=60)
+    result = start(digits, tmp_path / "out", rows_per_part=50)
+    assert result.resumed == 1
+    assert len(list(result.predictions.iterdir())) == 6
+    assert not (tmp_path / "out" / "_work").exists()
 
 
 def test_a_set_that_lost_a_part_is_refused_and_mended_by_overwriting(digits, tmp_path):

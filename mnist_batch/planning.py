@@ -1,0 +1,57 @@
+"""What a run will do, settled before TensorFlow comes in: which rows, in which shards, and their fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_batch.config import PredictConfig
+from mnist_batch.model.bundled import resolve_model
+from mnist_batch.model.card import find_card, model_digest
+from mnist_batch.output.formats import check_kept
+from mnist_batch.output.manifest import fingerprint, run_facts
+from mnist_batch.shards import Shard, cut
+from mnist_batch.sources.label_file import LabelFile, open_label_file
+from mnist_batch.sources.opening import Inputs, open_inputs
+from mnist_batch.sources.protocol import display_name
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """facts: everything the output depends on; mark: their fingerprint."""
+
+    inputs: Inputs
+    shards: Sequence[Shard]
+    labels: LabelFile | None
+    model_path: Path
+    facts: dict[str, Any]
+    mark: str
+
+
+def planned(config: PredictConfig) -> Plan:
+    """Opens what is to be read. Raises MnistBatchError where inputs, labels or model are refused without TensorFlow."""
+    model_path = resolve_model(config.model)
+    inputs = open_inputs(config.inputs, config.reading)
+    check_kept(config.format, inputs.kept)
+    path = config.reading.labels if isinstance(config.reading.labels, Path) else None
+    labels = None if path is None else open_label_file(path, inputs.rows)
+    label_files = _label_files(inputs) if path is None else {path.name: path}
+    facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(model_path))
+    return Plan(inputs, list(cut(inputs.runs, config.rows_per_part)), labels, model_path, facts, fingerprint(facts))
+
+
+def _label_files(inputs: Inputs) -> dict[str, Path]:
+    """By name, the label files beside the inputs; those in an input folder stand in the listing already."""
+    companions = [path for source in inputs.sources for path in source.companions]
+    beside = [path for path in companions if not any(path.is_relative_to(folder) for folder in inputs.folders)]
+    return {display_name(path, inputs.root): path for path in beside}
+
+
+def _model_facts(path: Path) -> dict[str, Any]:
+    """What of a model changes an output byte; of its card, None where none speaks for these bytes."""
+    digest = model_digest(path)
+    card = find_card(path, digest)
+    said = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
+    return {"model_sha256": digest, "card": said}
