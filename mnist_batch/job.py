@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -123,7 +123,7 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch)
             "fingerprint": plan.mark,
         },
     )
-    results = {index: ShardResult.from_json(record) for index, record in store.finished_shards().items()}
+    results = dict(_finished(store, plan.shards))
     resumed = len(results)
     done = sum(result.rows for result in results.values())
 
@@ -138,6 +138,14 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch)
         results[result.index] = result
     ordered = [results[shard.index] for shard in plan.shards]
     return _Scored(ordered, resumed, model, time.monotonic() - started, [doubt] if doubt else [])
+
+
+def _finished(store: OutputStore, shards: Iterable[Shard]) -> Iterator[tuple[int, ShardResult]]:
+    """What an earlier start finished, by index. Of what is damaged nothing is taken over: it is scored again."""
+    for shard in shards:
+        record = store.finished_shard(shard.index)
+        if record is not None and (result := ShardResult.from_json(record, shard)) is not None:
+            yield shard.index, result
 
 
 def _orientation_doubt(job: ScoringJob, shard: Shard, predictor: TensorFlowPredictor) -> str | None:

@@ -98,10 +98,20 @@ class ShardResult:
         }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> ShardResult:
-        tally = tallies.from_json(fields["tally"])
-        treatments = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
-        return cls(fields["index"], fields["rows"], tally, treatments, fields["files"], fields["halvings"])
+    def from_json(cls, fields: Mapping[str, Any], shard: Shard) -> ShardResult | None:
+        """The result of this shard that `as_json` wrote; None where it cannot be that."""
+        try:
+            tally = tallies.from_json(fields["tally"])
+            treatments = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
+            result = cls(fields["index"], fields["rows"], tally, treatments, fields["files"], int(fields["halvings"]))
+            rows = {result.rows, tally.predicted + tally.rejected}
+            parts = {name.partition(".")[0] for name in result.files}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        number = f"part-{shard.index:05d}"
+        wanted = {f"predictions/{number}", f"rejects/{number}"} if tally.rejected else {f"predictions/{number}"}
+        known = treatments.keys() <= {span.source for span in shard.spans}
+        return result if result.index == shard.index and rows == {shard.rows} and parts == wanted and known else None
 
 
 def score_shard(

@@ -150,18 +150,15 @@ class OutputStore:
         if self.staging.exists():
             shutil.rmtree(self.staging)
 
-    def finished_shards(self) -> dict[int, dict[str, Any]]:
-        """The records of the shards whose files still hold the bytes that were written, by index."""
-        records = (read_json(path) for path in sorted((self.staging / "shards").glob("*.json")))
-        return {record["index"]: record for record in records if record is not None and self._holds(record)}
-
-    def _holds(self, record: Mapping[str, Any]) -> bool:
+    def finished_shard(self, index: int) -> dict[str, Any] | None:
+        """The record of a shard whose files still hold the bytes that were written; None where there is none."""
+        record = read_json(self.staging / "shards" / f"{index:05d}.json")
         try:
-            return all(
-                is_as_recorded(self.staging / name, FileRecord(**file)) for name, file in record["files"].items()
-            )
+            files = {} if record is None else record["files"]
+            whole = all(is_as_recorded(self.staging / name, FileRecord(**file)) for name, file in files.items())
         except (KeyError, TypeError, AttributeError):
-            return False
+            return None
+        return record if whole else None
 
     def stage_documents(self, report: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Readies the set for `commit`: files that no shard's record names are removed."""

@@ -74,7 +74,9 @@ def as_json(tally: Tally) -> dict[str, Any]:
 
 
 def from_json(fields: Mapping[str, Any]) -> Tally:
-    """The tally that `as_json` wrote."""
+    """The tally that `as_json` wrote. Raises KeyError, TypeError or ValueError where it is none."""
     return Tally(
-        np.array(fields["confusion"], np.int64), np.array(fields["predictions"], np.int64), Counter(fields["rejects"])
+        np.array(fields["confusion"], np.int64).reshape(CLASSES, CLASSES),
+        np.array(fields["predictions"], np.int64).reshape(CLASSES),
+        Counter(fields["rejects"]),
     )

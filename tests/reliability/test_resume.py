@@ -80,6 +80,31 @@ def test_a_finished_part_is_verified_and_scored_again_if_it_is_not_what_was_writ
     assert set_in(tmp_path / "out") == set_in(tmp_path / "reference")
 
 
+WRONG_RECORDS = [
+    {"tally": None},
+    {"rows": 39},
+    {"rows": "40"},
+    {"index": 1},
+    {"index": None},
+    {"files": {}},
+    {"files": None},
+    {"halvings": None},
+    {"treatments": {"7": {"as_is": 40}}},
+    {"tally": {"confusion": [1], "predictions": [40] + [0] * 9, "rejects": {}}},
+    {"tally": {"confusion": [[0] * 10] * 10, "predictions": [41] + [0] * 9, "rejects": {}}},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_RECORDS, ids=str)
+def test_a_shard_whose_record_is_damaged_is_scored_again(wrong, digits, tmp_path):
+    start(digits, tmp_path / "reference")
+    stopped_at(200, digits, tmp_path / "out")
+    path = tmp_path / "out" / "_work" / "shards" / "00002.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    assert start(digits, tmp_path / "out").resumed == 3  # of four
+    assert set_in(tmp_path / "out") == set_in(tmp_path / "reference")
+
+
 def test_what_no_shard_wrote_is_not_published(digits, tmp_path):
     stopped_at(100, digits, tmp_path / "out")
     (tmp_path / "out" / "_work" / "predictions" / ".part-00009.parquet.tmp").write_bytes(b"half")
