@@ -1,9 +1,11 @@
 """Bad input, as a user gives it: an exit code, one line that says why, and nothing left that looks like output."""
 
+import errno
 import gzip
 import io
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -187,6 +189,23 @@ def test_an_unusable_model_is_78_and_leaves_no_output(name, why, cli, sample_dat
     assert run.code == 78
     assert len(run.stderr.splitlines()) == 1
     assert why in run.stderr
+    assert left_in(tmp_path / "out") == set()
+
+
+def test_a_model_that_cannot_be_read_is_78(cli, sample_data, tmp_path, left_in, monkeypatch):
+    model = tmp_path / "model.h5"
+    model.touch()
+    read = Path.open
+
+    def refused(path, *arguments, **options):
+        if path == model:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    run = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--model", model)
+    assert run.code == 78
+    assert run.stderr == f"mnist-batch: {model}: a model must be readable, found permission denied: check the path\n"
     assert left_in(tmp_path / "out") == set()
 
 

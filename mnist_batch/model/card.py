@@ -108,13 +108,23 @@ def check_kind(model: Path) -> None:
 
 
 def model_digest(model: Path) -> str:
-    """SHA-256, in hex, of a model file; of a SavedModel folder, over the sorted relative paths and contents."""
-    if model.is_file():
-        with model.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    total = hashlib.sha256()
-    for file_path in sorted(p for p in model.rglob("*") if p.is_file()):
-        with file_path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{file_path.relative_to(model).as_posix()}\0{content}\n".encode())
-    return total.hexdigest()
+    """SHA-256, in hex, of a model file; of a SavedModel folder, over the sorted relative paths and contents.
+
+    Raises ModelError where it cannot be read.
+    """
+    try:
+        if model.is_file():
+            return _file_digest(model)
+        total = hashlib.sha256()
+        for path in sorted(p for p in model.rglob("*") if p.is_file()):
+            total.update(f"{path.relative_to(model).as_posix()}\0{_file_digest(path)}\n".encode())
+        return total.hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{model}: a model must be readable, found {(error.strerror or str(error)).lower()}: check the path"
+        ) from error
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

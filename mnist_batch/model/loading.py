@@ -72,12 +72,7 @@ def load_model(path: Path, scale: ValueRange | None) -> LoadedModel:
     Raises ModelError where the model cannot be read, does not fit digits, or fails the self-test.
     """
     check_kind(path)
-    try:
-        digest = model_digest(path)
-    except OSError as error:
-        raise ModelError(
-            f"{path}: a model must be readable, found {(error.strerror or str(error)).lower()}: check the path"
-        ) from error
+    digest = model_digest(path)
     card = find_card(path, digest)
     with warnings.catch_warnings():
         # Keras warns of what it renamed since; who scores with another's model can do nothing about it.

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from mnist_batch.errors import InputError, InputMissingError
+from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.labels import digit_label_column
 from mnist_batch.records import Ints, first_line
 from mnist_batch.sources.idx import broken_gzip, count_labels, open_plain_or_gzip, read_labels
@@ -68,8 +68,9 @@ class LabelsById:
 def open_label_file(path: Path, rows: int) -> LabelFile:
     """The labels in `path` for a run of `rows` rows.
 
-    Raises InputMissingError where there is no such file, InputError where it is none of the three forms, its ids are
-    not unique, its labels are no digits, or an idx file's count is not `rows`.
+    Raises InputMissingError where there is no such file, StorageError where it cannot be read, InputError where it is
+    none of the three forms, it is empty, its ids are not unique, its labels are no digits, or an idx file does not hold
+    `rows` of them.
     """
     if not path.is_file():
         raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
@@ -102,6 +103,8 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
 
 
 def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsById:
+    if not len(ids):
+        raise InputError(f"{path}: must hold a label, holds none: fill it, or switch labels off with --labels none")
     if len(ids.unique()) != len(ids):
         values, counts = np.unique(ids.fill_null("").to_numpy(zero_copy_only=False), return_counts=True)
         raise InputError(
@@ -118,6 +121,10 @@ def _head(path: Path) -> bytes:
             return file.read(4)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise broken_gzip(path, error) from error
+    except OSError as error:
+        raise StorageError(
+            f"{path}: labels must be readable, but: {error.strerror}; start again once they are"
+        ) from error
 
 
 def _read_parquet(path: Path) -> pa.Table:

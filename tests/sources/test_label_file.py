@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import pickle
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from contracts import LABELS, PIXELS, idx_bytes, png_of, read_all, write_files
 
 from mnist_batch.config import ReadOptions
-from mnist_batch.errors import InputError, InputMissingError
+from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.output.csv import CsvSink
 from mnist_batch.records import string_array
+from mnist_batch.sources import label_file
 from mnist_batch.sources.label_file import open_label_file
 from mnist_batch.sources.opening import open_inputs
 
@@ -122,6 +124,7 @@ def test_a_label_file_survives_the_way_to_a_worker(tmp_path: Path) -> None:
         ({"id": ["a"]}, "must have the columns id and label"),
         ({"id": ["a", "b"], "label": [1, 10]}, "column label: labels must be digits 0..9, row 1 has 10"),
         ({"id": ["a"], "label": ["one"]}, "found type string"),
+        ({"id": [], "label": []}, "must hold a label, holds none"),
     ],
 )
 def test_a_table_that_cannot_label(tmp_path: Path, write: Any, columns: dict[str, Any], match: str) -> None:
@@ -159,6 +162,17 @@ def test_a_file_that_holds_no_labels_is_an_error_of_one_line(tmp_path: Path, con
         open_label_file(tmp_path / "labels", 60)
     assert str(tmp_path / "labels") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_label_file_that_cannot_be_read_is_worth_another_start(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "labels").write_text("id,label\n")
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(label_file, "open_plain_or_gzip", refused)
+    with pytest.raises(StorageError, match=r"labels: labels must be readable, but: Permission denied; start again"):
+        open_label_file(tmp_path / "labels", 1)
 
 
 def test_a_label_file_that_is_not_there(tmp_path: Path) -> None:
