@@ -150,9 +150,9 @@ def score_shard(
     if unscorable and not len(predictions):
         raise MnistBatchError(
             f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
-            f"({unscorable[0].detail}): try another --model or a smaller --batch-size"
+            f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
         )
-    rejects = [*rows.rejects, *unscorable]
+    rejects = _in_input_order(rows, unscorable)
     if len(predictions) + len(rejects) != shard.rows:
         raise MnistBatchError(
             f"shard {shard.index}: every row must be predicted or rejected, of {shard.rows} rows "
@@ -173,21 +173,32 @@ def score_shard(
     return result
 
 
+def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[Reject]:
+    """All rejects: those that never were images, and by their place those on which the model failed."""
+    if not unscorable:
+        return list(rows.rejects)
+    # Where no image stood, there was one of the rejects.
+    others = zip(np.setdiff1d(np.arange(rows.rows), rows.places).tolist(), rows.rejects, strict=True)
+    return [reject for _, reject in sorted([*others, *unscorable.items()], key=lambda placed: placed[0])]
+
+
 _NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
 
 
 def _predictions(
     rows: ImageBatch, probabilities: Floats, failures: Mapping[int, str]
-) -> tuple[Predictions, list[Reject]]:
-    """The rows' predictions, and as rejects the rows for which the model gave no numbers."""
+) -> tuple[Predictions, dict[int, Reject]]:
+    """The rows' predictions, and as rejects, by their place, the rows for which the model gave no numbers."""
     finite = np.asarray(np.isfinite(probabilities).all(axis=1))
-    rejects: list[Reject] = []
+    rejects: dict[int, Reject] = {}
     ids, labels, kept = rows.ids, rows.labels, rows.kept
     if not finite.all():
-        rejects = [
-            Reject(ids[i].as_py(), RejectReason.UNSCORABLE, failures.get(int(i), "the model gave no number"))
+        rejects = {
+            int(rows.places[i]): Reject(
+                ids[i].as_py(), RejectReason.UNSCORABLE, failures.get(int(i), "the model gave no number")
+            )
             for i in np.flatnonzero(~finite)
-        ]
+        }
         mask = pa.array(finite)
         ids, labels, kept = ids.filter(mask), labels.filter(mask), None if kept is None else kept.filter(mask)
         probabilities = probabilities[finite]

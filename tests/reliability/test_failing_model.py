@@ -1,5 +1,7 @@
 """A model that fails on a batch is not a failing run; a model that fails on everything is."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 from mnist_batch.config import Preparation, Preprocess
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.pipeline import TensorFlowPredictor
-from mnist_batch.records import NumericRows, null_labels, string_array
+from mnist_batch.records import NumericRows, Refusal, RejectReason, null_labels, string_array
 from mnist_batch.scoring import ScoringJob, score_shard
 from mnist_batch.shards import Shard, Span
 
@@ -27,17 +29,18 @@ class Model:
 
 
 class Source:
-    """Rows in memory."""
+    """Rows in memory; refusals: by row, what is no image."""
 
-    def __init__(self, pixels):
-        self.pixels = pixels
+    def __init__(self, pixels, refusals=MappingProxyType({})):
+        self.pixels, self.refusals = pixels, refusals
 
     def open(self):
         return self
 
     def read(self, start, stop):
         ids = string_array(str(row) for row in range(start, stop))
-        return [NumericRows(ids, null_labels(stop - start), self.pixels[start:stop])]
+        refusals = {row - start: refusal for row, refusal in self.refusals.items() if start <= row < stop}
+        return [NumericRows(ids, null_labels(stop - start), self.pixels[start:stop], refusals=refusals)]
 
     def close(self):
         pass
@@ -50,10 +53,11 @@ def pixels():
     return pixels
 
 
-def scored(pixels, limit, staging):
+def scored(pixels, limit, staging, refusals=MappingProxyType({})):
     for part in ("predictions", "rejects", "shards"):
         (staging / part).mkdir(parents=True)
-    job = ScoringJob((Source(pixels),), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, staging, {})
+    source = Source(pixels, refusals)
+    job = ScoringJob((source,), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, staging, {})
     shard = Shard(0, 0, (Span(0, 0, len(pixels)),))
     return score_shard(job, shard, job.readers(), TensorFlowPredictor(Model(limit), 128), [].append)
 
@@ -90,6 +94,13 @@ def rejects_in(staging):
     import pyarrow.parquet as pq
 
     return {reject["id"]: reject["detail"] for reject in pq.read_table(staging / "rejects").to_pylist()}
+
+
+def test_rejects_come_in_input_order_whoever_rejected_them(pixels, tmp_path):
+    pixels[[7, 200, 480], 0, 0] = 78
+    no_image = Refusal(RejectReason.NULL_IMAGE, "none")
+    scored(pixels, 1000, tmp_path, dict.fromkeys((3, 199, 201, 499), no_image))
+    assert list(rejects_in(tmp_path)) == ["3", "7", "199", "200", "201", "480", "499"]
 
 
 def test_each_row_has_its_own_cause_and_none_of_an_earlier_part(pixels, tmp_path):
