@@ -97,7 +97,7 @@ def run_object(result: Result) -> dict[str, Any]:
         "labelled": result.labelled,
         "accuracy": result.accuracy,
         "seconds": round(result.seconds, 3),
-        "images_per_second": round(result.rows / result.seconds, 1),
+        "images_per_second": round(result.scored / result.seconds, 1),
         "model": result.report["model"]["sha256"],
         "fingerprint": result.fingerprint,
     }

@@ -55,12 +55,13 @@ _HOPELESS = (2, 65, 66, 78)
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """All shards, in order. resumed: how many of them an earlier start had finished; seconds: for the others;
-    warnings: what the model itself had doubts about.
+    """All shards, in order. resumed: how many of them an earlier start had finished; rows: those of the others, scored
+    in so many seconds; warnings: what the model itself had doubts about.
     """
 
     results: Sequence[ShardResult]
     resumed: int
+    rows: int
     model: LoadedModel
     seconds: float
     warnings: Sequence[str]
@@ -137,7 +138,8 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch)
     for result in local.score(job, missing, predictor, heartbeat):
         results[result.index] = result
     ordered = [results[shard.index] for shard in plan.shards]
-    return _Scored(ordered, resumed, model, time.monotonic() - started, [doubt] if doubt else [])
+    rows = sum(shard.rows for shard in missing)
+    return _Scored(ordered, resumed, rows, model, time.monotonic() - started, [doubt] if doubt else [])
 
 
 def _finished(store: OutputStore, shards: Iterable[Shard]) -> Iterator[tuple[int, ShardResult]]:
@@ -208,7 +210,7 @@ def _committed(config: PredictConfig, store: OutputStore, plan: Plan, scored: _S
     store.stage_documents(report, manifest)
     store.commit(passed=all(gate.passed for gate in gates), listing=manifest["files"] is None)
     seconds = time.monotonic() - started
-    return Result(config, report, gates, plan.mark, seconds, already_done=False, resumed=scored.resumed)
+    return Result(config, report, gates, plan.mark, seconds, False, scored.resumed, scored.rows)
 
 
 def _preprocessing(config: PredictConfig, plan: Plan, scored: _Scored) -> dict[str, Any]:

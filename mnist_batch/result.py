@@ -20,7 +20,7 @@ class Result:
     """Counts, accuracy and paths of a complete set.
 
     report: the content of `report.json`; gates: each with its verdict; already_done: whether nothing had to be scored;
-    resumed: shards that an earlier, interrupted start had finished.
+    resumed: shards that an earlier, interrupted start had finished; scored: rows that this start read and scored.
     """
 
     config: PredictConfig
@@ -30,6 +30,7 @@ class Result:
     seconds: float
     already_done: bool
     resumed: int = 0
+    scored: int = 0
 
     @property
     def output(self) -> Path:

@@ -31,8 +31,10 @@ def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data
         "images_per_second", "model", "fingerprint",
     ]  # fmt: skip
     assert (run.json["status"], run.json["rows"], run.json["error"]) == ("done", 300, None)
+    assert run.json["images_per_second"] > 0
     again = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
     assert (again.json["status"], again.json["fingerprint"]) == ("already_done", run.json["fingerprint"])
+    assert again.json["images_per_second"] == 0
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_interrupted(rows,
     assert set_in(tmp_path / "out") is None
     result = start(digits, tmp_path / "out", format=format)
     assert result.resumed == (rows - 1) // 40
+    assert result.scored == 300 - 40 * result.resumed  # rows, and only those of this start
     assert set_in(result.output) == parts_of(reference.output)
     assert len(parts_of(result.output)) == 9
 
