@@ -240,12 +240,23 @@ def _failed(line: str, exit_code: int, arguments: Sequence[str]) -> int:
     with suppress(OSError):  # nobody may be listening any more; the exit code still tells
         _tell(line)
         if "--json" in arguments:
-            print(_compact(console.error_object(line, exit_code)), flush=True)
+            print(_compact(console.error_object(line, exit_code, _output_of(arguments))), flush=True)
     return exit_code
 
 
 def _tell(line: str) -> None:
     print(f"mnist-batch: {line}", file=sys.stderr, flush=True)
+
+
+def _output_of(arguments: Sequence[str]) -> str | None:
+    """What --output was, as far as a command line can be understood that was perhaps refused."""
+    group = typer.main.get_group(app)
+    try:
+        name, command, rest = group.resolve_command(group.context_class(group, resilient_parsing=True), [*arguments])
+    except typer.TyperException:
+        return None
+    parsed = command.make_context(name, rest, resilient_parsing=True).params if command else {}
+    return shown(parsed["output"]) if parsed.get("output") else None
 
 
 def _message(error: Exception) -> str:

@@ -109,10 +109,10 @@ def gate_line(result: Result) -> str | None:
     return f"{shown(result.output)}: {gates}: the set is there, its _SUCCESS is not" if gates else None
 
 
-def error_object(line: str, exit_code: int) -> dict[str, Any]:
+def error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
     """The `--json` object of a run that ended in an error: the same keys, null where nothing is known."""
-    known = {"status": "failed", "exit_code": exit_code, "error": line}
-    keys = ("output", "rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second")
+    known = {"status": "failed", "exit_code": exit_code, "error": line, "output": output}
+    keys = ("rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second")
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
 

@@ -75,6 +75,24 @@ def test_without_a_command_the_help_is_shown_and_no_empty_error(cli):
     assert cli("--json").json["exit_code"] == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["predict", "no_such_file", "--output", "x"], "x"),
+        (["predict", "--output=x", "--colour", "y"], "x"),
+        (["predict", "y", "-qox", "--batch-size", "many"], "x"),
+        (["predict", "y"], None),
+        (["inspect", "no_such_file"], None),
+        (["no_such_command", "--output", "x"], None),
+        ([], None),
+    ],
+)
+def test_the_json_of_an_error_names_the_output_where_the_command_line_does(cli, arguments, output):
+    run = cli(*arguments, "--json")
+    assert run.json["exit_code"] != 0
+    assert run.json["output"] == output
+
+
 def test_a_bug_keeps_its_traceback_and_exits_70(cli, monkeypatch, tmp_path):
     monkeypatch.setattr(job, "run_job", lambda *_: 1 / 0)
     run = cli("predict", "x", "--output", tmp_path / "out", "--json")
