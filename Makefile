@@ -8,10 +8,10 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test bench torture fuzz check format sample_data clean
+.PHONY: help predict train test bench bench-reliability torture fuzz check format sample_data clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  INPUT=, OUTPUT= say what predict reads and where it writes; ARGS= passes on options"
 
 predict: $(VENV)/ready ## score INPUT (default: sample_data/digits) into OUTPUT (default: out/<name of INPUT>)
@@ -28,6 +28,9 @@ torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and more th
 
 bench: $(VENV)/ready-dev ## measure speed and accuracy of framing (wants MNIST_BATCH_DATA, and nothing else running)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/framing.py $(ARGS)
+
+bench-reliability: $(VENV)/ready ## measure time from SIGTERM to the end, and memory (wants MNIST_BATCH_DATA and 8 GB of disk)
+	@$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed
 	@$(BIN)/python tests/reliability/fuzz.py --runs $(or $(RUNS),20000) --first $(or $(FIRST),0)
