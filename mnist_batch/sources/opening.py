@@ -1,6 +1,5 @@
 """What the inputs are: each file recognised by its content, opened as the source of its format, all in one plan.
 
-`FORMATS` is the one table of formats: a new one is a new file beside this one and a line there.
 Planning counts and checks; it decodes no image and imports neither TensorFlow nor OpenCV.
 """
 
@@ -8,9 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +22,14 @@ from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError, InputMissingError, StorageError, UsageError
 from mnist_batch.labels import digit_of_class_file
 from mnist_batch.names import text_of
-from mnist_batch.records import Refusal, first_line
+from mnist_batch.records import first_line
 from mnist_batch.shards import Span
-from mnist_batch.sources import idx, npz, parquet, tars, zips
-from mnist_batch.sources.folder import FolderSource, read_file
+from mnist_batch.sources import idx, npz, parquet
+from mnist_batch.sources.folder import FolderSource
+from mnist_batch.sources.formats import FORMATS, is_npz
 from mnist_batch.sources.listing import Listing, list_files
 from mnist_batch.sources.members import (
+    CLASS_FILE_BYTES,
     IMAGE_NAME,
     JUNK_NAME,
     MemberKind,
@@ -45,47 +45,6 @@ from mnist_batch.sources.protocol import Source, Stamp, gone
 
 # Enough for the first tar header, and for a zip's first member name.
 _HEAD_SIZE = 1024
-_Open = Callable[[Path, Path, ReadOptions], Sequence[Source]]
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A container format. recognises: from the first bytes, inflated if gzip; suffixes: what its files are called."""
-
-    name: str
-    recognises: Callable[[bytes], bool]
-    open: _Open
-    suffixes: tuple[str, ...]
-
-
-def _is_idx(head: bytes) -> bool:
-    return head.startswith(idx.IMAGES_MAGIC)
-
-
-def _is_tar(head: bytes) -> bool:
-    """POSIX.1-1988 and GNU write `ustar` at 257; before that only the header's checksum tells."""
-    if head[257:262] == b"ustar":
-        return True
-    field = head[148:156].strip(b" \0")
-    if len(head) < 512 or not field or not all(b in b"01234567" for b in field) or not head[0]:
-        return False
-    return int(field, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])
-
-
-def _is_npz(head: bytes) -> bool:
-    if not head.startswith(b"PK\3\4") or len(head) < 30:
-        return False
-    (size,) = struct.unpack_from("<H", head, 26)
-    return head[30 : 30 + size].endswith(b".npy")
-
-
-FORMATS = (
-    Format("idx of images (00 00 08 03)", _is_idx, idx.open_idx, ("idx3-ubyte", "idx3-ubyte.gz")),
-    Format("npz", _is_npz, npz.open_npz, (".npz",)),
-    Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), zips.open_zip, (".zip",)),
-    Format("tar", _is_tar, tars.open_tar, (".tar", ".tar.gz", ".tgz")),
-    Format("parquet", lambda head: head.startswith(b"PAR1"), parquet.open_parquet, (".parquet",)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +144,16 @@ class _Files:
         self._check_arrays()
         for place in np.flatnonzero(~is_image):
             path, named = paths[place].as_py(), listing.files["named"][place].as_py()
-            head = _head(listing.root / os.fsdecode(path))
-            match member_kind(path, partial(bytes, head)):
+            raw = _head(listing.root / os.fsdecode(path))
+            match member_kind(path, partial(bytes, raw)):
                 case MemberKind.IMAGE:
                     is_image[place] = True
                 case MemberKind.CLASS:
-                    self._add_class_file(path)
+                    self._add_class_file(path, raw[:CLASS_FILE_BYTES])
                 case MemberKind.OTHER:
                     try:
                         with _translated(listing.root / os.fsdecode(path)):
-                            opened.append((int(place), self._open_container(path, head, named)))
+                            opened.append((int(place), self._open_container(path, raw, named)))
                     except InputError as error:  # all of them are to be named, so that one look mends them
                         broken.append(error)
         if broken:
@@ -218,19 +177,21 @@ class _Files:
     def _check_arrays(self) -> None:
         """Raises UsageError where an array was asked for of a file that holds none."""
         for path, arrays in self._listing.arrays.items():
-            if not _is_npz(_head(self._listing.root / os.fsdecode(path))):
+            if not is_npz(_inflated(_head(self._listing.root / os.fsdecode(path)))):
                 raise UsageError(f"{text_of(path)}:{arrays[0]}: only an npz holds arrays, this is none: name the file")
 
-    def _add_class_file(self, path: bytes) -> None:
+    def _add_class_file(self, path: bytes, text: bytes) -> None:
         if self._options.labels is AutoLabels.AUTO:
-            whole = os.fsencode(self._listing.root / os.fsdecode(path))
-            content = read_file(whole)
-            text = b"" if isinstance(content, Refusal) else content
-            self._class_files[class_file_key(path)] = digit_of_class_file(text, text_of(whole))
+            where = text_of(os.fsencode(self._listing.root) + b"/" + path)
+            self._class_files[class_file_key(path)] = digit_of_class_file(text, where)
 
-    def _open_container(self, path: bytes, head: bytes, named: bool) -> Sequence[Source]:
-        """The sources in a file that is no image: none where it is to be skipped."""
+    def _open_container(self, path: bytes, raw: bytes, named: bool) -> Sequence[Source]:
+        """The sources in a file that is no image: none where it is to be skipped. raw: its first bytes."""
         whole = self._listing.root / os.fsdecode(path)
+        if path.rpartition(b"/")[2] in parquet.SUMMARIES:
+            self.skipped.add(path)
+            return []
+        head = _inflated(raw)
         for form in FORMATS:
             if form.recognises(head):
                 if form.open is npz.open_npz and path in self._listing.arrays:
@@ -251,7 +212,8 @@ class _Files:
         if named or (known is not None and not is_junk(path)):
             must = f"{known.name}, as its name says" if known else "an image, idx, npz, zip, tar or Parquet"
             raise InputError(
-                f"{whole}: must be {must}, but begins with {head[:8].hex(' ') or 'nothing'}: check the file"
+                f"{whole}: must be {must}, but begins with {(head if known else raw)[:8].hex(' ') or 'nothing'}: "
+                "check the file"
             )
         self.skipped.add(path)
         return []
@@ -272,12 +234,15 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file, inflated where it is gzip; as far as they can be had where it is damaged."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_SIZE)
+            return file.read(_HEAD_SIZE)
     except OSError as error:
         raise StorageError(f"{path}: must be readable, but: {error.strerror}; give the right to read it") from error
+
+
+def _inflated(head: bytes) -> bytes:
+    """A file's first bytes, inflated where it is gzip; as far as they can be had where it is damaged."""
     if not head.startswith(idx.GZIP_MAGIC):
         return head
     try:
@@ -288,6 +253,14 @@ def _head(path: Path) -> bytes:
 
 def _check_options(sources: Sequence[Source], options: ReadOptions) -> None:
     tables = [source for source in sources if isinstance(source, parquet.ParquetSource)]
+    with_ranges = [source for source in sources if source.format in ("parquet", "npz")]
+    for option, value, users, whose in (
+        ("--image-column", options.image_column, tables, "a Parquet file"),
+        ("--label-column", options.label_column, tables, "a Parquet file"),
+        ("--pixel-range", options.pixel_range, with_ranges, "a Parquet file or an npz"),
+    ):
+        if value is not None and not users:
+            raise UsageError(f"{option}: an input must be {whose}, which it is meant for, none is: leave it out")
     if (options.keep or options.id_column) and len(tables) < len(sources):
         option = "--keep" if options.keep else "--id-column"
         other = next(source for source in sources if source not in tables)

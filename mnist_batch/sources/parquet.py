@@ -31,6 +31,9 @@ from mnist_batch.sources.protocol import display_name, gone
 # Rows decoded at a time: as many as a batch takes, so that a read rarely cuts one in two.
 _DECODE_ROWS = 4096
 
+# Beside the files of a data set, dask and Spark write their footers once more: rows that stand elsewhere.
+SUMMARIES = (b"_metadata", b"_common_metadata")
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:

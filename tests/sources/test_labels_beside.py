@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from contracts import (
 )
 
 from mnist_batch.config import AutoLabels, ReadOptions
-from mnist_batch.errors import InputError
+from mnist_batch.errors import InputError, StorageError
 
 PNG = png_of(PIXELS[0])
 THREE = slice(0, 3)
@@ -67,6 +68,26 @@ def test_a_class_file_that_holds_no_digit_is_an_error(tmp_path: Path, where: str
     with pytest.raises(InputError, match=r"a\.cls: .*one digit"):
         opened(path)
     assert opened(path, options=NO_LABELS).rows == 1
+
+
+def test_of_a_large_class_file_only_the_beginning_is_read(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.png": PNG, "a.cls": b"5"})
+    os.truncate(tmp_path / "a.cls", 1 << 40)  # a hole; nobody has that much memory
+    with pytest.raises(InputError, match=r"a\.cls: .*one digit"):
+        opened(tmp_path)
+
+
+def test_a_class_file_that_cannot_be_read_is_no_class_file_without_a_digit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"a.png": PNG, "a.cls": b"5"})
+
+    def refused(path: Path, _: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refused)  # permission bits do not bind root
+    with pytest.raises(StorageError, match=r"a\.cls: must be readable, but: Permission denied; give the right"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.int32), one_hot(LABELS)])

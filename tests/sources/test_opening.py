@@ -6,6 +6,7 @@ import gzip
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from contracts import (
     write_zip,
 )
 
+from mnist_batch.config import ReadOptions, ValueRange
 from mnist_batch.errors import InputError, InputMissingError, UsageError
 from mnist_batch.shards import cut
 
@@ -199,26 +201,7 @@ def test_parquet_is_cut_where_its_row_groups_are(tmp_path: Path) -> None:
     assert [(run.start, run.stop) for run in inputs.runs] == [(0, 17), (17, 34), (34, 40)]
 
 
-# What is left alone
-
-
-JUNK = ["README.txt", ".DS_Store", "__MACOSX/._x.png", "Thumbs.db", "._x.png", "sub/._b.zip", "LICENSE"]
-
-
-@pytest.mark.parametrize("where", ["folder", "zip", "tar"])
-def test_what_is_no_image_is_skipped_and_counted_by_suffix(tmp_path: Path, where: str) -> None:
-    files = {"x.png": PNG, **dict.fromkeys(JUNK, b"\0\5\x16\7 not an image")}
-    write = {"folder": write_files, "zip": write_zip, "tar": write_tar}[where]
-    inputs = opened(write(tmp_path / "input", files))
-    assert inputs.rows == 1
-    assert inputs.skipped == {".txt": 1, ".ds_store": 1, ".png": 2, ".db": 1, ".zip": 1, "license": 1}
-
-
-def test_label_files_are_not_counted_as_skipped_where_they_label_something(tmp_path: Path) -> None:
-    write_idx_pair(tmp_path)
-    assert opened(tmp_path).skipped == {}
-    (tmp_path / "other-labels-idx1-ubyte").write_bytes(idx_bytes(LABELS))
-    assert opened(tmp_path).skipped == {"(idx labels)": 1}
+# What is not there
 
 
 @pytest.mark.parametrize("text", ["nothing.png", "no/such/folder", "*.png", "nothing.npz:x_test", "x" * 300])
@@ -261,6 +244,24 @@ def test_an_array_named_twice_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
     with pytest.raises(UsageError, match="given once"):
         opened(f"{tmp_path}/a.npz:x_test", f"{tmp_path}/a.npz:x_test")
+
+
+@pytest.mark.parametrize(
+    ("option", "file"),
+    [
+        ({"image_column": "image"}, "a.zip"),
+        ({"label_column": "label"}, "a.npz"),
+        ({"pixel_range": ValueRange.UNIT}, "a.zip"),
+    ],
+)
+def test_an_option_that_no_input_can_follow_is_an_error(tmp_path: Path, option: dict[str, Any], file: str) -> None:
+    np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
+    write_zip(tmp_path / "a.zip", {"0.png": PNG})
+    write_parquet(tmp_path / "a.parquet", {"image": [PNG], "label": [3]})
+    with pytest.raises(UsageError, match=f"--{next(iter(option)).replace('_', '-')}: .* Parquet.*: leave it out"):
+        opened(tmp_path / file, options=ReadOptions(**option))
+    assert opened(tmp_path / file, tmp_path / "a.parquet", options=ReadOptions(**option)).rows > 1
+    assert opened(tmp_path / "a.npz", options=ReadOptions(pixel_range=ValueRange.UNIT)).rows == 2
 
 
 @pytest.mark.parametrize("other", ["a.npz", "b.png"])

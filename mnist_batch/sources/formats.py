@@ -1,0 +1,58 @@
+"""The one table of container formats: a new one is a new file beside this one and a line here.
+
+Formats are recognised by their first bytes, never by a name.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_batch.config import ReadOptions
+from mnist_batch.sources import idx, npz, parquet, tars, zips
+from mnist_batch.sources.protocol import Source
+
+_Open = Callable[[Path, Path, ReadOptions], Sequence[Source]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A container format. recognises: from the first bytes, inflated if gzip; suffixes: what its files are called."""
+
+    name: str
+    recognises: Callable[[bytes], bool]
+    open: _Open
+    suffixes: tuple[str, ...]
+
+
+def _is_idx(head: bytes) -> bool:
+    return head.startswith(idx.IMAGES_MAGIC)
+
+
+def _is_tar(head: bytes) -> bool:
+    """POSIX.1-1988 and GNU write `ustar` at 257; before that only the header's checksum tells."""
+    if head[257:262] == b"ustar":
+        return True
+    field = head[148:156].strip(b" \0")
+    if len(head) < 512 or not field or not all(b in b"01234567" for b in field) or not head[0]:
+        return False
+    return int(field, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])
+
+
+def is_npz(head: bytes) -> bool:
+    """Whether a file of these first bytes is a zip whose first member is an array."""
+    if not head.startswith(b"PK\3\4") or len(head) < 30:
+        return False
+    (size,) = struct.unpack_from("<H", head, 26)
+    return head[30 : 30 + size].endswith(b".npy")
+
+
+FORMATS = (
+    Format("idx of images (00 00 08 03)", _is_idx, idx.open_idx, ("idx3-ubyte", "idx3-ubyte.gz")),
+    Format("npz", is_npz, npz.open_npz, (".npz",)),
+    Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), zips.open_zip, (".zip",)),
+    Format("tar", _is_tar, tars.open_tar, (".tar", ".tar.gz", ".tgz")),
+    Format("parquet", lambda head: head.startswith(b"PAR1"), parquet.open_parquet, (".parquet",)),
+)
