@@ -10,6 +10,7 @@ from typing import Any
 from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import find_card, model_digest
+from mnist_batch.names import shown
 from mnist_batch.output.formats import check_kept
 from mnist_batch.output.manifest import fingerprint, run_facts
 from mnist_batch.shards import Shard, cut
@@ -37,7 +38,7 @@ def planned(config: PredictConfig) -> Plan:
     check_kept(config.format, inputs.kept)
     path = config.reading.labels if isinstance(config.reading.labels, Path) else None
     labels = None if path is None else open_label_file(path, inputs.rows)
-    label_files = _label_files(inputs) if path is None else {path.name: path}
+    label_files = _label_files(inputs) if path is None else {shown(path.name): path}
     facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(model_path))
     return Plan(inputs, list(cut(inputs.runs, config.rows_per_part)), labels, model_path, facts, fingerprint(facts))
 
