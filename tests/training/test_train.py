@@ -146,7 +146,7 @@ def test_a_training_that_fails_leaves_nothing_behind(idx_folder: Path, tmp_path:
     assert _names(tmp_path / "empty") == []
 
 
-@pytest.mark.parametrize("calls", [2, 5])
+@pytest.mark.parametrize("calls", [0, 1, 4])  # training, held-out rows, test rows
 def test_a_training_that_is_interrupted_leaves_nothing_behind(idx_folder: Path, tmp_path: Path, calls: int) -> None:
     left = iter(range(calls))
 
