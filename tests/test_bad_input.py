@@ -145,6 +145,7 @@ def test_an_output_that_cannot_be_made_is_73(cli, sample_data, tmp_path):
     run = cli("predict", sample_data / "digits", "--output", tmp_path / "file" / "out")
     assert run.code == 73
     assert len(run.stderr.splitlines()) == 1
+    assert run.stderr.endswith("but: Not a directory; choose another\n")
 
 
 def test_an_output_folder_that_holds_something_else_is_73_and_untouched(cli, sample_data, tmp_path):

@@ -70,7 +70,9 @@ class OutputStore:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise OutputError(f"{self.path}: must be a folder to write to, but: {error.strerror}") from error
+            raise OutputError(
+                f"{self.path}: must be a folder to write to, but: {error.strerror}; choose another"
+            ) from error
         names = [name for name in found if name != LOCK_NAME]
         if not locked and LOCK_NAME in found and all(_is_a_name_of_ours(name) for name in names):
             return

@@ -154,6 +154,8 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
             raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {file.metadata.num_rows}")
     for option, name in (("--label-column", options.label_column), ("--id-column", options.id_column)):
         _require(schema, name, option, path)
+    if options.id_column is not None:
+        _require_text(schema.field(schema.names.index(options.id_column)), path)
     for name in options.keep:
         _require(schema, name, "--keep", path)
     image = find_image_column(schema, str(path), options)
@@ -184,6 +186,15 @@ def _require(schema: pa.Schema, name: str | None, option: str, path: Path) -> No
     if name is not None and name not in schema.names:
         columns = listed(schema.names)
         raise UsageError(f"{option} {name}: must be a column of {path}, its columns are {columns}: choose of these")
+
+
+def _require_text(column: pa.Field, path: Path) -> None:
+    try:
+        pa.nulls(0, column.type).cast(pa.string())
+    except pa.ArrowNotImplementedError as error:
+        raise UsageError(
+            f"--id-column {column.name}: must be texts or numbers, in {path} it is {column.type}: choose another"
+        ) from error
 
 
 def _starts(row_groups: Sequence[int]) -> list[int]:

@@ -163,6 +163,13 @@ def test_columns_cannot_be_named_where_an_input_has_none(tmp_path: Path, options
         open_inputs((str(tmp_path),), ReadOptions(**options))
 
 
+@pytest.mark.parametrize("ids", [[[1, 2]], [{"x": 1}]])
+def test_ids_that_cannot_be_written_as_text_are_refused_before_anything_is_read(tmp_path: Path, ids: list[Any]) -> None:
+    path = parquet(tmp_path, image=[PNG], page=ids)
+    with pytest.raises(UsageError, match=r"--id-column page: must be texts or numbers, in .* it is .*: choose another"):
+        open_inputs((str(path),), ReadOptions(id_column="page"))
+
+
 def test_a_null_id_is_an_error(tmp_path: Path) -> None:
     path = parquet(tmp_path, image=[PNG] * 20, page=[*"abcdefghijklmnopqr", None, "t"])
     fails(path, InputError, "row 18 of column page is null", id_column="page")
