@@ -39,7 +39,7 @@ def predict(
     label_column: str | None = None,
     id_column: str | None = None,
     pixel_range: str | None = None,
-    keep: Sequence[str] = (),
+    keep: str | Sequence[str] = (),
     preprocess: str = "auto",
     transpose: bool = False,
     probabilities: bool = False,
@@ -63,7 +63,7 @@ def predict(
         label_column=label_column,
         id_column=id_column,
         pixel_range=None if pixel_range is None else _choice(ValueRange, pixel_range, "pixel_range"),
-        keep=tuple(keep),
+        keep=kept_columns(keep) if isinstance(keep, str) else tuple(keep),
         preparation=Preparation(_choice(Preprocess, preprocess, "preprocess"), transpose),
     )
     config = PredictConfig(
@@ -86,6 +86,11 @@ def predict(
 def labels_choice(text: str) -> AutoLabels | Path:
     """`auto`, `none`, or the path of a label file."""
     return AutoLabels(text) if text in list(AutoLabels) else Path(text)
+
+
+def kept_columns(text: str) -> tuple[str, ...]:
+    """The names of columns, which are written `a,b`."""
+    return tuple(filter(None, text.split(",")))
 
 
 def _choice(kind: type[Choice], value: str, name: str) -> Choice:

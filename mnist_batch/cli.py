@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from mnist_batch import console, options
-from mnist_batch.api import labels_choice
+from mnist_batch.api import kept_columns, labels_choice
 from mnist_batch.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_REJECT_RATE,
@@ -73,7 +73,7 @@ def predict(
         label_column,
         id_column,
         pixel_range,
-        tuple(filter(None, keep.split(","))),
+        kept_columns(keep),
         Preparation(preprocess, transpose),
     )
     config = PredictConfig(
@@ -129,6 +129,7 @@ def inspect(
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
     from mnist_batch.shards import cut
+    from mnist_batch.sources.label_file import open_label_file
     from mnist_batch.sources.opening import open_inputs
     from mnist_batch.sources.sampling import samples
 
@@ -138,15 +139,18 @@ def inspect(
         labels_choice(labels), image_column, label_column, id_column, pixel_range, preparation=preparation
     )
     found = open_inputs(tuple(inputs), reading)
+    if label_file := isinstance(reading.labels, Path):
+        open_label_file(reading.labels, found.rows)  # refused here as it would be by predict
     shards = sum(1 for _ in cut(found.runs, rows_per_part))
     looked_at = samples(found, preparation)
     if sheet is not None:
         _write_sheet(sheet, [(sample.before, sample.after, sample.verdict) for sample in looked_at])
-    shown = console.inspection(found, shards, rows_per_part, preprocess, [sample.verdict for sample in looked_at])
+    verdicts = [sample.verdict for sample in looked_at]
+    inspection = console.inspection(found, label_file, shards, rows_per_part, preprocess, verdicts)
     if json_:
-        _print_json(shown)
+        _print_json(inspection)
     else:
-        _say(console.inspection_text(shown))
+        _say(console.inspection_text(inspection))
 
 
 @app.command()

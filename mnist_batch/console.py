@@ -116,17 +116,27 @@ def error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
 
-def inspection(inputs: Inputs, shards: int, rows_per_part: int, mode: str, verdicts: Sequence[str]) -> dict[str, Any]:
-    """What `inspect` found, as an object. verdicts: what would become of the sampled images."""
+def inspection(
+    inputs: Inputs, label_file: bool, shards: int, rows_per_part: int, mode: str, verdicts: Sequence[str]
+) -> dict[str, Any]:
+    """What `inspect` found, as an object.
+
+    label_file: whether labels come from a file of their own; verdicts: what would become of the sampled images.
+    """
     counts = Counter(verdicts)
     return {
         "root": shown(inputs.root),
         "rows": inputs.rows,
-        "labelled": inputs.labelled,
+        "labelled": label_file or inputs.labelled,
         "shards": shards,
         "rows_per_part": rows_per_part,
         "sources": [
-            {"format": source.format, "name": source.name or ".", "rows": source.rows, "labelled": source.labelled}
+            {
+                "format": source.format,
+                "name": source.name or ".",
+                "rows": source.rows,
+                "labelled": label_file or source.labelled,
+            }
             for source in inputs.sources
         ],
         "skipped": dict(inputs.skipped),

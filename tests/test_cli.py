@@ -157,6 +157,17 @@ def test_predict_says_what_was_done_to_the_images(cli, tmp_path):
     assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--preprocess", "frame").code == 73
 
 
+def test_inspect_opens_the_label_file_as_predict_would(cli, sample_data, tmp_path):
+    images, labels = sample_data / "digits.zip", sample_data / "digits-labels-idx1-ubyte"
+    found = cli("inspect", images, "--labels", labels, "--json").json
+    assert (found["labelled"], found["sources"][0]["labelled"]) == (True, True)
+    assert not cli("inspect", images, "--labels", "none", "--json").json["labelled"]
+    assert cli("inspect", images, "--labels", tmp_path / "nothing.csv").code == 66
+    (tmp_path / "few").write_bytes(b"\0\0\x08\x01\0\0\0\1\7")
+    run = cli("inspect", images, "--labels", tmp_path / "few")
+    assert (run.code, "each of the 300 rows of the input, holds 1" in run.stderr) == (65, True)
+
+
 def test_models_lists_the_bundled_model(cli):
     run = cli("models")
     assert run.code == 0

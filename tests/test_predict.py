@@ -122,6 +122,8 @@ def test_kept_columns_come_along(sample_data, tmp_path):
     )
     pq.write_table(table, tmp_path / "scans.parquet")
     result = predict(tmp_path / "scans.parquet", output=tmp_path / "out", keep=["n", "page"])
+    written_as_option = predict(tmp_path / "scans.parquet", output=tmp_path / "out", keep="n,page")
+    assert written_as_option.already_done
     frame = result.to_pandas()
     assert list(frame.columns[-2:]) == ["n", "page"]
     assert frame["page"].tolist() == [f"page {i}" for i in range(300)]
