@@ -176,4 +176,4 @@ def string_array(values: Iterable[Any]) -> pa.StringArray:
 
 def first_line(error: Exception) -> str:
     """What a library's error says, for an error of one line; its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

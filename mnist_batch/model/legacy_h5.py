@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_batch.errors import ModelError
+from mnist_batch.records import first_line
 
 JsonObject = dict[str, Any]
 
@@ -35,7 +36,7 @@ def repaired_copy(source: Path, target: Path) -> None:
             file.attrs["model_config"] = json.dumps(repaired_config(config))
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
-            f"{source}: a Keras HDF5 file must be readable to its end, found {_first_line(error)}; "
+            f"{source}: a Keras HDF5 file must be readable to its end, found {first_line(error)}; "
             "it was probably cut off while being copied: fetch it again"
         ) from error
 
@@ -51,10 +52,6 @@ def _architecture(file: Any, source: Path) -> str:
         f"{source}: a model must hold its architecture (the HDF5 attribute model_config), found {held}: "
         "save it with model.save(), not save_weights()"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def repaired_config(config: JsonObject) -> JsonObject:

@@ -77,13 +77,15 @@ class ParquetReader:
         self._starts = _starts(source.row_groups)
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._decoded: pa.Table | None = None
-        self._position = -1  # the row that comes next from `_decoded` and `_batches`; nowhere yet
+        self._position: int | None = None  # the row that comes next from `_decoded` and `_batches`; nowhere yet
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         with _translated(self._source.path):
             if start != self._position:
                 self._seek(start)
-            return [self._rows(self._take(stop - start), start, stop)]
+            table = self._take(stop - start)
+            self._position = stop
+            return [self._rows(table, start, stop)]
 
     def close(self) -> None:
         self._file.close()
@@ -116,7 +118,6 @@ class ParquetReader:
             return None
         table = pa.concat_tables(parts)
         self._decoded = table.slice(rows)
-        self._position += rows
         return table.slice(0, rows)
 
     def _rows(self, table: pa.Table, start: int, stop: int) -> Rows:

@@ -28,7 +28,7 @@ class Readers:
         self._sources = sources
         self._stamps = stamps
         self._preparation = preparation
-        self._index = -1
+        self._index: int | None = None
         self._reader: Reader | None = None
 
     def read(self, span: Span) -> ImageBatch:

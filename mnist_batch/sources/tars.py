@@ -31,13 +31,14 @@ _SKIP_CHUNK = 1 << 20
 _MOST_HEADER_BYTES = 1 << 20
 # GNU tar fills up with zeros to 10 KB, a tape drive to its block; zeros without end are no archive.
 _MOST_BYTES_AFTER = 64 << 20
-# The size of a member that is not stored as one piece.
-_SPARSE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class TarSource:
-    """The images of one tar. members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64)."""
+    """The images of one tar. members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64).
+
+    The size is null where a member is not stored as one piece.
+    """
 
     path: Path
     name: str
@@ -77,8 +78,8 @@ class TarReader:
     def close(self) -> None:
         self._file.close()
 
-    def _member(self, offset: int, size: int) -> bytes | Refusal:
-        if size == _SPARSE:
+    def _member(self, offset: int, size: int | None) -> bytes | Refusal:
+        if size is None:
             return Refusal(RejectReason.UNREADABLE, "a sparse file: pack it anew without --sparse")
         if (refusal := too_large(size)) is not None:
             return refusal
@@ -99,7 +100,7 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
 
     Raises InputError where a header is damaged, or the file ends before tar's (or gzip's) own end mark.
     """
-    places: list[tuple[int, int]] = []
+    places: list[tuple[int, int | None]] = []
     listing = MemberList(path, options)
     with open_plain_or_gzip(path) as plain:
         file = _LastBlock(plain)
@@ -121,7 +122,7 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
                     head = partial(_peek, plain, member.offset_data, HEAD_SIZE)
                     text = partial(_peek, plain, member.offset_data, min(member.size, CLASS_FILE_BYTES))
                     if listing.add(raw, head, text):
-                        places.append((member.offset_data, _SPARSE if member.issparse() else member.size))
+                        places.append((member.offset_data, None if member.issparse() else member.size))
             _check_end(path, file.last, plain)
         except (tarfile.TarError, EOFError, ValueError, OverflowError, zlib.error, gzip.BadGzipFile) as error:
             raise _broken(path, str(error)) from error
