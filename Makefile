@@ -2,7 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SCORED := $(or $(INPUT),sample_data/digits)
-SCORED_TO := $(or $(OUTPUT),out/$(shell basename "$(SCORED)"))
+# Of a glob, the name of the folder before it.
+FOLDER := $(shell printf '%s' "$(SCORED)" | sed 's,/*[^/]*[*?[].*,,')
+SCORED_TO := $(or $(OUTPUT),out/$(or $(shell basename "$(FOLDER)"),images))
 MODEL_OUTPUT ?= out/model
 CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
