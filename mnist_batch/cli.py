@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -31,6 +31,9 @@ from mnist_batch.config import (
 from mnist_batch.errors import MnistBatchError, OutputError, StorageError
 from mnist_batch.interrupts import Interrupts
 from mnist_batch.names import shown
+
+if TYPE_CHECKING:
+    from mnist_batch.result import Result
 
 app = typer.Typer(
     name="mnist-batch",
@@ -67,14 +70,9 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Score images: a prediction and a confidence for each, and a report where there are labels."""
+    preparation = Preparation(preprocess, transpose)
     reading = ReadOptions(
-        labels_choice(labels),
-        image_column,
-        label_column,
-        id_column,
-        pixel_range,
-        kept_columns(keep),
-        Preparation(preprocess, transpose),
+        labels_choice(labels), image_column, label_column, id_column, pixel_range, kept_columns(keep), preparation
     )
     config = PredictConfig(
         inputs=tuple(inputs),
@@ -101,15 +99,7 @@ def predict(
         show(done, rows)
 
     result = run_job(config, watch)
-    if not quiet:
-        for warning in result.warnings:
-            _tell(warning)
-    if (line := console.gate_line(result)) is not None:
-        _tell(line)
-    if json_:
-        _print_json(console.run_object(result))
-    elif not quiet:
-        _say(console.summary(result))
+    _present(result, json_, quiet)
     raise typer.Exit(result.exit_code)
 
 
@@ -228,6 +218,19 @@ def run(*command: str) -> None:
     interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments), outcome)
     interrupts.start()
     sys.exit(main(arguments, interrupts))
+
+
+def _present(result: Result, json_: bool, quiet: bool) -> None:
+    """What a finished run is told of: warnings and failed gates on stderr, the rest on stdout."""
+    if not quiet:
+        for warning in result.warnings:
+            _tell(warning)
+    if (line := console.gate_line(result)) is not None:
+        _tell(line)
+    if json_:
+        _print_json(console.run_object(result))
+    elif not quiet:
+        _say(console.summary(result))
 
 
 def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:
