@@ -84,7 +84,10 @@ def _framed(gray: Pixels, closer: bool) -> Framed | Refusal:
     if is_too_wide(width, height):
         return Refusal(RejectReason.SEVERAL_OBJECTS, f"ink of {width}x{height} pixels, wider than a digit")
     cut = _cut_out(ink, mask)
-    return Framed(_placed(_with_usual_strokes(cut.strength), cut.filled), ink.dark)
+    strokes = _with_usual_strokes(cut.strength)
+    if not cv2.countNonZero(strokes):
+        return Refusal(RejectReason.NO_INK, f"ink of {width}x{height} pixels, too faint for a stroke")
+    return Framed(_placed(strokes, cut.filled), ink.dark)
 
 
 def _around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) -> Pixels:

@@ -106,6 +106,14 @@ def test_any_pixels_at_all_are_framed_or_refused(height: int, width: int, seed: 
         assert any(letter.isdigit() for letter in outcome.detail) or outcome.reason is RejectReason.NO_INK
 
 
+def test_ink_that_smoothing_leaves_nothing_of_is_refused() -> None:
+    image = np.full((20, 6), 253, np.uint8)
+    image[:, 0] = image[:9, 1] = image[0, :5] = image[19, :5] = 0  # what is taken for a box
+    image[:, 5] = 172
+    image[2:8, 2] = 186
+    assert frame(image) == Refusal(RejectReason.NO_INK, "ink of 1x6 pixels, too faint for a stroke")
+
+
 @pytest.mark.parametrize("shape", [(3000, 2), (2, 3000), (1, 9), (9, 1), (8, 8), (500, 501)])
 @pytest.mark.parametrize("gray", [0, 77, 255])
 def test_an_empty_image_is_blank_whatever_its_shape_and_gray(shape: tuple[int, int], gray: int) -> None:
