@@ -51,7 +51,7 @@ def test_a_signal_while_scoring_keeps_what_was_done_and_the_next_start_ends_with
 ):
     shards = tmp_path / "out" / "_work" / "shards"
     ended, said, err = signalled(
-        command(digits, tmp_path / "out"), number, lambda: shards.is_dir() and len(list(shards.glob("*.json"))) > 3
+        command(digits, tmp_path / "out"), number, lambda: shards.is_dir() and any(shards.glob("*.json"))
     )
     assert (ended, said["exit_code"]) == (code, code)
     assert err.splitlines()[-1] == f"mnist-batch: {said['error']}"
