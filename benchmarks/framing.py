@@ -114,7 +114,8 @@ def main() -> None:
     mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
     images = np.array(read_idx(mnist / "t10k-images-idx3-ubyte.gz"))[:rows]
     labels = np.asarray(read_labels(mnist / "t10k-labels-idx1-ubyte.gz"))[:rows]
-    print(speed_table(images), "", accuracy_table(images, labels), sep="\n")
+    print(speed_table(images), end="\n\n", flush=True)
+    print(accuracy_table(images, labels))
 
 
 if __name__ == "__main__":
