@@ -34,6 +34,14 @@ def reference(digits, tmp_path_factory):
     return parts_of(output)
 
 
+@pytest.fixture(autouse=True)
+def sigint_is_not_ignored():
+    """As it is in a shell's background job, and then in what that starts: these tests may run in one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def signalled(command, number, is_time):
     """Starts a program, sends it the signal when it is time, and returns how it ended."""
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
