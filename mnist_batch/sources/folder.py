@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mnist_batch.errors import StorageError
 from mnist_batch.names import text_of
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, string_array
 from mnist_batch.sources.members import too_large
 from mnist_batch.sources.protocol import Stamp, gone, repr_of
 
@@ -64,7 +64,7 @@ class FolderReader:
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         files = self._source.files.slice(start, stop - start)
         paths = files["path"].to_pylist()
-        ids = pa.array([text_of(path) for path in paths], pa.string())
+        ids = string_array(map(text_of, paths))
         labels = files["label"].combine_chunks().cast(pa.int32())
         stamps = map(Stamp, files["size"].to_pylist(), files["changed"].to_pylist())
         wholes = (os.path.join(self._root, path) for path in paths)  # noqa: PTH118  (bytes: a name may be no UTF-8)

@@ -23,7 +23,7 @@ from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.labels import digit_labels, sibling_label_file
-from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
+from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels, string_array
 from mnist_batch.sources.protocol import display_name
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -152,7 +152,7 @@ def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_
 
 def row_ids(name: str, start: int, stop: int) -> pa.StringArray:
     """Ids of the rows start..stop of a container that numbers its rows from 0: `NAME#ROW`."""
-    return pa.array([f"{name}#{row}" for row in range(start, stop)], pa.string())
+    return string_array(f"{name}#{row}" for row in range(start, stop))
 
 
 def open_plain_or_gzip(path: Path) -> IO[bytes]:

@@ -21,7 +21,7 @@ from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.images.header import IMAGE_SUFFIXES, image_format
 from mnist_batch.labels import CLASS_SUFFIX, digit_of_class_file, labels_from_class_files, labels_from_folders
 from mnist_batch.names import text_of
-from mnist_batch.records import Refusal, RejectReason
+from mnist_batch.records import Refusal, RejectReason, string_array
 from mnist_batch.sources.protocol import suffix_of
 
 # An encoded image is held in memory whole; 64 megapixels of 16-bit RGBA, not compressed at all, are 512 MB.
@@ -90,7 +90,7 @@ def unique_names(paths: list[bytes]) -> pa.StringArray:
             times[text] += 1
             name = f"{text}#{times[text] + 1}"
         names[name] = None
-    return pa.array(names, pa.string())
+    return string_array(names)
 
 
 class MemberList:
@@ -127,7 +127,7 @@ class MemberList:
 
 def ids_and_labels(archive: str, members: pa.Table) -> tuple[pa.StringArray, pa.Int32Array]:
     """Ids `ARCHIVE!MEMBER` and labels of some of an archive's images, listed in columns as of `MemberList`."""
-    ids = pa.array([f"{archive}!{name}" for name in members["name"].to_pylist()], pa.string())
+    ids = string_array(f"{archive}!{name}" for name in members["name"].to_pylist())
     return ids, members["label"].combine_chunks().cast(pa.int32())
 
 
