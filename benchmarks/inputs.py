@@ -1,0 +1,157 @@
+"""Inputs of any size for the benchmarks: MNIST's training images again and again, in each form that is read.
+
+A form is written once for a number of rows and kept; what was cut off while being written is written again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Gray = npt.NDArray[np.uint8]
+Pieces = Iterator[tuple[Gray, Gray]]
+
+ROW_GROUP = 65_536
+_AT_A_TIME = 60_000
+
+
+class Digits:
+    """MNIST's training images and labels, as many as are asked for, from the first on and around again."""
+
+    def __init__(self, mnist: Path) -> None:
+        with gzip.open(mnist / "train-images-idx3-ubyte.gz") as file:
+            self.images: Gray = np.frombuffer(file.read()[16:], np.uint8).reshape(-1, 28, 28)
+        with gzip.open(mnist / "train-labels-idx1-ubyte.gz") as file:
+            self.labels: Gray = np.frombuffer(file.read()[8:], np.uint8)
+        self._encoded: list[bytes] = []
+
+    def pieces(self, rows: int, size: int = _AT_A_TIME) -> Pieces:
+        """Images and labels of `rows` rows, a few at a time."""
+        for first in range(0, rows, size):
+            places = np.arange(first, min(first + size, rows)) % len(self.images)
+            yield self.images[places], self.labels[places]
+
+    def pngs(self, rows: int) -> Iterator[tuple[str, bytes]]:
+        """Name, `DIGIT/NUMBER.png`, and file of each row, as OpenCV writes them by default."""
+        if not self._encoded:
+            self._encoded = [cv2.imencode(".png", image)[1].tobytes() for image in self.images]
+        for row in range(rows):
+            place = row % len(self.images)
+            yield f"{self.labels[place]}/{row:08d}.png", self._encoded[place]
+
+
+def made(folder: Path, form: str, digits: Digits, rows: int) -> Path:
+    """The input of that form and size below `folder`, written if it is not there yet."""
+    suffix, write = FORMS[form]
+    path = folder / f"{rows}{suffix}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"unfinished{suffix}"
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
+        write(unfinished, digits, rows)
+        unfinished.rename(path)
+    return path
+
+
+def _idx_to(file: IO[bytes], digits: Digits, rows: int) -> None:
+    file.write(b"\0\0\x08\x03" + rows.to_bytes(4, "big") + (28).to_bytes(4, "big") * 2)
+    for images, _ in digits.pieces(rows):
+        file.write(images.tobytes())
+
+
+def _idx(path: Path, digits: Digits, rows: int) -> None:
+    with path.open("wb") as file:
+        _idx_to(file, digits, rows)
+
+
+def _idx_gz(path: Path, digits: Digits, rows: int) -> None:
+    with gzip.open(path, "wb", compresslevel=6) as file:
+        _idx_to(file, digits, rows)
+
+
+def _npz(path: Path, digits: Digits, rows: int) -> None:
+    images, labels = (np.concatenate(arrays) for arrays in zip(*digits.pieces(rows), strict=True))
+    with path.open("wb") as file:
+        np.savez(file, x_test=images, y_test=labels)
+
+
+def _parquet_to(path: Path, column: Callable[[], Iterator[tuple[pa.Array, Gray]]], kind: pa.DataType) -> None:
+    schema = pa.schema({"image": kind, "label": pa.int64()})
+    with pq.ParquetWriter(path, schema) as file:
+        for images, labels in column():
+            file.write_table(pa.table([images, labels.astype(np.int64)], schema=schema), row_group_size=ROW_GROUP)
+
+
+def _parquet_raw(path: Path, digits: Digits, rows: int) -> None:
+    kind = pa.binary(28 * 28)
+
+    def column() -> Iterator[tuple[pa.Array, Gray]]:
+        for images, labels in digits.pieces(rows, ROW_GROUP):
+            yield pa.FixedSizeBinaryArray.from_buffers(kind, len(images), [None, pa.py_buffer(images)]), labels
+
+    _parquet_to(path, column, kind)
+
+
+def _parquet_png(path: Path, digits: Digits, rows: int) -> None:
+    def column() -> Iterator[tuple[pa.Array, Gray]]:
+        files = digits.pngs(rows)
+        for images, labels in digits.pieces(rows, ROW_GROUP):
+            yield pa.array([next(files)[1] for _ in images], pa.binary()), labels
+
+    _parquet_to(path, column, pa.binary())
+
+
+def _folder(path: Path, digits: Digits, rows: int) -> None:
+    for digit in range(10):
+        (path / str(digit)).mkdir(parents=True)
+    for name, data in digits.pngs(rows):
+        (path / name).write_bytes(data)
+
+
+def _zip(path: Path, digits: Digits, rows: int) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in digits.pngs(rows):
+            archive.writestr(name, data)
+
+
+def _tar_to(archive: tarfile.TarFile, digits: Digits, rows: int) -> None:
+    with closing(archive):
+        for name, data in digits.pngs(rows):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def _tar(path: Path, digits: Digits, rows: int) -> None:
+    _tar_to(tarfile.open(path, "w"), digits, rows)
+
+
+def _tar_gz(path: Path, digits: Digits, rows: int) -> None:
+    _tar_to(tarfile.open(path, "w:gz", compresslevel=6), digits, rows)
+
+
+# Suffix and writer of each form.
+FORMS: dict[str, tuple[str, Callable[[Path, Digits, int], None]]] = {
+    "idx": ("-images-idx3-ubyte", _idx),
+    "npz": (".npz", _npz),
+    "parquet raw": ("-raw.parquet", _parquet_raw),
+    "idx.gz": ("-images-idx3-ubyte.gz", _idx_gz),
+    "parquet png": ("-png.parquet", _parquet_png),
+    "zip": (".zip", _zip),
+    "tar": (".tar", _tar),
+    "folder": ("-folder", _folder),
+    "tar.gz": (".tar.gz", _tar_gz),
+}
