@@ -11,9 +11,8 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import cv2
 import numpy as np
@@ -127,20 +126,15 @@ def _zip(path: Path, digits: Digits, rows: int) -> None:
             archive.writestr(name, data)
 
 
-def _tar_to(archive: tarfile.TarFile, digits: Digits, rows: int) -> None:
-    with closing(archive):
-        for name, data in digits.pngs(rows):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
+def _tar_as(mode: Literal["w", "w:gz"]) -> Callable[[Path, Digits, int], None]:
+    def write(path: Path, digits: Digits, rows: int) -> None:
+        with tarfile.open(path, mode) as archive:
+            for name, data in digits.pngs(rows):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
 
-
-def _tar(path: Path, digits: Digits, rows: int) -> None:
-    _tar_to(tarfile.open(path, "w"), digits, rows)
-
-
-def _tar_gz(path: Path, digits: Digits, rows: int) -> None:
-    _tar_to(tarfile.open(path, "w:gz", compresslevel=6), digits, rows)
+    return write
 
 
 # Suffix and writer of each form.
@@ -151,7 +145,7 @@ FORMS: dict[str, tuple[str, Callable[[Path, Digits, int], None]]] = {
     "idx.gz": ("-images-idx3-ubyte.gz", _idx_gz),
     "parquet png": ("-png.parquet", _parquet_png),
     "zip": (".zip", _zip),
-    "tar": (".tar", _tar),
+    "tar": (".tar", _tar_as("w")),
     "folder": ("-folder", _folder),
-    "tar.gz": (".tar.gz", _tar_gz),
+    "tar.gz": (".tar.gz", _tar_as("w:gz")),
 }

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 def prepared(rows: Rows, preparation: Preparation) -> ImageBatch:
     """The rows as a batch in MNIST form, in order; what cannot be brought to it is a reject."""
-    pixels, others = _grid(gray_images(rows), len(rows.ids), preparation)
+    if isinstance(rows, NumericRows):
+        pixels, others = _numeric_grid(rows, preparation)
+    else:
+        pixels, others = _decoded_grid(rows, preparation)
     on_grid = np.ones(len(pixels), bool)
     on_grid[list(others)] = False
     as_is = _as_is(pixels, on_grid, preparation.mode)
@@ -108,29 +111,62 @@ def _scaled(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> npt.NDA
     raise TypeError("float pixels reached the batch without a range")
 
 
-def _grid(
-    images: Iterable[Pixels | Refusal] | Pixels, count: int, preparation: Preparation
-) -> tuple[Pixels, dict[int, Framed | Refusal]]:
-    """Images of 28x28 as one array, [count, 28, 28], and by row what became of the others.
+def _numeric_grid(rows: NumericRows, preparation: Preparation) -> tuple[Pixels, dict[int, Framed | Refusal]]:
+    """Images of 28x28 as one array, [n, 28, 28], and by row what became of the others."""
+    images = _gray_numbers(rows)
+    if isinstance(images, np.ndarray) and images.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
+        return images.transpose(0, 2, 1) if preparation.transpose else images, {}
+    grid = _Grid(len(rows.ids), preparation)
+    for row, image in enumerate(images):
+        grid.put(row, image)
+    return grid.pixels, grid.others
+
+
+def _decoded_grid(rows: EncodedRows, preparation: Preparation) -> tuple[Pixels, dict[int, Framed | Refusal]]:
+    """The same for encoded images. The plainest of them, which often are all, are decoded together."""
+    from mnist_batch.images.decode import decode
+    from mnist_batch.images.png import inflated, unfiltered
+
+    grid = _Grid(len(rows.ids), preparation)
+    plain: dict[int, tuple[bytes, bytes]] = {}
+    for row, image in enumerate(rows.images):
+        if not isinstance(image, bytes):
+            grid.put(row, image)
+        elif (lines := inflated(image)) is not None:
+            plain[row] = image, lines
+        else:
+            grid.put(row, decode(image))
+    if plain:
+        images, decoded = unfiltered([lines for _, lines in plain.values()])
+        at = np.array(list(plain))
+        grid.pixels[at[decoded]] = (images.transpose(0, 2, 1) if preparation.transpose else images)[decoded]
+        for row in at[~decoded]:
+            grid.put(int(row), decode(plain[int(row)][0]))
+    return grid.pixels, grid.others
+
+
+class _Grid:
+    """Gathers images. pixels: [n, 28, 28], those of that size; others: by row, what became of the others.
 
     The others are framed at once, for they may be large.
     """
-    if isinstance(images, np.ndarray) and images.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
-        return images.transpose(0, 2, 1) if preparation.transpose else images, {}
-    pixels = np.zeros((count, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
-    others: dict[int, Framed | Refusal] = {}
-    for row, image in enumerate(images):
+
+    def __init__(self, count: int, preparation: Preparation) -> None:
+        self.pixels: Pixels = np.zeros((count, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
+        self.others: dict[int, Framed | Refusal] = {}
+        self._preparation = preparation
+
+    def put(self, row: int, image: Pixels | Refusal) -> None:
         if isinstance(image, Refusal):
-            others[row] = image
-            continue
-        gray = image.T if preparation.transpose else image
+            self.others[row] = image
+            return
+        gray = image.T if self._preparation.transpose else image
         if gray.shape == (IMAGE_SIDE, IMAGE_SIDE):
-            pixels[row] = gray
-        elif preparation.mode is Preprocess.NONE:
-            others[row] = Refusal(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
+            self.pixels[row] = gray
+        elif self._preparation.mode is Preprocess.NONE:
+            self.others[row] = Refusal(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
         else:
-            others[row] = _frame(gray)
-    return pixels, others
+            self.others[row] = _frame(gray)
 
 
 def _as_is(pixels: Pixels, on_grid: npt.NDArray[np.bool_], mode: Preprocess) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.records import IMAGE_SIDE, Floats, Pixels
+from mnist_batch.records import IMAGE_SIDE, Pixels
 
 # The longer side of the ink's box, in pixels: what digits are scaled to (LeCun et al. 1998, III.A).
 INK_SIDE = 20
@@ -52,10 +52,10 @@ def _verdicts(pixels: Pixels) -> npt.NDArray[np.bool_]:
     for first in range(0, len(flat), _MULTIPLIED_AT_A_TIME):
         part = slice(first, first + _MULTIPLIED_AT_A_TIME)
         np.matmul(levels[part], _MOMENTS, out=sums[part])
-    mass, *moments = sums.T
+    mass, moments = sums[:, 0], (sums[:, 1], sums[:, 2])
     centred = np.asarray(mass > 0)
     for moment in moments:
-        centre: Floats = moment / np.maximum(mass, 1)
+        centre = moment / np.maximum(mass, 1)
         centred &= (centre >= _LEAST_CENTRE) & (centre <= _MOST_CENTRE)
     small = _is_short(_any_by_row(pixels)) & _is_short(_any_by_column(flat))
     return centred & small & (flat.max(axis=1) >= _LEAST_PEAK)

@@ -5,28 +5,27 @@ Two zero bytes, a type code, the number of dimensions, each dimension as a big-e
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.labels import digit_labels, sibling_label_file
-from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels, string_array
+from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
+from mnist_batch.sources.gzipped import GZIP_ERRORS, broken_gzip, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.protocol import display_name
 
-GZIP_MAGIC = b"\x1f\x8b"
 IMAGES_MAGIC = b"\0\0\x08\x03"
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _HEADER_SIZE = 16
@@ -81,7 +80,7 @@ class IdxReader:
         try:
             self._file.seek(_HEADER_SIZE + start * height * width)
             data = self._file.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except GZIP_ERRORS as error:
             raise broken_gzip(self._source.path, error) from error
         if len(data) != size:
             raise InputError(
@@ -104,7 +103,7 @@ def open_idx(path: Path, root: Path, options: ReadOptions) -> Sequence[IdxSource
         try:
             dtype, shape = read_header(file, path)
             found = _remaining(file, path, _promised(shape, dtype))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except GZIP_ERRORS as error:
             raise broken_gzip(path, error) from error
     check_size(path, shape, dtype, found)
     rows, height, width = shape
@@ -133,7 +132,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
             promised = _promised(shape, dtype)
             while len(values) <= promised and (chunk := file.read(_INFLATE_CHUNK)):
                 values += chunk
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except GZIP_ERRORS as error:
             raise broken_gzip(path, error) from error
     check_size(path, shape, dtype, len(values))
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
@@ -152,18 +151,8 @@ def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_
 
 def row_ids(name: str, start: int, stop: int) -> pa.StringArray:
     """Ids of the rows start..stop of a container that numbers its rows from 0: `NAME#ROW`."""
-    return string_array(f"{name}#{row}" for row in range(start, stop))
-
-
-def open_plain_or_gzip(path: Path) -> IO[bytes]:
-    """The bytes of `path`, inflated where it is gzip."""
-    return cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb")
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether the file begins as a gzip stream does."""
-    with path.open("rb") as file:
-        return file.read(2) == GZIP_MAGIC
+    rows = pa.array(np.arange(start, stop)).cast(pa.string())
+    return pc.binary_join_element_wise(f"{name}#", rows, "")
 
 
 def read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -202,7 +191,7 @@ def count_labels(path: Path) -> int:
     with open_plain_or_gzip(path) as file:
         try:
             _, shape = read_header(file, path)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except GZIP_ERRORS as error:
             raise broken_gzip(path, error) from error
     if math.prod(shape) > shape[0] * CLASSES:
         raise InputError(f"{path}: labels must be digits or one-hot rows of ten, found shape {shape}: check the file")
@@ -214,14 +203,9 @@ def _remaining(file: IO[bytes], path: Path, promised: int) -> int:
 
     It is not inflated much beyond what was promised: 10 GB of zeros take 10 MB.
     """
-    if not isinstance(file, gzip.GzipFile):
+    if not is_gzip(path):
         return path.stat().st_size - file.tell()
     total = 0
     while total <= promised and (chunk := file.read(_INFLATE_CHUNK)):
         total += len(chunk)
     return total
-
-
-def broken_gzip(path: Path, error: Exception) -> InputError:
-    """The error for a gzip stream that does not inflate."""
-    return InputError(f"{path}: gzip stream must be whole, but: {error}; it was probably cut off: fetch it again")

@@ -5,9 +5,7 @@ An idx file labels rows by position, in the order they are scored; a CSV or Parq
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +19,8 @@ import pyarrow.parquet as pq
 from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.labels import digit_label_column
 from mnist_batch.records import Ints, first_line
-from mnist_batch.sources.idx import broken_gzip, count_labels, open_plain_or_gzip, read_labels
+from mnist_batch.sources.gzipped import GZIP_ERRORS, broken_gzip, open_plain_or_gzip
+from mnist_batch.sources.idx import count_labels, read_labels
 from mnist_batch.sources.parquet_columns import listed
 
 if TYPE_CHECKING:
@@ -89,13 +88,9 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
         if columns.count("id") == columns.count("label") == 1:
             ids = table["id"].combine_chunks().cast(pa.string())
             return _labels_by_id(path, ids, table["label"].combine_chunks())
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        EOFError,
-        zlib.error,
-    ) as error:  # ValueError: columns whose names are no UTF-8
+    except GZIP_ERRORS as error:
+        raise broken_gzip(path, error) from error
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: columns whose names are no UTF-8
         raise InputError(
             f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
         ) from error
@@ -119,7 +114,7 @@ def _head(path: Path) -> bytes:
     try:
         with open_plain_or_gzip(path) as file:
             return file.read(4)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except GZIP_ERRORS as error:
         raise broken_gzip(path, error) from error
     except OSError as error:
         raise StorageError(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, ReadOptions
-from mnist_batch.images.header import IMAGE_SUFFIXES, image_format
+from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
 from mnist_batch.labels import CLASS_SUFFIX, digit_of_class_file, labels_from_class_files, labels_from_folders
 from mnist_batch.names import text_of
 from mnist_batch.records import Refusal, RejectReason, string_array
@@ -29,6 +31,9 @@ MAX_ENCODED_BYTES = 512 * 1024 * 1024
 
 # A `.cls` file holds one digit; this many bytes of it are enough to say what else it holds.
 CLASS_FILE_BYTES = 64
+
+# What is read of a member whose name does not say what it is.
+PEEKED_BYTES = max(HEAD_SIZE, CLASS_FILE_BYTES)
 
 # What operating systems leave beside people's files.
 JUNK_NAME = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|Thumbs\.db$|desktop\.ini$)"
@@ -80,11 +85,16 @@ def class_file_key(path: bytes) -> bytes:
     return path.removesuffix(CLASS_SUFFIX.encode())
 
 
-def unique_names(paths: list[bytes]) -> pa.StringArray:
+def unique_names(paths: pa.BinaryArray) -> pa.StringArray:
     """The names of an archive's members as they stand in ids; the second of the same name gets `#2`, and so on."""
+    try:
+        if pc.count_distinct(paths).as_py() == len(paths):
+            return paths.cast(pa.string())
+    except pa.ArrowInvalid:  # some are no UTF-8
+        pass
     times: Counter[str] = Counter()
     names: dict[str, None] = {}
-    for path in paths:
+    for path in paths.to_pylist():
         name = text = text_of(path)
         while name in names:  # also where a member is itself called `a.png#2`
             times[text] += 1
@@ -93,41 +103,58 @@ def unique_names(paths: list[bytes]) -> pa.StringArray:
     return string_array(names)
 
 
-class MemberList:
-    """Gathers what the members of an archive are to a run, as they are met.
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Those of an archive's members that are images.
 
-    names: of the images, in order; skipped: the members left alone.
+    places: int64 [n], where they stand among all members, ascending; name: string [n], unique; label: int8 [n] or null;
+    skipped: the members left alone.
     """
 
-    def __init__(self, archive: Path, options: ReadOptions) -> None:
-        self._archive = archive
-        self._auto = options.labels is AutoLabels.AUTO
-        self._class_files: dict[bytes, int] = {}
-        self.names: list[bytes] = []
-        self.skipped = Skipped()
+    places: npt.NDArray[np.int64]
+    name: pa.StringArray
+    label: pa.Int8Array
+    skipped: Skipped
 
-    def add(self, name: bytes, head: Callable[[], bytes], text: Callable[[], bytes]) -> bool:
-        """Whether the member is an image. head, text: read its first bytes, to tell what it is, and if it is `.cls`."""
-        kind = member_kind(name, head)
-        if kind is MemberKind.IMAGE:
-            self.names.append(name)
-        elif kind is MemberKind.OTHER:
-            self.skipped.add(name)
-        elif self._auto:
-            where = f"{self._archive}!{text_of(name)}"
-            self._class_files[class_file_key(name)] = digit_of_class_file(text(), where)
-        return kind is MemberKind.IMAGE
+    @property
+    def labelled(self) -> bool:
+        return self.label.null_count < len(self.label)
 
-    def columns(self) -> dict[str, pa.Array]:
-        """`name` (string, unique) and `label` (int8 or null) of each image."""
-        names = pa.array(self.names, pa.binary())
-        labels = member_labels(names, self._class_files) if self._auto else pa.nulls(len(names), pa.int8())
-        return {"name": unique_names(self.names), "label": labels}
+    def columns(self, members: pa.Table) -> pa.Table:
+        """`name` and `label` of the images, and what else the table of all members says of them."""
+        others = members.drop_columns("name").take(self.places)
+        return pa.table([self.name, self.label, *others.columns], names=["name", "label", *others.column_names])
+
+
+def find_images(
+    archive: Path, names: pa.ChunkedArray, first_bytes: Callable[[int], bytes], options: ReadOptions
+) -> Images:
+    """Which of the members of these names (binary) are images, and their labels.
+
+    first_bytes: reads the `PEEKED_BYTES` that a member begins with; asked for in order, where a name does not tell.
+    Raises InputError where a `.cls` file states no digit.
+    """
+    paths = names.combine_chunks()
+    is_image = matching(paths, IMAGE_NAME) & ~matching(paths, JUNK_NAME)
+    auto, class_files, skipped = options.labels is AutoLabels.AUTO, dict[bytes, int](), Skipped()
+    for place in np.flatnonzero(~is_image).tolist():
+        name, begins = paths[place].as_py(), cache(partial(first_bytes, place))
+        match member_kind(name, begins):
+            case MemberKind.IMAGE:
+                is_image[place] = True
+            case MemberKind.CLASS if auto:
+                where = f"{archive}!{text_of(name)}"
+                class_files[class_file_key(name)] = digit_of_class_file(begins()[:CLASS_FILE_BYTES], where)
+            case MemberKind.OTHER:
+                skipped.add(name)
+    kept = paths.filter(pa.array(is_image))
+    labels = member_labels(kept, class_files) if auto else pa.nulls(len(kept), pa.int8())
+    return Images(np.flatnonzero(is_image), unique_names(kept), labels, skipped)
 
 
 def ids_and_labels(archive: str, members: pa.Table) -> tuple[pa.StringArray, pa.Int32Array]:
-    """Ids `ARCHIVE!MEMBER` and labels of some of an archive's images, listed in columns as of `MemberList`."""
-    ids = string_array(f"{archive}!{name}" for name in members["name"].to_pylist())
+    """Ids `ARCHIVE!MEMBER` and labels of some of an archive's images; members: `name` and `label`, as in `Images`."""
+    ids = pc.binary_join_element_wise(f"{archive}!", members["name"].combine_chunks(), "")
     return ids, members["label"].combine_chunks().cast(pa.int32())
 
 

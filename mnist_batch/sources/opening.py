@@ -27,6 +27,7 @@ from mnist_batch.shards import Span
 from mnist_batch.sources import idx, npz, parquet
 from mnist_batch.sources.folder import FolderSource
 from mnist_batch.sources.formats import FORMATS, is_npz
+from mnist_batch.sources.gzipped import GZIP_MAGIC
 from mnist_batch.sources.listing import Listing, list_files
 from mnist_batch.sources.members import (
     CLASS_FILE_BYTES,
@@ -243,7 +244,7 @@ def _head(path: Path) -> bytes:
 
 def _inflated(head: bytes) -> bytes:
     """A file's first bytes, inflated where it is gzip; as far as they can be had where it is damaged."""
-    if not head.startswith(idx.GZIP_MAGIC):
+    if not head.startswith(GZIP_MAGIC):
         return head
     try:
         return zlib.decompressobj(wbits=31).decompress(head, _HEAD_SIZE)

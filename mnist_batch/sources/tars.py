@@ -5,32 +5,27 @@ A gzip stream has no middle to start from: reading on is cheap, a cold start inf
 
 from __future__ import annotations
 
-import gzip
 import tarfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import pyarrow as pa
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.images.header import HEAD_SIZE
-from mnist_batch.names import text_of
 from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
-from mnist_batch.sources.idx import is_gzip, open_plain_or_gzip
-from mnist_batch.sources.members import CLASS_FILE_BYTES, MemberList, ids_and_labels, too_large
+from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
+from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
 from mnist_batch.sources.protocol import display_name, repr_of
+from mnist_batch.sources.tar_headers import BLOCK, TarListing, list_any, list_plain
 
-_BLOCK = tarfile.BLOCKSIZE
 _SKIP_CHUNK = 1 << 20
-# `tarfile` reads headers of any length whole; those of long names and attributes have some hundred bytes.
-_MOST_HEADER_BYTES = 1 << 20
 # GNU tar fills up with zeros to 10 KB, a tape drive to its block; zeros without end are no archive.
 _MOST_BYTES_AFTER = 64 << 20
+# What a damaged header or stream makes `tarfile` and gzip raise.
+_UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, ValueError, OverflowError, *GZIP_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class TarReader:
         try:
             self._file.seek(offset)
             content = self._file.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except GZIP_ERRORS as error:
             raise _broken(self._source.path, str(error)) from error
         if len(content) < size:
             raise InputError(
@@ -100,76 +95,42 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
 
     Raises InputError where a header is damaged, or the file ends before tar's (or gzip's) own end mark.
     """
-    places: list[tuple[int, int | None]] = []
-    listing = MemberList(path, options)
-    with open_plain_or_gzip(path) as plain:
-        file = _LastBlock(plain)
-        try:
-            with tarfile.open(
-                fileobj=cast(IO[bytes], file), mode="r:", encoding="utf-8", errors="surrogateescape"
-            ) as archive:
-                for member in archive:
-                    archive.members = []  # type: ignore[attr-defined]  # typeshed forgot it; it would keep every member seen
-                    raw = member.name.encode("utf-8", "surrogateescape")
-                    if member.size < 0:  # it would lead back to a header that was read
-                        raise tarfile.ReadError(f"{text_of(raw)} has {member.size} bytes")
-                    if member.isdir():
-                        continue
-                    if not member.isreg():
-                        kind = "(link)" if member.issym() or member.islnk() else "(special file)"
-                        listing.skipped[kind] += 1
-                        continue
-                    head = partial(_peek, plain, member.offset_data, HEAD_SIZE)
-                    text = partial(_peek, plain, member.offset_data, min(member.size, CLASS_FILE_BYTES))
-                    if listing.add(raw, head, text):
-                        places.append((member.offset_data, None if member.issparse() else member.size))
-            _check_end(path, file.last, plain)
-        except (tarfile.TarError, EOFError, ValueError, OverflowError, zlib.error, gzip.BadGzipFile) as error:
-            raise _broken(path, str(error)) from error
-    columns = listing.columns() | {
-        "offset": pa.array([offset for offset, _ in places], pa.int64()),
-        "size": pa.array([size for _, size in places], pa.int64()),
-    }
-    members = pa.table(columns)
-    labelled = members["label"].null_count < members.num_rows
+    try:
+        listing = _listed(path)
+        with open_plain_or_gzip(path) as file:
+
+            def first_bytes(place: int) -> bytes:
+                file.seek(listing.members["offset"][place].as_py())
+                return file.read(min(PEEKED_BYTES, listing.members["size"][place].as_py() or 0))
+
+            images = find_images(path, listing.members["name"], first_bytes, options)
+    except _UNREADABLE as error:
+        raise _broken(path, str(error)) from error
+    members = images.columns(listing.members)
+    skipped = images.skipped + listing.skipped
     form = "tar.gz" if is_gzip(path) else "tar"
-    return [TarSource(path, display_name(path, root), members, labelled, listing.skipped, form)]
+    return [TarSource(path, display_name(path, root), members, images.labelled, skipped, form)]
+
+
+def _listed(path: Path) -> TarListing:
+    with open_plain_or_gzip(path) as file:
+        listing = list_plain(file)
+        if listing is None:
+            file.seek(0)
+            listing = list_any(file)
+        _check_end(path, listing.last, file)
+    return listing
 
 
 def _check_end(path: Path, last: bytes, file: IO[bytes]) -> None:
     """Reads on to the end of the file, where gzip's checksum is. Raises InputError where a tar does not end so."""
-    if last != bytes(_BLOCK):
+    if last != bytes(BLOCK):
         raise _broken(path, "it ends, or is damaged, before the two empty blocks that end a tar")
     after = 0
     while chunk := file.read(_SKIP_CHUNK):
         after += len(chunk)
         if after > _MOST_BYTES_AFTER:
             raise _broken(path, f"more than {_MOST_BYTES_AFTER} bytes follow on its end mark")
-
-
-class _LastBlock:
-    """A file that remembers the last block read from it: `tarfile` ends at a damaged header as at the end mark."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.last = b""
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _MOST_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header has {size} bytes")
-        self.last = self._file.read(size)
-        return self.last
-
-    def seek(self, position: int) -> int:
-        return self._file.seek(position)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-def _peek(file: IO[bytes], offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
 
 
 def _broken(path: Path, cause: str) -> InputError:
