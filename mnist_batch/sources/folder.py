@@ -59,33 +59,39 @@ class FolderSource:
 class FolderReader:
     def __init__(self, source: FolderSource) -> None:
         self._source = source
-        self._root = os.fsencode(source.root)
+        self._root = os.path.join(os.fsencode(source.root), b"")  # noqa: PTH118  (bytes: a name may be no UTF-8)
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         files = self._source.files.slice(start, stop - start)
-        paths = files["path"].to_pylist()
-        ids = string_array(map(text_of, paths))
         labels = files["label"].combine_chunks().cast(pa.int32())
-        stamps = map(Stamp, files["size"].to_pylist(), files["changed"].to_pylist())
-        wholes = (os.path.join(self._root, path) for path in paths)  # noqa: PTH118  (bytes: a name may be no UTF-8)
-        return [EncodedRows(ids, labels, map(read_file, wholes, stamps))]
+        paths, sizes, changes = (files[name].to_pylist() for name in ("path", "size", "changed"))
+        return [EncodedRows(_ids(files["path"].combine_chunks()), labels, map(self._image, paths, sizes, changes))]
+
+    def _image(self, path: bytes, size: int, changed: int) -> bytes | Refusal:
+        return read_file(self._root + path, size, changed)
 
     def close(self) -> None:
         pass
 
 
-def read_file(path: bytes, stamp: Stamp | None = None) -> bytes | Refusal:
-    """The content of a file, or why it is refused.
+def _ids(paths: pa.BinaryArray) -> pa.StringArray:
+    try:
+        return paths.cast(pa.string())
+    except pa.ArrowInvalid:  # some are no UTF-8
+        return string_array(map(text_of, paths.to_pylist()))
 
-    Raises InputError where it is gone or not what its stamp says, StorageError where reading fails.
+
+def read_file(path: bytes, size: int, changed: int) -> bytes | Refusal:
+    """The content of a file, or why it is refused; size, changed: what it was when it was listed, as in `Stamp`.
+
+    Raises InputError where it is gone or another by now, StorageError where reading fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
-            if stamp is not None and stamp != Stamp.of(status):
-                stamp.check(Path(os.fsdecode(path)))
-            size = status.st_size
+            if status.st_size != size or status.st_mtime_ns != changed:
+                Stamp(size, changed).check(Path(os.fsdecode(path)))
             if (refusal := too_large(size)) is not None:
                 return refusal
             # One byte more than promised: a file that grows while it is read is seen to.

@@ -130,16 +130,18 @@ class _Rows:
     """Gathers files into Arrow, a batch at a time."""
 
     def __init__(self, root: Path) -> None:
-        self._root = os.fsencode(root)
+        self._root = os.path.join(os.fsencode(root), b"")  # noqa: PTH118  (bytes: a name may be no UTF-8)
         self._batches: list[pa.RecordBatch] = []
         self._columns: list[list[Any]] = [[] for _ in FILE_SCHEMA]
         self.skipped = Skipped()
 
     def add(self, path: bytes, status: os.stat_result, named: bool) -> None:
-        values = (path, status.st_size, status.st_mtime_ns, named)
-        for column, value in zip(self._columns, values, strict=True):
-            column.append(value)
-        if len(self._columns[0]) == _ROWS_AT_A_TIME:
+        paths, sizes, changes, nameds = self._columns
+        paths.append(path)
+        sizes.append(status.st_size)
+        changes.append(status.st_mtime_ns)
+        nameds.append(named)
+        if len(paths) == _ROWS_AT_A_TIME:
             self._flush()
 
     def walk(self, folder: Path) -> None:
@@ -160,7 +162,7 @@ class _Rows:
                         elif entry.is_dir():
                             pending.append((entry.path, above | {here}))
                         elif entry.is_file():
-                            self.add(os.path.relpath(entry.path, self._root), entry.stat(), named=False)
+                            self.add(entry.path[len(self._root) :], entry.stat(), named=False)
                         else:
                             self.skipped["(special file)"] += 1
             except OSError as error:

@@ -25,6 +25,7 @@ from mnist_batch.sources.parquet_columns import (
     find_image_column,
     listed,
     numeric_images,
+    raw_images,
 )
 from mnist_batch.sources.protocol import display_name, gone
 
@@ -73,7 +74,7 @@ class ParquetReader:
         self._source = source
         with _translated(source.path):
             self._raw = _raw(source.path)
-            self._file = pq.ParquetFile(self._raw)
+            self._file = pq.ParquetFile(self._raw, pre_buffer=False)
         self._starts = _starts(source.row_groups)
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._decoded: pa.Table | None = None
@@ -136,6 +137,8 @@ class ParquetReader:
                     "leave --id-column out to number the rows"
                 )
         kept = table.select([field.name for field in source.keep]) if source.keep else None
+        if (pixels := raw_images(table, source.image)) is not None:
+            return NumericRows(ids, labels, pixels, kept=kept)
         if source.image.form in (Form.STRUCT, Form.BINARY):
             return EncodedRows(ids, labels, encoded_images(table, source.image), kept)
         values, refusals = numeric_images(table, source.image)

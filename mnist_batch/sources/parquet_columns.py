@@ -46,6 +46,10 @@ class ImageColumn:
     pixel_range: ValueRange
 
 
+# With which the files begin that `image_format` knows.
+_FIRST_BYTES = np.frombuffer(b"\x89\xffGIMRB", np.uint8)
+
+
 def find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> ImageColumn:
     """The one image column of a Parquet file.
 
@@ -92,6 +96,22 @@ def encoded_images(table: pa.Table, column: ImageColumn) -> list[bytes | Pixels 
     """The images of some rows where the form is STRUCT or BINARY: encoded, or raw pixels, or why there are none."""
     image = _struct_image if column.form is Form.STRUCT else _binary_image
     return [image(value) for value in table[column.names[0]].to_pylist()]
+
+
+def raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
+    """The images of some rows of the form BINARY where each is raw pixels for certain: uint8 [n, 28, 28]."""
+    rows = table[column.names[0]].combine_chunks()
+    if column.form is not Form.BINARY or rows.null_count:
+        return None
+    if not pa.types.is_fixed_size_binary(rows.type):
+        if pa.types.is_binary_view(rows.type) or (pc.binary_length(rows).to_numpy() != _PIXELS).any():
+            return None
+        rows = rows.cast(pa.binary(_PIXELS))
+    data = rows.buffers()[1]
+    pixels = np.frombuffer(data, np.uint8, len(rows) * _PIXELS, rows.offset * _PIXELS)
+    images = pixels.reshape(-1, IMAGE_SIDE, IMAGE_SIDE)
+    # An image file may be of that size too; few images begin as one does.
+    return None if np.isin(images[:, 0, 0], _FIRST_BYTES).any() else images
 
 
 def numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArray[Any], dict[int, Refusal]]:
