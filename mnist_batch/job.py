@@ -36,6 +36,7 @@ from mnist_batch.shards import Shard, spread
 from mnist_batch.sources.label_file import LabelsById
 from mnist_batch.sources.listing import input_folders
 from mnist_batch.sources.sampling import SAMPLE_PLACES, SAMPLE_ROWS
+from mnist_batch.stages import total
 
 if TYPE_CHECKING:
     from mnist_batch.model.loading import LoadedModel
@@ -191,7 +192,11 @@ def _committed(config: PredictConfig, store: OutputStore, plan: Plan, scored: _S
             "output": model.output,
             "carded": model.carded,
         },
-        "timings": {"start": time.monotonic() - started - scored.seconds, "score": scored.seconds},
+        "timings": {
+            "start": time.monotonic() - started - scored.seconds,
+            "score": scored.seconds,
+            "stages": total(result.seconds for result in scored.results),
+        },
     }
     gates = judge(report, config.max_reject_rate, config.min_accuracy)
     manifest = {

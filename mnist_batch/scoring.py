@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from mnist_batch.schema import prediction_table, reject_table
 from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
 from mnist_batch.sources.protocol import Source, Stamp
-from mnist_batch.sources.reading import Readers
+from mnist_batch.sources.reading import Chunk, Readers
+from mnist_batch.stages import Stage, total
 
 
 class Predictor(Protocol):
@@ -77,7 +79,7 @@ class ShardResult:
     """What became of a shard: its rows are all in `tally`, as predictions or as rejects.
 
     treatments: by source, how its images were treated; files: size and SHA-256 of each part by name; halvings: how
-    often a batch had to be halved.
+    often a batch had to be halved; seconds: by stage (docs/architecture.md).
     """
 
     index: int
@@ -86,6 +88,7 @@ class ShardResult:
     treatments: Mapping[int, Counter[str]]
     files: Mapping[str, Any]
     halvings: int
+    seconds: Mapping[str, float]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -95,6 +98,7 @@ class ShardResult:
             "files": self.files,
             "tally": tallies.as_json(self.tally),
             "treatments": self.treatments,
+            "seconds": self.seconds,
         }
 
     @classmethod
@@ -103,7 +107,9 @@ class ShardResult:
         try:
             tally = tallies.from_json(fields["tally"])
             treatments = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
-            result = cls(fields["index"], fields["rows"], tally, treatments, fields["files"], int(fields["halvings"]))
+            halvings = int(fields["halvings"])
+            seconds = {str(stage): float(value) for stage, value in fields["seconds"].items()}
+            result = cls(fields["index"], fields["rows"], tally, treatments, fields["files"], halvings, seconds)
             rows = {result.rows, tally.predicted + tally.rejected}
             parts = {name.partition(".")[0] for name in result.files}
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -115,24 +121,36 @@ class ShardResult:
 
 
 def score_shard(
-    job: ScoringJob, shard: Shard, readers: Readers, predictor: Predictor, heartbeat: Heartbeat
+    job: ScoringJob,
+    shard: Shard,
+    chunks: Iterator[Chunk],
+    readers: Readers,
+    predictor: Predictor,
+    heartbeat: Heartbeat,
 ) -> ShardResult:
     """Scores a shard and writes its part; every row ends as a prediction or as a reject.
 
+    chunks: what `readers` read; those of this shard come next, and no more of them are taken.
     Raises InputError where an input is broken or has changed since it was planned, StorageError where reading or
     writing fails, and whatever `heartbeat` raises.
     """
     read: list[ImageBatch] = []
     treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
     halvings = predictor.halvings
+    laps, waited = list[Mapping[str, float]](), 0.0
+    started = time.perf_counter()
 
     def pixels() -> Iterator[Pixels]:
+        nonlocal waited
         row = shard.first_row
-        for spans in shard.chunks(job.batch_size):
-            batches = [readers.read(span) for span in spans]
-            for span, part in zip(spans, batches, strict=True):
+        for _ in shard.chunks(job.batch_size):
+            asked = time.perf_counter()
+            chunk = next(chunks)
+            waited += time.perf_counter() - asked
+            laps.append(chunk.seconds)
+            for span, part in chunk.parts:
                 treatments[span.source] += part.treatments
-            batch = concat_batches(batches)
+            batch = concat_batches([part for _, part in chunk.parts])
             labels = batch.labels if job.labels is None else job.labels.labels(batch.ids, batch.places + row)
             row += batch.rows
             # Pixels are not kept: a shard's worth of them is 51 MB.
@@ -144,6 +162,8 @@ def score_shard(
     for probabilities in predictor.probabilities(pixels()):
         scored.append(probabilities)
         heartbeat(len(probabilities))
+    finished = time.perf_counter()
+    laps.append({Stage.MODEL: finished - started - waited})
     readers.check_unchanged(shard.spans)
     rows = concat_batches(read)
     predictions, unscorable = _predictions(rows, np.concatenate(scored), predictor.failures)
@@ -168,7 +188,10 @@ def score_shard(
         write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
     )
     tally = tallies.tally_of(predictions, rejects)
-    result = ShardResult(shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings)
+    laps.append({Stage.WRITE: time.perf_counter() - finished})
+    result = ShardResult(
+        shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings, total(laps)
+    )
     write_shard_record(job.staging, shard.index, result.as_json())
     return result
 

@@ -1,18 +1,19 @@
-"""Shards one after the other, in this process."""
+"""Shards one after the other, in this process; while one is scored and written, the next is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from mnist_batch.scoring import Heartbeat, Predictor, ScoringJob, ShardResult, score_shard
 from mnist_batch.shards import Shard
+from mnist_batch.sources.reading import ReadAhead
 
 
 def score(
-    job: ScoringJob, shards: Iterable[Shard], predictor: Predictor, heartbeat: Heartbeat
+    job: ScoringJob, shards: Sequence[Shard], predictor: Predictor, heartbeat: Heartbeat
 ) -> Iterator[ShardResult]:
     """The result of each shard, in order, as its part is written."""
-    with closing(job.readers()) as readers:
+    with closing(job.readers()) as readers, closing(ReadAhead(readers.chunks(shards, job.batch_size))) as chunks:
         for shard in shards:
-            yield score_shard(job, shard, readers, predictor, heartbeat)
+            yield score_shard(job, shard, chunks, readers, predictor, heartbeat)

@@ -28,17 +28,28 @@ from mnist_batch.records import (
     Rows,
     Treatment,
 )
+from mnist_batch.stages import Stage, Stopwatch
+
+# Encoded images held at once, so that reading and decoding can be told apart; one alone may be larger.
+_READ_BYTES = 1 << 22
 
 if TYPE_CHECKING:
     from mnist_batch.images.framing import Framed
 
 
-def prepared(rows: Rows, preparation: Preparation) -> ImageBatch:
+def prepared(rows: Rows, preparation: Preparation, watch: Stopwatch | None = None) -> ImageBatch:
     """The rows as a batch in MNIST form, in order; what cannot be brought to it is a reject."""
-    if isinstance(rows, NumericRows):
-        pixels, others = _numeric_grid(rows, preparation)
-    else:
-        pixels, others = _decoded_grid(rows, preparation)
+    watch = watch or Stopwatch()
+    with watch.stage(Stage.DECODE):
+        if isinstance(rows, NumericRows):
+            pixels, others = _numeric_grid(rows, preparation, watch)
+        else:
+            pixels, others = _decoded_grid(rows, preparation, watch)
+    with watch.stage(Stage.FRAME):
+        return _framed(rows, pixels, others, preparation)
+
+
+def _framed(rows: Rows, pixels: Pixels, others: dict[int, Framed | Refusal], preparation: Preparation) -> ImageBatch:
     on_grid = np.ones(len(pixels), bool)
     on_grid[list(others)] = False
     as_is = _as_is(pixels, on_grid, preparation.mode)
@@ -111,38 +122,63 @@ def _scaled(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> npt.NDA
     raise TypeError("float pixels reached the batch without a range")
 
 
-def _numeric_grid(rows: NumericRows, preparation: Preparation) -> tuple[Pixels, dict[int, Framed | Refusal]]:
+def _numeric_grid(
+    rows: NumericRows, preparation: Preparation, watch: Stopwatch
+) -> tuple[Pixels, dict[int, Framed | Refusal]]:
     """Images of 28x28 as one array, [n, 28, 28], and by row what became of the others."""
     images = _gray_numbers(rows)
     if isinstance(images, np.ndarray) and images.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
         return images.transpose(0, 2, 1) if preparation.transpose else images, {}
-    grid = _Grid(len(rows.ids), preparation)
+    grid = _Grid(len(rows.ids), preparation, watch)
     for row, image in enumerate(images):
         grid.put(row, image)
     return grid.pixels, grid.others
 
 
-def _decoded_grid(rows: EncodedRows, preparation: Preparation) -> tuple[Pixels, dict[int, Framed | Refusal]]:
+def _decoded_grid(
+    rows: EncodedRows, preparation: Preparation, watch: Stopwatch
+) -> tuple[Pixels, dict[int, Framed | Refusal]]:
     """The same for encoded images. The plainest of them, which often are all, are decoded together."""
     from mnist_batch.images.decode import decode
     from mnist_batch.images.png import inflated, unfiltered
 
-    grid = _Grid(len(rows.ids), preparation)
+    grid = _Grid(len(rows.ids), preparation, watch)
     plain: dict[int, tuple[bytes, bytes]] = {}
-    for row, image in enumerate(rows.images):
-        if not isinstance(image, bytes):
-            grid.put(row, image)
-        elif (lines := inflated(image)) is not None:
-            plain[row] = image, lines
-        else:
-            grid.put(row, decode(image))
+    for first, images in _read(rows.images, watch):
+        for row, image in enumerate(images, first):
+            if not isinstance(image, bytes):
+                grid.put(row, image)
+            elif (lines := inflated(image)) is not None:
+                plain[row] = image, lines
+            else:
+                grid.put(row, decode(image))
     if plain:
-        images, decoded = unfiltered([lines for _, lines in plain.values()])
+        pixels, decoded = unfiltered([lines for _, lines in plain.values()])
         at = np.array(list(plain))
-        grid.pixels[at[decoded]] = (images.transpose(0, 2, 1) if preparation.transpose else images)[decoded]
+        grid.pixels[at[decoded]] = (pixels.transpose(0, 2, 1) if preparation.transpose else pixels)[decoded]
         for row in at[~decoded]:
             grid.put(int(row), decode(plain[int(row)][0]))
     return grid.pixels, grid.others
+
+
+def _read(
+    images: Iterable[bytes | Pixels | Refusal], watch: Stopwatch
+) -> Iterator[tuple[int, list[bytes | Pixels | Refusal]]]:
+    """The images as they are read, some at a time, each time with the row of the first."""
+    coming, first = iter(images), 0
+    while True:
+        some: list[bytes | Pixels | Refusal] = []
+        size = 0
+        with watch.stage(Stage.READ):
+            for image in coming:
+                some.append(image)
+                size += len(image) if isinstance(image, bytes) else 0
+                if size > _READ_BYTES:
+                    break
+        if not some:
+            return
+        yield first, some
+        first += len(some)
 
 
 class _Grid:
@@ -151,10 +187,11 @@ class _Grid:
     The others are framed at once, for they may be large.
     """
 
-    def __init__(self, count: int, preparation: Preparation) -> None:
+    def __init__(self, count: int, preparation: Preparation, watch: Stopwatch) -> None:
         self.pixels: Pixels = np.zeros((count, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
         self.others: dict[int, Framed | Refusal] = {}
         self._preparation = preparation
+        self._watch = watch
 
     def put(self, row: int, image: Pixels | Refusal) -> None:
         if isinstance(image, Refusal):
@@ -166,7 +203,8 @@ class _Grid:
         elif self._preparation.mode is Preprocess.NONE:
             self.others[row] = Refusal(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
         else:
-            self.others[row] = _frame(gray)
+            with self._watch.stage(Stage.FRAME):
+                self.others[row] = _frame(gray)
 
 
 def _as_is(pixels: Pixels, on_grid: npt.NDArray[np.bool_], mode: Preprocess) -> npt.NDArray[np.bool_]:

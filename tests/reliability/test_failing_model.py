@@ -1,5 +1,6 @@
 """A model that fails on a batch is not a failing run; a model that fails on everything is."""
 
+from contextlib import closing
 from types import MappingProxyType
 
 import numpy as np
@@ -53,13 +54,18 @@ def pixels():
     return pixels
 
 
+def score(job, shard, predictor):
+    with closing(job.readers()) as readers:
+        return score_shard(job, shard, readers.chunks([shard], job.batch_size), readers, predictor, [].append)
+
+
 def scored(pixels, limit, staging, refusals=MappingProxyType({})):
     for part in ("predictions", "rejects", "shards"):
         (staging / part).mkdir(parents=True)
     source = Source(pixels, refusals)
     job = ScoringJob((source,), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, staging, {})
     shard = Shard(0, 0, (Span(0, 0, len(pixels)),))
-    return score_shard(job, shard, job.readers(), TensorFlowPredictor(Model(limit), 128), [].append)
+    return score(job, shard, TensorFlowPredictor(Model(limit), 128))
 
 
 def test_a_batch_that_is_too_large_is_halved_and_every_row_predicted(pixels, tmp_path):
@@ -108,13 +114,13 @@ def test_each_row_has_its_own_cause_and_none_of_an_earlier_part(pixels, tmp_path
     for part in ("predictions", "rejects", "shards"):
         (tmp_path / part).mkdir()
     job = ScoringJob((Source(pixels),), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, tmp_path, {})
-    predictor, readers = TensorFlowPredictor(Model(1000), 128), job.readers()
-    score_shard(job, Shard(0, 0, (Span(0, 0, 400),)), readers, predictor, [].append)
+    predictor = TensorFlowPredictor(Model(1000), 128)
+    score(job, Shard(0, 0, (Span(0, 0, 400),)), predictor)
     details = rejects_in(tmp_path)
     assert details["7"] == "the model gave no number"
     assert details["300"].startswith("assertion failed")
     pixels[450, 0, 0] = 78
-    score_shard(job, Shard(1, 400, (Span(0, 400, 500),)), readers, predictor, [].append)
+    score(job, Shard(1, 400, (Span(0, 400, 500),)), predictor)
     assert rejects_in(tmp_path)["450"] == "the model gave no number"
 
 
