@@ -29,10 +29,11 @@ def rate(threads: int, parallel: int, rows: int, batch: int) -> float:
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (batch, 28, 28), np.uint8))
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(score, repeat(pixels, 2 * parallel)))
+        batches = -(-rows // batch)
         started = time.monotonic()
-        for scored in pool.map(score, repeat(pixels, rows // batch)):
+        for scored in pool.map(score, repeat(pixels, batches)):
             scored.numpy()
-        return rows // batch * batch / (time.monotonic() - started)
+        return batches * batch / (time.monotonic() - started)
 
 
 def main() -> None:

@@ -1,0 +1,271 @@
+"""How fast a run is against the model's own ceiling, a bare script and other tools, and how much memory it takes.
+
+    MNIST_BATCH_DATA=... python benchmarks/speed.py [--rows 600000] [--rounds 3] [--folder build/bench] [--ray PYTHON]
+
+Prints the Markdown table of docs/performance.md, and writes it with every figure to benchmarks/results.json. Each
+figure is of whole processes, each a fresh one. The rate of a form is by difference, of a run of a tenth of the rows and
+a run of `--rows` more: so start-up is apart, and planning is not. Ceiling and forms are paired within a round, and the
+median of the rounds is printed. Nothing else should be running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from inputs import Digits, made
+
+HERE = Path(__file__).parent
+MODEL = HERE.parent / "mnist_batch" / "model" / "bundled" / "seed"
+# Shares of the ceiling that the forms are to reach.
+TARGETS = {
+    "idx": 0.80,
+    "npz": 0.80,
+    "parquet raw": 0.80,
+    "idx.gz": 0.70,
+    "parquet png": 0.42,
+    "zip": 0.42,
+    "tar": 0.42,
+    "folder": 0.38,
+    "tar.gz": 0.32,
+}
+# Threads within a batch, batches at once, oneDNN.
+CEILINGS = [(threads, 3 - threads, onednn) for threads in (2, 1) for onednn in ("1", "0")]
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process from start to end. seconds: wall; peak: bytes, of its resident set; output: what it printed."""
+
+    seconds: float
+    peak: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. met: whether `value` reaches the target; None where there is none."""
+
+    what: str
+    target: str
+    measured: str
+    value: float
+    met: bool | None = None
+
+
+def run(*command: str | Path, python: str = sys.executable, cores: int | None = None, **environment: str) -> Run:
+    """Runs Python with these arguments to its end, which must be a good one, on the first `cores` cores if given."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        pinned = ["taskset", "-c", f"0-{cores - 1}"] if cores else []
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [*pinned, python, *map(str, command)],
+            stdout=output,
+            stderr=errors,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        for file in (output, errors):
+            file.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"{command}: must end with 0, ended with {process.returncode}: {errors.read()[-2000:].decode()}")
+        return Run(seconds, usage.ru_maxrss * RSS_UNIT, output.read().decode())
+
+
+class Benchmark:
+    """The inputs, in a folder that is kept, and the rows of the table."""
+
+    def __init__(self, folder: Path, rows: int, rounds: int, ray: str | None) -> None:
+        self.folder, self.rows, self.rounds, self.ray = folder, rows, rounds, ray
+        self.digits = Digits(Path(os.environ["MNIST_BATCH_DATA"]) / "mnist")
+        self.rates: defaultdict[str, list[float]] = defaultdict(list)
+
+    def predicted(self, form: str, rows: int, *options: str, cores: int | None = None) -> Run:
+        """A run of ours from nothing, with the default options but these."""
+        output = self.folder / "out"
+        shutil.rmtree(output, ignore_errors=True)
+        source = made(self.folder, form, self.digits, rows)
+        return run("-m", "mnist_batch", "predict", source, "-o", output, "--quiet", *options, cores=cores)
+
+    def rate(self, form: str, *options: str, cores: int | None = None) -> float:
+        """Rows a second, start-up apart."""
+        small, large = self.rows // 10, self.rows // 10 + self.rows
+        before = self.predicted(form, small, *options, cores=cores).seconds
+        return self.rows / (self.predicted(form, large, *options, cores=cores).seconds - before)
+
+    def ceiling(self, *choices: tuple[int, int, str], cores: int | None = None) -> float:
+        """The best rate of the model alone."""
+        return max(
+            float(
+                run(
+                    HERE / "ceiling.py",
+                    *("--threads", str(threads), "--parallel", str(parallel), "--rows", str(self.rows)),
+                    cores=cores,
+                    TF_ENABLE_ONEDNN_OPTS=onednn,
+                ).output
+            )
+            for threads, parallel, onednn in choices or CEILINGS
+        )
+
+    def forms(self) -> Iterator[Row]:
+        """Each form against the ceiling of the same round."""
+        ceilings = []
+        shares: defaultdict[str, list[float]] = defaultdict(list)
+        for _ in range(self.rounds):
+            ceilings.append(self.ceiling())
+            for form in TARGETS:
+                self.rates[form].append(self.rate(form))
+                shares[form].append(self.rates[form][-1] / ceilings[-1])
+        yield Row("ceiling: the model alone", "-", f"{statistics.median(ceilings):,.0f}/s", statistics.median(ceilings))
+        for form, target in TARGETS.items():
+            share, rate = statistics.median(shares[form]), statistics.median(self.rates[form])
+            yield Row(form, f"{target:.2f} x ceiling", f"{share:.2f} x, {rate:,.0f}/s", share, share >= target)
+
+    def start_up(self) -> Iterator[Row]:
+        """Whole processes of little work, against the bare script where that is the measure."""
+        images = made(self.folder, "idx", self.digits, 10_000)
+        ratios = [
+            self.predicted("idx", 10_000).seconds / run(HERE / "bare.py", images).seconds
+            for _ in range(self.rounds + 2)
+        ]
+        ratio = statistics.median(ratios)
+        yield Row("10,000 from idx, to a bare script", "at most 1.20 x", f"{ratio:.2f} x", ratio, ratio <= 1.20)
+        again = ["predict", images, "-o", self.folder / "out", "--quiet"]
+        archive = made(self.folder, "zip", self.digits, self.rows // 10)
+        self.predicted("idx", 10_000)
+        for what, target, command in (
+            ("--help", 0.3, ["--help"]),
+            (f"inspect a zip of {self.rows // 10:,}", 1.0, ["inspect", archive]),
+            ("a completed run again", 1.0, again),
+        ):
+            seconds = statistics.median(run("-m", "mnist_batch", *command).seconds for _ in range(self.rounds + 2))
+            yield Row(what, f"about {target:g} s", f"{seconds:.2f} s", seconds, seconds <= 1.25 * target)
+
+    def growth(self) -> Iterator[Row]:
+        """Memory and time a row as rows become more."""
+        bare = run(HERE / "bare.py", made(self.folder, "idx", self.digits, 10_000)).peak
+        yield Row("peak memory of the bare script", "-", f"{bare / MB:,.0f} MB", bare)
+        for form, sizes in {
+            "idx": (self.rows // 10, self.rows, self.rows * 10),
+            "parquet raw": (self.rows // 10, self.rows, self.rows * 10),
+            "folder": (self.rows // 10, self.rows // 10 + self.rows),
+            "zip": (self.rows // 10, self.rows // 10 + self.rows),
+            "tar": (self.rows // 10, self.rows // 10 + self.rows),
+        }.items():
+            runs = {rows: self.predicted(form, rows) for rows in sizes}
+            peaks = [each.peak for each in runs.values()]
+            told = " / ".join(f"{peak / MB:,.0f}" for peak in peaks)
+            rows = " / ".join(f"{size:,}" for size in sizes)
+            spread = max(peaks) - min(peaks)
+            yield Row(f"peak memory, {form}, {rows}", "within 60 MB", f"{told} MB", spread / MB, spread <= 60 * MB)
+            over = (max(peaks) - bare) / MB
+            yield Row(f"peak memory, {form}, over the bare script", "300 MB", f"{over:,.0f} MB", over, over <= 300)
+            if len(sizes) == 3:
+                small, middle, large = (runs[size].seconds for size in sizes)
+                ratio = (large - middle) / (sizes[2] - sizes[1]) / ((middle - small) / (sizes[1] - sizes[0]))
+                yield Row(
+                    f"time a row, {form}, ten times the rows", "at most 1.10 x", f"{ratio:.2f} x", ratio, ratio <= 1.1
+                )
+
+    def output(self) -> Iterator[Row]:
+        """What writing costs, as the run's own report has it."""
+        for form, target in (("parquet", 0.05), ("csv", 0.10)):
+            self.predicted("idx", self.rows, "--format", form)
+            timings = json.loads((self.folder / "out" / "report.json").read_text())["timings"]
+            share = timings["stages"]["write"] / timings["score"]
+            yield Row(f"writing {form}", f"at most {target:.0%} of the run", f"{share:.1%}", share, share <= target)
+
+    def cores(self) -> Iterator[Row]:
+        """One core against two, ours and the model alone."""
+        one, two = (self.rate("idx", cores=cores) for cores in (1, 2))
+        alone = self.ceiling((1, 1, "1"), cores=1)
+        both = self.ceiling((2, 1, "1"), (1, 2, "1"), cores=2)
+        told = f"{two / one:.2f} x; the model alone {both / alone:.2f} x"
+        yield Row("idx, two cores to one", "at least 1.8 x", told, two / one, two / one >= 1.8)
+
+    def peers(self) -> Iterator[Row]:
+        """Other tools over the same folder of PNGs."""
+        ours = statistics.median(self.rates["folder"]) if self.rates["folder"] else self.rate("folder")
+        small, large = (
+            made(self.folder, "folder", self.digits, n) for n in (self.rows // 10, self.rows // 10 + self.rows)
+        )
+        script = HERE / "peers" / "keras_script.py"
+        times = [run(script, path, MODEL / "model.keras", self.folder / "keras.csv").seconds for path in (small, large)]
+        ratio = ours / (self.rows / (times[1] - times[0]))
+        yield Row("folder, to a Keras script", "at least 3 x", f"{ratio:.1f} x", ratio, ratio >= 3)
+        if self.ray is not None:
+            sizes = [self.rows // 10, self.rows // 5]
+            times = []
+            for size in sizes:
+                source = made(self.folder, "folder", self.digits, size).resolve()
+                target = self.folder / "ray"
+                shutil.rmtree(target, ignore_errors=True)
+                peer = HERE / "peers" / "ray_data.py"
+                times.append(run(peer, source, MODEL / "model.keras", target.resolve(), python=self.ray).seconds)
+            ratio = ours / ((sizes[1] - sizes[0]) / (times[1] - times[0]))
+            yield Row("folder, to Ray Data", "at least 15 x", f"{ratio:.1f} x", ratio, ratio >= 15)
+
+
+PARTS = ("forms", "start_up", "output", "cores", "growth", "peers")
+
+
+def machine() -> dict[str, str]:
+    """Where and with what it was measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    packages = ("tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "isal")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"date": today, "cpu": f"{cpu}, {os.cpu_count()} cores", "python": platform.python_version(), **versions}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the table as it comes; 1 where a target is missed, unless `--smoke`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=600_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="for inputs, which are kept: 20 GB")
+    parser.add_argument("--ray", help="the Python of an environment with ray[data], tensorflow and keras")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
+    parser.add_argument("--smoke", action="store_true", help="once, with few rows: that it runs is all it shows")
+    options = parser.parse_args(arguments)
+    if "MNIST_BATCH_DATA" not in os.environ:
+        parser.error("MNIST_BATCH_DATA must name the folder that holds mnist/")
+    rows, rounds = (2000, 1) if options.smoke else (options.rows, options.rounds)
+    benchmark = Benchmark(options.folder, rows, rounds, options.ray)
+    measured: list[Row] = []
+    print("| | target | measured | |\n|---|---|---|---|", flush=True)
+    for part in options.only:
+        for row in getattr(benchmark, part)():
+            verdict = "" if row.met is None else "met" if row.met else "missed"
+            print(f"| {row.what} | {row.target} | {row.measured} | {verdict} |", flush=True)
+            measured.append(row)
+    if options.smoke:
+        return 0
+    results = {"machine": machine(), "rows": rows, "rounds": rounds, "table": [asdict(row) for row in measured]}
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    return 1 if any(row.met is False for row in measured) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
