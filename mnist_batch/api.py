@@ -68,7 +68,7 @@ def predict(
     )
     config = PredictConfig(
         inputs=tuple(fspath(path) for path in inputs),
-        output=Path(output),
+        output=output_folder(fspath(output)),
         reading=reading,
         model=fspath(model),
         scale=None if scale is None else _choice(ValueRange, scale, "scale"),
@@ -86,6 +86,13 @@ def predict(
 def labels_choice(text: str) -> AutoLabels | Path:
     """`auto`, `none`, or the path of a label file."""
     return AutoLabels(text) if text in list(AutoLabels) else Path(text)
+
+
+def output_folder(text: str) -> Path:
+    """Raises UsageError where it is empty, a variable that was not set: Path takes it for the working directory."""
+    if not text:
+        raise UsageError("--output must name a folder, is empty: give its path, or . for the working directory")
+    return Path(text)
 
 
 def kept_columns(text: str) -> tuple[str, ...]:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import typer
 
 from mnist_batch import console, options
-from mnist_batch.api import kept_columns, labels_choice
+from mnist_batch.api import kept_columns, labels_choice, output_folder
 from mnist_batch.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_REJECT_RATE,
     DEFAULT_MODEL,
     DEFAULT_ROWS_PER_PART,
+    LogFormat,
+    OnEmpty,
     OutputFormat,
     PredictConfig,
     Preparation,
@@ -28,23 +29,42 @@ from mnist_batch.config import (
     TrainConfig,
     check_rows_per_part,
 )
-from mnist_batch.errors import MnistBatchError, OutputError, StorageError
-from mnist_batch.interrupts import Interrupts
+from mnist_batch.ending import Asked, Ending
+from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import shown
 
-if TYPE_CHECKING:
-    from mnist_batch.result import Result
+PROGRAM = "mnist-batch"
+_VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
 
 app = typer.Typer(
-    name="mnist-batch",
-    help="Batch scoring of digit images: any input form in, predictions and confidences out, each row exactly once.",
+    name=PROGRAM,
+    context_settings={"auto_envvar_prefix": _VARIABLES},
+    epilog=options.EXAMPLES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-@app.command()
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        # MNIST_BATCH_VERSION may well stand in somebody's deployment.
+        typer.Option(
+            "--version", callback=_version, is_eager=True, allow_from_autoenv=False, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Batch scoring of digit images: any input form in, predictions and confidences out, each row exactly once."""
+
+
+@app.command(epilog=options.PREDICT_EXAMPLES)
 def predict(
     context: typer.Context,
     inputs: options.Inputs,
@@ -66,8 +86,12 @@ def predict(
     overwrite: options.Overwrite = False,
     max_reject_rate: options.MaxRejectRate = DEFAULT_MAX_REJECT_RATE,
     min_accuracy: options.MinAccuracy = None,
-    json_: options.Json = False,
+    on_empty: options.OnEmpty = OnEmpty.FAIL,
+    json: options.Json = False,  # noqa: ARG001  (this and what follows is read by `_asked`)
     quiet: options.Quiet = False,
+    log_format: options.LogFormat = LogFormat.TEXT,  # noqa: ARG001
+    summary_file: options.SummaryFile = None,  # noqa: ARG001
+    metrics_file: options.MetricsFile = None,  # noqa: ARG001
 ) -> None:
     """Score images: a prediction and a confidence for each, and a report where there are labels."""
     preparation = Preparation(preprocess, transpose)
@@ -76,7 +100,7 @@ def predict(
     )
     config = PredictConfig(
         inputs=tuple(inputs),
-        output=output,
+        output=output_folder(output),
         reading=reading,
         model=model,
         scale=scale,
@@ -88,23 +112,29 @@ def predict(
         max_reject_rate=max_reject_rate,
         min_accuracy=min_accuracy,
     )
+    ending: Ending = context.obj
+    ending.check_files()
     from mnist_batch.job import no_watch, run_job
 
-    show = no_watch if quiet else console.Progress(sys.stderr)
-    interrupts: Interrupts | None = context.obj
+    show = no_watch if quiet else console.Progress(ending.log)
 
     def watch(done: int, rows: int) -> None:
-        if interrupts is not None:
-            interrupts.check()
+        ending.check()
         show(done, rows)
 
-    result = run_job(config, watch)
-    _present(result, json_, quiet)
+    try:
+        result = run_job(config, watch)
+    except EmptyInputError as error:
+        if on_empty is OnEmpty.SKIP:
+            raise SkippedRun(str(error)) from error
+        raise
+    ending.done(result)
     raise typer.Exit(result.exit_code)
 
 
 @app.command()
 def inspect(
+    context: typer.Context,
     inputs: options.Inputs,
     labels: options.Labels = "auto",
     image_column: options.ImageColumn = None,
@@ -115,7 +145,7 @@ def inspect(
     transpose: options.Transpose = False,
     rows_per_part: options.RowsPerPart = DEFAULT_ROWS_PER_PART,
     sheet: options.Sheet = None,
-    json_: options.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
     from mnist_batch.shards import cut
@@ -137,10 +167,11 @@ def inspect(
         _write_sheet(sheet, [(sample.before, sample.after, sample.verdict) for sample in looked_at])
     verdicts = [sample.verdict for sample in looked_at]
     inspection = console.inspection(found, label_file, shards, rows_per_part, preprocess, verdicts)
-    if json_:
-        _print_json(inspection)
+    ending: Ending = context.obj
+    if json:
+        ending.say_json(inspection)
     else:
-        _say(console.inspection_text(inspection))
+        ending.say(console.inspection_text(inspection))
 
 
 @app.command()
@@ -153,10 +184,11 @@ def train(
     seed: options.Seed = None,
     epochs: options.Epochs = None,
     overwrite: options.OverwriteModel = False,
-    json_: options.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Train a model on MNIST and save it as .h5, .keras and SavedModel, with its card."""
-    config = TrainConfig(output, data, recipe, seed, validation, epochs, overwrite)
+    folder = output_folder(output)
+    config = TrainConfig(folder, data, recipe, seed, validation, epochs, overwrite)
     from mnist_batch.training.recipes import find_recipe
 
     find_recipe(recipe)  # refused before TensorFlow is imported, if it must be
@@ -164,73 +196,63 @@ def train(
 
     def say(line: str) -> None:
         with suppress(OSError):  # a reader who has seen enough ends no training
-            print(line, file=sys.stderr if json_ else sys.stdout, flush=True)
+            print(line, file=sys.stderr if json else sys.stdout, flush=True)
 
-    interrupts: Interrupts | None = context.obj
-    result = fit(config, say) if interrupts is None else fit(config, say, interrupts.check)
-    if json_:
+    ending: Ending = context.obj
+    result = fit(config, say, ending.check)
+    if json:
         card = result.card
-        _print_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
+        ending.say_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
     else:
-        _say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
+        ending.say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
 
 
 @app.command()
-def models(json_: options.Json = False) -> None:
+def models(context: typer.Context, json: options.Json = False) -> None:
     """List the bundled models: size, accuracy, calibration, digest."""
     from dataclasses import asdict
 
     from mnist_batch.model.bundled import bundled_cards
 
     bundled = bundled_cards()
-    if json_:
-        _print_json([asdict(model.card) | {"size": model.size} for model in bundled])
+    ending: Ending = context.obj
+    if json:
+        ending.say_json([asdict(model.card) | {"size": model.size} for model in bundled])
     else:
-        _say(console.models_text(bundled))
+        ending.say(console.models_text(bundled))
 
 
-def main(arguments: Sequence[str], interrupts: Interrupts | None = None) -> int:
+def main(arguments: Sequence[str], ending: Ending | None = None) -> int:
     """Runs one command and returns its exit code. The only place where an error is caught and shown."""
+    ending = ending or Ending(_asked(arguments))
     try:
-        return app(arguments, prog_name="mnist-batch", standalone_mode=False, obj=interrupts) or 0
+        with ending.hushed():
+            return app(arguments, prog_name=PROGRAM, standalone_mode=False, obj=ending) or 0
     except MnistBatchError as error:
-        return _failed(str(error), error.exit_code, arguments)
+        return ending.failed(str(error), error.exit_code)
     except typer.TyperException as error:  # unknown options, values that do not parse
         if not arguments:  # Typer has shown the help
             return 2
-        return _failed(f"{_message(error)}: see mnist-batch --help", 2, arguments)
+        message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+        return ending.failed(f"{message}: see mnist-batch --help", 2)
     except KeyboardInterrupt:
-        return _failed("interrupted: start it again", 130, arguments)
+        return ending.failed("interrupted: start it again", 130)
     except Exception as error:
-        traceback.print_exc()
-        return _failed(f"a bug in this program, please report it: {error!r}", 70, arguments)
+        return ending.bug(error)
 
 
 def run(*command: str) -> None:
     """The console script; `command` comes before the arguments the process was given. Does not return."""
     arguments = [*command, *sys.argv[1:]]
     console.keep_native_noise_away()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name must not end a run whose locale cannot write it
-        sys.stdout.reconfigure(errors="backslashreplace")
     outcome = "what was done is kept: start it again and it continues"
     if arguments[:1] != ["predict"]:
         outcome = "nothing was written: start it again"
-    interrupts = Interrupts(lambda error: _failed(str(error), error.exit_code, arguments), outcome)
-    interrupts.start()
-    sys.exit(main(arguments, interrupts))
-
-
-def _present(result: Result, json_: bool, quiet: bool) -> None:
-    """What a finished run is told of: warnings and failed gates on stderr, the rest on stdout."""
-    if not quiet:
-        for warning in result.warnings:
-            _tell(warning)
-    if (line := console.gate_line(result)) is not None:
-        _tell(line)
-    if json_:
-        _print_json(console.run_object(result))
-    elif not quiet:
-        _say(console.summary(result))
+    ending = Ending(_asked(arguments), outcome)
+    ending.start()
+    code = main(arguments, ending)
+    console.fall_silent()
+    sys.exit(code)
 
 
 def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:
@@ -242,45 +264,16 @@ def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:
         raise OutputError(f"{path}: the sheet must be written, but: {error.strerror}; choose another place") from error
 
 
-def _failed(line: str, exit_code: int, arguments: Sequence[str]) -> int:
-    line = shown(" ".join(line.splitlines()))
-    with suppress(OSError):  # nobody may be listening any more; the exit code still tells
-        _tell(line)
-        if "--json" in arguments:
-            print(_compact(console.error_object(line, exit_code, _output_of(arguments))), flush=True)
-    return exit_code
-
-
-def _tell(line: str) -> None:
-    print(f"mnist-batch: {line}", file=sys.stderr, flush=True)
-
-
-def _output_of(arguments: Sequence[str]) -> str | None:
-    """What --output was, as far as a command line can be understood that was perhaps refused."""
+def _asked(arguments: Sequence[str]) -> Asked:
+    """How the end is to be told, as far as a command line can be understood that will perhaps be refused."""
     group = typer.main.get_group(app)
-    try:
-        name, command, rest = group.resolve_command(group.context_class(group, resilient_parsing=True), [*arguments])
-    except typer.TyperException:
-        return None
-    parsed = command.make_context(name, rest, resilient_parsing=True).params if command else {}
-    return shown(parsed["output"]) if parsed.get("output") else None
-
-
-def _message(error: Exception) -> str:
-    return str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-
-
-def _print_json(content: Any) -> None:
-    _say(_compact(content))
-
-
-def _compact(content: Any) -> str:
-    return json.dumps(content, separators=(",", ":"))  # ASCII, which stdout takes in every locale
-
-
-def _say(text: str) -> None:
-    """Prints a result. Raises StorageError where stdout cannot take it, be it a full disk or a closed pipe."""
-    try:
-        print(shown(text), flush=True)
-    except OSError as error:
-        raise StorageError(f"stdout: must take the result, but: {error.strerror}; the run itself is done") from error
+    context = group.context_class(group, info_name=PROGRAM, auto_envvar_prefix=_VARIABLES, resilient_parsing=True)
+    known: dict[str, Any] = {}
+    with suppress(typer.TyperException, IndexError):  # the latter where there are no arguments
+        name, command, rest = group.resolve_command(context, [*arguments])
+        if command is not None:
+            known = command.make_context(
+                name, rest, parent=context, resilient_parsing=True, ignore_unknown_options=True
+            ).params
+    asked = Asked(**{field.name: known[field.name] for field in fields(Asked) if known.get(field.name)})
+    return replace(asked, output=asked.output and shown(asked.output), json=asked.json or "--json" in arguments)

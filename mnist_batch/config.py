@@ -42,6 +42,20 @@ class AutoLabels(StrEnum):
     NONE = "none"
 
 
+class OnEmpty(StrEnum):
+    """What an input without any image ends a run with: an error, or 99, which schedulers take for *skipped*."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+class LogFormat(StrEnum):
+    """How a line on stderr is written: for a person, or as a JSON object for whatever collects logs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class Preprocess(StrEnum):
     """What becomes of an image that is not in MNIST form: framed; refused if not 28x28; or all are framed."""
 

@@ -10,8 +10,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mnist_batch.errors import SkippedRun
+from mnist_batch.log import Log
 from mnist_batch.names import shown
 
 if TYPE_CHECKING:
@@ -30,24 +33,23 @@ _TERMINAL_SECONDS = 0.1
 class Progress:
     """A bar that is drawn over itself on a terminal; elsewhere one plain line every ten seconds."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._live = stream.isatty()
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._started = self._shown = time.monotonic()
 
     def __call__(self, done: int, rows: int) -> None:
         now = time.monotonic()
-        if now - self._shown < (_TERMINAL_SECONDS if self._live else _LOG_SECONDS) and done < rows:
+        if now - self._shown < (_TERMINAL_SECONDS if self._log.live else _LOG_SECONDS) and done < rows:
             return
         self._shown = now
         rate = f"{done / max(now - self._started, 1e-6):,.0f} images/s"
-        if self._live:
+        if self._log.live:
             filled = _BAR_WIDTH * done // rows
             bar = "#" * filled + "." * (_BAR_WIDTH - filled)
             end = "\n" if done == rows else ""
-            print(f"\r[{bar}] {done:,} of {rows:,}  {rate}", end=end, file=self._stream, flush=True)
+            print(f"\r[{bar}] {done:,} of {rows:,}  {rate}", end=end, file=self._log.stream, flush=True)
         elif done < rows:
-            print(f"{done:,} of {rows:,} rows, {rate}", file=self._stream, flush=True)
+            self._log.info(f"{done:,} of {rows:,} rows, {rate}", done=done, rows=rows)
 
 
 def summary(result: Result) -> str:
@@ -111,7 +113,12 @@ def gate_line(result: Result) -> str | None:
 
 def error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
     """The `--json` object of a run that ended in an error: the same keys, null where nothing is known."""
-    known = {"status": "failed", "exit_code": exit_code, "error": line, "output": output}
+    known = {
+        "status": "skipped" if exit_code == SkippedRun.exit_code else "failed",
+        "exit_code": exit_code,
+        "error": line,
+        "output": output,
+    }
     keys = ("rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second")
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
@@ -186,22 +193,35 @@ def models_text(models: Sequence[BundledModel]) -> str:
 
 
 def keep_native_noise_away() -> None:
-    """Sends what C libraries write to file descriptor 2 nowhere; Python's own stderr goes on as before.
+    """Sends what C libraries write to file descriptors 1 and 2 nowhere; Python's own streams go on as before.
 
     libpng and OpenCV complain there of every damaged image, which is already a row among the rejects, and TensorFlow
     of the machine. Once for the process, since doing it for each image would cost more than decoding it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if sys.stderr is None:  # closed by who started the program; 2 must not become the number of a file of ours
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  (for the rest of the process)
-        os.dup2(sys.stderr.fileno(), 2)
-        return
-    sys.stderr.flush()
-    ours = os.dup(2)
+    sys.stdout, sys.stderr = _moved(sys.stdout, 1), _moved(sys.stderr, 2)
+
+
+def _moved(stream: TextIO | None, number: int) -> TextIO:
+    """A stream that leads where that of this number did; the number itself then leads nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    # Where it was closed by who started the program, the number must not become that of a file of ours.
+    ours = os.dup(nowhere if stream is None else number)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+    # A name must not end a run whose locale cannot write it.
+    encoding = "utf-8" if stream is None else stream.encoding
+    return os.fdopen(ours, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+
+
+def fall_silent() -> None:
+    """Nothing follows the last line: what is printed from now on, by whomever, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+        os.dup2(nowhere, stream.fileno())
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -32,6 +32,16 @@ class InputMissingError(MnistBatchError):
     exit_code = 66
 
 
+class EmptyInputError(InputMissingError):
+    """The input is there, but holds no image."""
+
+
+class SkippedRun(MnistBatchError):
+    """Nothing to do, and told to take that for no failure; Airflow takes 99 for *skipped*."""
+
+    exit_code = 99
+
+
 class OutputError(MnistBatchError):
     """The output folder belongs to something else, or cannot be written."""
 

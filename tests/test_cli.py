@@ -11,6 +11,7 @@ import pytest
 from contracts import PIXELS
 
 from mnist_batch import console, job
+from mnist_batch.log import Log
 from mnist_batch.records import Treatment
 
 
@@ -210,7 +211,7 @@ class Terminal(io.StringIO):
 def test_progress_is_a_bar_on_a_terminal_and_silent_for_a_short_run_elsewhere():
     terminal, log = Terminal(), io.StringIO()
     for stream in (terminal, log):
-        progress = console.Progress(stream)
+        progress = console.Progress(Log(stream))
         progress(50, 100)
         progress(100, 100)
     assert terminal.getvalue().endswith("\n")

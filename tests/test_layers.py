@@ -12,13 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "mnist_batch"
 LEVELS = [
     {"errors"},
     {"config", "interrupts", "names", "shards", "stages"},
-    {"records"},
+    {"records", "log"},
     {"labels", "images", "schema"},
     {"sources", "output", "report", "model"},
     {"pipeline", "scoring", "training"},
     {"engines", "orientation", "planning", "result"},
     {"job"},
-    {"api", "console", "options"},
+    {"api", "console", "options", "prometheus"},
+    {"ending"},
     {"cli"},
     {"__main__"},
 ]
@@ -29,6 +30,7 @@ HOMES = {
     "cv2": {"images"},
     "pandas": {"result", "output.uniqueness", "sources.label_file"},
     "h5py": {"model.legacy_h5", "model.opening"},
+    "prometheus_client": {"prometheus"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mnist_batch.errors import InputMissingError, StorageError, UsageError
+from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import text_of
 from mnist_batch.sources.members import Skipped
 
@@ -100,12 +101,18 @@ def _expanded(text: str) -> list[tuple[Path, str | None]]:
     if glob.has_magic(text):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         if not found:
-            raise InputMissingError(f"{text}: must match a file or folder, matches nothing: check the pattern")
+            kind = EmptyInputError if _folder_before(text).is_dir() else InputMissingError
+            raise kind(f"{text}: must match a file or folder, matches nothing: check the pattern")
         return [(Path(os.path.abspath(match)), None) for match in found]  # noqa: PTH100
     file, colon, array = text.rpartition(":")
     if colon and Path(file).is_file():
         return [(Path(os.path.abspath(file)), array)]  # noqa: PTH100
     raise InputMissingError(f"{text}: must be a file, a folder or a pattern, there is no such thing: check the path")
+
+
+def _folder_before(pattern: str) -> Path:
+    """The folder in which a pattern begins to match."""
+    return Path(re.split(r"[*?[]", pattern, maxsplit=1)[0] + "x").parent
 
 
 def _exists(path: Path) -> bool:

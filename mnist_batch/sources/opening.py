@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from mnist_batch.config import AutoLabels, ReadOptions
-from mnist_batch.errors import InputError, InputMissingError, StorageError, UsageError
+from mnist_batch.errors import EmptyInputError, InputError, StorageError, UsageError
 from mnist_batch.labels import digit_of_class_file
 from mnist_batch.names import text_of
 from mnist_batch.records import first_line
@@ -85,7 +85,7 @@ class Inputs:
 def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
     """The plan for `inputs`: paths, globs, or `file.npz:array`.
 
-    Raises InputMissingError where there is no image in them, InputError where a container is broken, UsageError where
+    Raises EmptyInputError where there is no image in them, InputError where a container is broken, UsageError where
     options do not fit the inputs.
     """
     listing = list_files(inputs)
@@ -111,7 +111,7 @@ def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
         files.skipped["(idx labels)"] += unused
     if not runs:
         found = ", ".join(f"{count} x {kind}" for kind, count in sorted(files.skipped.items())) or "nothing"
-        raise InputMissingError(f"{', '.join(inputs)}: must hold an image, found {found}: check the path")
+        raise EmptyInputError(f"{', '.join(inputs)}: must hold an image, found {found}: check the path")
     _check_options(sources, options)
     return Inputs(
         listing.root,
