@@ -1,6 +1,11 @@
 # `make help` prints what there is. Nothing but make and Python 3.11 to 3.13 is needed; the rest goes into .venv.
 VENV := .venv
 BIN := $(VENV)/bin
+# Its pins clash with TensorFlow's: an environment of its own.
+AIRFLOW := .airflow
+AIRFLOW_VERSION := 3.3.2
+AIRFLOW_PINS = https://raw.githubusercontent.com/apache/airflow/constraints-$(AIRFLOW_VERSION)/constraints-$(shell \
+	$(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
 SCORED := $(or $(INPUT),sample_data/digits)
 # Of a glob, the name of the folder before it.
 FOLDER := $(shell printf '%s' "$(SCORED)" | sed 's,/*[^/]*[*?[].*,,')
@@ -10,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test bench bench-reliability torture fuzz check format sample_data clean
+.PHONY: help predict train test test-airflow test-cron bench bench-reliability torture fuzz check format sample_data clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +29,12 @@ train: $(VENV)/ready ## train on DATA (four idx files or mnist.npz; default: Ker
 
 test: $(VENV)/ready-dev ## run the tests; those on real MNIST want MNIST_BATCH_DATA=<folder>
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-airflow: $(VENV)/ready-dev $(AIRFLOW)/ready ## run the DAG under a real Airflow, in .airflow (a minute to install)
+	@MNIST_BATCH_AIRFLOW=$(CURDIR)/$(AIRFLOW)/bin/airflow $(BIN)/python -m pytest tests/schedulers/test_airflow.py $(ARGS)
+
+test-cron: $(VENV)/ready-dev ## run the job under a real cron for three minutes (wants root, and Debian's cron and systemd)
+	@MNIST_BATCH_CRON=1 $(BIN)/python -m pytest tests/schedulers/test_cron.py tests/schedulers/test_systemd.py $(ARGS)
 
 torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and more that takes an hour
 	@MNIST_BATCH_TORTURE=1 RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -v tests/reliability $(ARGS)
@@ -50,8 +61,8 @@ format: $(VENV)/ready-dev ## put the code into the project's format
 sample_data: $(VENV)/ready ## draw sample_data/ and the self-test's digits anew
 	@$(BIN)/python sample_data/draw.py
 
-clean: ## remove .venv and out
-	rm -rf $(VENV) out
+clean: ## remove .venv, .airflow and out
+	rm -rf $(VENV) $(AIRFLOW) out
 
 # PYTHON=/path/to/python chooses the interpreter; otherwise the first that fits.
 $(VENV)/bin/python:
@@ -69,4 +80,12 @@ $(VENV)/ready: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/ready-dev: $(VENV)/ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# With the pins that Airflow publishes, where they can be reached.
+$(AIRFLOW)/ready: $(VENV)/bin/python Makefile
+	@$(BIN)/python -m venv $(AIRFLOW)
+	@curl --silent --fail --max-time 20 --output $(AIRFLOW)/pins.txt $(AIRFLOW_PINS) || : > $(AIRFLOW)/pins.txt
+	@$(AIRFLOW)/bin/python -m pip install -qq --disable-pip-version-check --constraint $(AIRFLOW)/pins.txt \
+		apache-airflow==$(AIRFLOW_VERSION) apache-airflow-providers-standard
 	@touch $@

@@ -95,7 +95,9 @@ def for_day(text: str, context: Context) -> str:
     if day is None and (logical_date := context.get("logical_date")) is not None:
         day = f"{logical_date:%Y-%m-%d}"
     if day is None and "{date}" in text:
-        raise AirflowFailException(f"{text}: must have a day to stand for {{date}}, this run has none: give it as `date`")
+        raise AirflowFailException(
+            f"{text}: must have a day to stand for {{date}}, this run has none: give it as `date`"
+        )
     return text.replace("{date}", str(day))
 
 
