@@ -15,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test test-airflow test-cron bench bench-reliability torture fuzz check format sample_data clean
+.PHONY: help predict train test test-airflow test-cron bench bench-reliability torture fuzz check format goldens sample_data clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ check: $(VENV)/ready-dev ## format, lint, types, layers: what CI runs first
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
+
+goldens: $(VENV)/ready-dev ## write the expected --help anew
+	@MNIST_BATCH_GOLDENS=1 $(BIN)/python -m pytest tests/test_help.py
 
 format: $(VENV)/ready-dev ## put the code into the project's format
 	@$(BIN)/ruff format .

@@ -103,7 +103,7 @@ def for_day(text: str, context: Context) -> str:
 
 def has_come(**context: Any) -> bool:
     """Whether there is an input; a pattern's folder will do. What is still being copied should have another name."""
-    path = Path(for_day(context["params"]["input"], context))  # type: ignore[arg-type]
+    path = Path(for_day(context["params"]["input"], context))
     while set("*?[") & set(path.name):
         path = path.parent
     return path.exists()

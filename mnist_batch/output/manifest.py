@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.config import PredictConfig
+from mnist_batch.errors import InputError
 from mnist_batch.names import text_of
 
 # Ours, and those whose releases may change a prediction's last bits or a file's bytes.
@@ -176,7 +177,10 @@ def _rows(files: pa.Table) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _size_and_change(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: labels must stay in place, but: {error.strerror}; start again") from error
     return status.st_size, status.st_mtime_ns
 
 

@@ -5,7 +5,8 @@ import shutil
 import pytest
 from contracts import DIGITS, FORMS, write_idx_pair
 
-from mnist_batch.config import PredictConfig
+from mnist_batch import planning
+from mnist_batch.config import PredictConfig, ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.job import run_job
 from reliability.readers import set_in
@@ -83,3 +84,13 @@ def test_labels_beside_the_images_that_change_are_named_and_not_what_a_reader_st
     with pytest.raises(InputError, match="labels-idx1-ubyte: must not change"):
         run_job(config, lambda done, _: labels.write_bytes(b"\0\0\x08\x01\0\0\0\3\1\2\3") if done == 10 else None)
     assert left_in(tmp_path / "out") == set()
+
+
+def test_a_label_file_that_goes_while_the_run_is_planned_is_named(sample_data, tmp_path, monkeypatch):
+    labels = tmp_path / "labels"
+    shutil.copy(sample_data / "digits-labels-idx1-ubyte", labels)
+    digest = planning.model_digest
+    monkeypatch.setattr(planning, "model_digest", lambda path: labels.unlink() or digest(path))
+    config = PredictConfig((str(sample_data / "digits.zip"),), tmp_path / "out", ReadOptions(labels))
+    with pytest.raises(InputError, match="labels: labels must stay in place"):
+        run_job(config)
