@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -218,3 +219,10 @@ def test_metrics_replace_a_file_that_says_nothing(content, tmp_path):
     found = samples(metrics)
     assert "mnist_batch_last_success_timestamp_seconds" not in found
     assert (found["start"], found["read"]) == (1, 2.5)
+
+
+def test_the_alert_rules_speak_of_metrics_that_there_are(cli, sample_data, tmp_path):
+    metrics = tmp_path / "a.prom"
+    assert cli("predict", sample_data / "digits", "-o", tmp_path / "out", "-q", "--metrics-file", metrics).code == 0
+    rules = (sample_data.parent / "jobs" / "mnist_batch.rules.yml").read_text()
+    assert set(re.findall(r"mnist_batch_\w+", rules)) < samples(metrics).keys()

@@ -16,6 +16,7 @@ def each_day(folder, *options):
     command.write_text(f'#!/bin/sh\nshift\nexec {python} {fake} "$@"\n')
     command.chmod(0o755)
     environment = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "MNIST_BATCH_COMMAND": str(command)}
+    environment["MNIST_BATCH_PREDICT_METRICS_FILE"] = str(folder / "scans.prom")
     run = subprocess.run(
         [EACH_DAY, folder / "in", folder / "out", *options],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -46,11 +47,19 @@ def test_every_day_is_scored_into_a_folder_of_its_own_and_only_what_changed_agai
     assert {path.parts[-3] for path in again if again[path] != first[path]} == {"2026-11-22"}
 
 
-def test_it_ends_at_the_first_day_that_fails_the_newest_first(sample_data, tmp_path):
+def test_a_day_that_is_refused_keeps_no_other_from_being_scored_and_its_metrics_stay(sample_data, tmp_path):
     for day in ("2026-11-21", "2026-11-22", "2026-11-23"):
         shutil.copytree(sample_data / "digits" / "0", tmp_path / "in" / day)
     (tmp_path / "in" / "2026-11-22" / "x.zip").write_bytes(b"PK\3\4")
     code, said = each_day(tmp_path, "--quiet")
     assert (code, len(said.splitlines())) == (65, 1)
+    assert set_in(tmp_path / "out" / "2026-11-21")
     assert set_in(tmp_path / "out" / "2026-11-23")
-    assert not (tmp_path / "out" / "2026-11-21").exists()
+    assert 'mnist_batch_last_run_exit_code{task="scans"} 65.0' in (tmp_path / "scans.prom").read_text()
+
+
+def test_what_is_no_day_s_fault_ends_it_at_once(sample_data, tmp_path):
+    for day in ("2026-11-21", "2026-11-22"):
+        shutil.copytree(sample_data / "digits" / "0", tmp_path / "in" / day)
+    code, said = each_day(tmp_path, "--quiet", "--model", "none.keras")
+    assert (code, len(said.splitlines())) == (78, 1)
