@@ -30,7 +30,7 @@ train: $(VENV)/ready ## train on DATA (four idx files or mnist.npz; default: Ker
 test: $(VENV)/ready-dev ## run the tests; those on real MNIST want MNIST_BATCH_DATA=<folder>
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-airflow: $(VENV)/ready-dev $(AIRFLOW)/ready ## run the DAG under a real Airflow, in .airflow (a minute to install)
+test-airflow: $(VENV)/ready-dev $(AIRFLOW)/ready-$(AIRFLOW_VERSION) ## run the DAG under a real Airflow, in .airflow (a minute to install)
 	@MNIST_BATCH_AIRFLOW=$(CURDIR)/$(AIRFLOW)/bin/airflow $(BIN)/python -m pytest tests/schedulers/test_airflow.py $(ARGS)
 
 test-cron: $(VENV)/ready-dev ## run the job under a real cron for three minutes (wants root and Debian's cron)
@@ -86,7 +86,7 @@ $(VENV)/ready-dev: $(VENV)/ready
 	@touch $@
 
 # With the pins that Airflow publishes, where they can be reached.
-$(AIRFLOW)/ready: $(VENV)/bin/python Makefile
+$(AIRFLOW)/ready-$(AIRFLOW_VERSION): $(VENV)/bin/python
 	@$(BIN)/python -m venv $(AIRFLOW)
 	@curl --silent --fail --max-time 20 --output $(AIRFLOW)/pins.txt $(AIRFLOW_PINS) || : > $(AIRFLOW)/pins.txt
 	@$(AIRFLOW)/bin/python -m pip install -qq --disable-pip-version-check --constraint $(AIRFLOW)/pins.txt \

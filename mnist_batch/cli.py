@@ -123,7 +123,8 @@ def predict(
         show(done, rows)
 
     try:
-        result = run_job(config, watch)
+        with ending.hushed():
+            result = run_job(config, watch)
     except EmptyInputError as error:
         if on_empty is OnEmpty.SKIP:
             raise SkippedRun(str(error)) from error
@@ -226,8 +227,7 @@ def main(arguments: Sequence[str], ending: Ending | None = None) -> int:
     """Runs one command and returns its exit code. The only place where an error is caught and shown."""
     ending = ending or Ending(_asked(arguments))
     try:
-        with ending.hushed():
-            return app(arguments, prog_name=PROGRAM, standalone_mode=False, obj=ending) or 0
+        return app(arguments, prog_name=PROGRAM, standalone_mode=False, obj=ending) or 0
     except MnistBatchError as error:
         return ending.failed(str(error), error.exit_code)
     except typer.TyperException as error:  # unknown options, values that do not parse

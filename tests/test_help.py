@@ -35,6 +35,10 @@ def test_the_help_is_the_golden_one(command):
     assert said == path.read_text(encoding="utf-8")
 
 
+def test_help_is_shown_where_the_environment_asks_for_quiet():
+    assert "--quiet" in program("predict", "--help", MNIST_BATCH_PREDICT_QUIET="1")
+
+
 def test_version():
     assert program("--version") == f"mnist-batch {version('mnist-batch')}\n"
 
