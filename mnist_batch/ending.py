@@ -137,10 +137,10 @@ class Ending:
             self._write_files(said, None)
         except MnistBatchError as error:
             line = f"{line}; and {error}"
-        with suppress(OSError):  # nobody may be listening any more; the exit code still tells
-            if not (self._asked.quiet and exit_code in _EXPECTED):
-                self.log.error(line, trace)
-            if self._asked.json:
+        if not (self._asked.quiet and exit_code in _EXPECTED):
+            self.log.error(line, trace)
+        if self._asked.json:
+            with suppress(OSError):  # the exit code still tells
                 print(_compact(said), file=self._stdout, flush=True)
         return exit_code
 
@@ -152,9 +152,13 @@ class Ending:
 
             write_metrics(self._asked.metrics_file, said, {} if result is None else result.report["timings"])
         if self._asked.summary_file is not None:
-            from mnist_batch.output.files import write_text
+            from mnist_batch.output.files import translated, write_text
 
-            write_text(self._asked.summary_file, _compact(said) + "\n")
+            path = self._asked.summary_file
+            own = path.with_name(f".{path.name}.{os.getpid()}")  # cron's next start may write it at the same time
+            write_text(own, _compact(said) + "\n")
+            with translated(path):
+                own.rename(path)
 
 
 def _compact(content: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -36,4 +37,5 @@ class Log:
             time = datetime.now(UTC).isoformat(timespec="milliseconds")
             said = {"time": time, "level": level, "message": shown(line), **fields}
             text = json.dumps(said, separators=(",", ":"))
-        print(text, file=self.stream, flush=True)
+        with suppress(OSError):  # nobody may be listening any more; that ends no run
+            print(text, file=self.stream, flush=True)

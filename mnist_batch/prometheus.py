@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
+from mnist_batch.names import shown
 from mnist_batch.output.files import translated
 
 _LAST_SUCCESS = "mnist_batch_last_success_timestamp_seconds"
@@ -33,10 +34,10 @@ def write_metrics(path: Path, said: Mapping[str, Any], timings: Mapping[str, Any
     said: the run's `--json` object, of which what is null is left out; timings: those of its report. Every sample is
     labelled with the file's name, since the collector refuses two files with the same sample.
     """
-    registry = CollectorRegistry()
+    registry, task = CollectorRegistry(), shown(path.stem)
 
     def gauge(name: str, text: str, value: float) -> None:
-        Gauge(name, text, ["task"], registry=registry).labels(path.stem).set(value)
+        Gauge(name, text, ["task"], registry=registry).labels(task).set(value)
 
     now = time.time()
     gauge("mnist_batch_last_run_timestamp_seconds", "When the last run ended.", now)
@@ -50,7 +51,7 @@ def write_metrics(path: Path, said: Mapping[str, Any], timings: Mapping[str, Any
         "mnist_batch_stage_seconds", "How long each stage of the scoring took.", ["task", "stage"], registry=registry
     )
     for name, seconds in _stages(timings):
-        stage.labels(path.stem, name).set(seconds)
+        stage.labels(task, name).set(seconds)
     with translated(path):
         write_to_textfile(str(path), registry)
 

@@ -156,7 +156,7 @@ def test_the_summary_file_holds_the_object_of_every_end(cli, sample_data, tmp_pa
     for extra, code in (([], 0), (["--min-accuracy", "1"], 3), (["--batch-size", "no"], 2), (["--format", "csv"], 73)):
         run = cli(*arguments, *extra)
         assert (run.code, json.loads(summary.read_text())) == (code, run.json)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("return")] == ["return.json"]
+    assert [path.name for path in tmp_path.iterdir() if "return" in path.name] == ["return.json"]
 
 
 def test_summary_and_metrics_are_written_too_where_the_process_is_ended_outright(sample_data, tmp_path, monkeypatch):
@@ -180,6 +180,14 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_run(option, cli, sa
     assert (run.code, len(run.stderr.splitlines())) == (73, 1)
     assert "must be a file in a folder that exists" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stderr_that_takes_nothing_ends_no_run(sample_data, tmp_path):
+    job_ = " ".join([*FAKE_JOB, str(sample_data / "digits.zip"), "-o", str(tmp_path / "out"), "--preprocess frame"])
+    run = subprocess.run(["sh", "-c", f"{job_} --json 2>/dev/full"], stdout=subprocess.PIPE, text=True, check=False)
+    assert (run.returncode, json.loads(run.stdout)["status"]) == (0, "done")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["warnings"]  # there was something to say
 
 
 def samples(path):
