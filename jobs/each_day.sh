@@ -8,9 +8,11 @@ scans=$1 predictions=$2
 shift 2
 command=${MNIST_BATCH_COMMAND:-$(dirname "$0")/../.venv/bin/mnist-batch}
 
+[ -d "$scans" ] || { echo "$0: $scans: must be a folder of days, is none: check the path" >&2; exit 66; }
 refused=0
-for day in $(cd "$scans" && ls -d ????-??-??); do
-    "$command" predict "$scans/$day" --output "$predictions/$day" "$@"
+for scans_of_day in "$scans"/????-??-??; do
+    [ -e "$scans_of_day" ] || continue # the pattern itself: there is no day yet
+    "$command" predict "$scans_of_day" --output "$predictions/${scans_of_day##*/}" "$@"
     code=$?
     case $code in
     0 | 99) ;;

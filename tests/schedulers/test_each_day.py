@@ -58,6 +58,13 @@ def test_a_day_that_is_refused_keeps_no_other_from_being_scored_and_its_metrics_
     assert 'mnist_batch_last_run_exit_code{task="scans"} 65.0' in (tmp_path / "scans.prom").read_text()
 
 
+def test_no_day_yet_is_nothing_to_do_and_no_folder_is_a_mistake(tmp_path):
+    code, said = each_day(tmp_path, "--quiet")
+    assert (code, "must be a folder of days" in said) == (66, True)
+    (tmp_path / "in").mkdir()
+    assert each_day(tmp_path, "--quiet") == (0, "")
+
+
 def test_what_is_no_day_s_fault_ends_it_at_once(sample_data, tmp_path):
     for day in ("2026-11-21", "2026-11-22"):
         shutil.copytree(sample_data / "digits" / "0", tmp_path / "in" / day)
