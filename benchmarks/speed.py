@@ -208,7 +208,7 @@ class Benchmark:
             made(self.folder, "folder", self.digits, n) for n in (self.rows // 10, self.rows // 10 + self.rows)
         )
         script = HERE / "peers" / "keras_script.py"
-        times = [run(script, path, MODEL / "model.keras", self.folder / "keras.csv").seconds for path in (small, large)]
+        times = [run(script, path, MODEL, self.folder / "keras.csv").seconds for path in (small, large)]
         ratio = ours / (self.rows / (times[1] - times[0]))
         yield Row("folder, to a Keras script", "at least 3 x", f"{ratio:.1f} x", ratio, ratio >= 3)
         if self.ray is not None:
@@ -219,7 +219,7 @@ class Benchmark:
                 target = self.folder / "ray"
                 shutil.rmtree(target, ignore_errors=True)
                 peer = HERE / "peers" / "ray_data.py"
-                times.append(run(peer, source, MODEL / "model.keras", target.resolve(), python=self.ray).seconds)
+                times.append(run(peer, source, MODEL, target.resolve(), python=self.ray).seconds)
             ratio = ours / ((sizes[1] - sizes[0]) / (times[1] - times[0]))
             yield Row("folder, to Ray Data", "at least 15 x", f"{ratio:.1f} x", ratio, ratio >= 15)
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
@@ -43,8 +44,6 @@ class TensorFlowPredictor:
         # Built once: tracing the model takes longer than scoring a small shard.
         self._whole = self._scored(self._padded)
         self._pieces: Sequence[Pixels] = ()
-        # No more padding than against a single row: the batch may have been too large for the memory there is.
-        self._small = self._scored(lambda: (_pad(piece, max(len(piece), _LADDER[0])) for piece in self._pieces))
 
     def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
         """For each batch, uint8 [n, 28, 28] with 1 <= n <= the batch size: float32 [n, 10], rows sum to 1.
@@ -65,8 +64,16 @@ class TensorFlowPredictor:
     def _scored(self, batches: Callable[[], Iterator[Pixels]]) -> tf.data.Dataset:
         signature = tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8)
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        scored = dataset.map(self._model.probabilities, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+        # As it is: to convert it, TensorFlow would write its source to the folder for temporary files, and leave it there
+        # when the run is killed.
+        probabilities = tf.autograph.experimental.do_not_convert(self._model.probabilities)
+        scored = dataset.map(probabilities, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
         return scored.prefetch(2)
+
+    @cached_property
+    def _small(self) -> tf.data.Dataset:
+        """Scores `_pieces`, padded no more than against a single row: there may not be memory for more."""
+        return self._scored(lambda: (_pad(piece, max(len(piece), _LADDER[0])) for piece in self._pieces))
 
     def _padded(self) -> Iterator[Pixels]:
         """Runs in a thread of TensorFlow's, which would turn an exception into an error without its cause."""

@@ -18,7 +18,8 @@ images = keras.utils.image_dataset_from_directory(
 )
 paths = images.file_paths
 images = images.map(lambda pixels: tf.reshape(pixels / 255.0, (-1, 784)), num_parallel_calls=tf.data.AUTOTUNE)
-probabilities = keras.models.load_model(model_path).predict(images.prefetch(tf.data.AUTOTUNE), verbose=0)
+network = keras.Sequential([keras.layers.TFSMLayer(model_path, call_endpoint="serve")])
+probabilities = network.predict(images.prefetch(tf.data.AUTOTUNE), verbose=0)
 pd.DataFrame(
     {"id": paths, "prediction": np.argmax(probabilities, axis=1), "confidence": probabilities.max(axis=1)}
 ).to_csv(output, index=False)

@@ -17,11 +17,11 @@ class Predictor:
     def __init__(self) -> None:
         import keras
 
-        self.model = keras.models.load_model(model_path)
+        self.model = keras.layers.TFSMLayer(model_path, call_endpoint="serve")
 
     def __call__(self, batch: dict) -> dict:
         pixels = batch["image"].reshape(len(batch["image"]), 784).astype(np.float32) / 255
-        probabilities = self.model.predict_on_batch(pixels)
+        probabilities = self.model(pixels).numpy()
         return {
             "path": batch["path"],
             "prediction": probabilities.argmax(axis=1),
