@@ -25,6 +25,7 @@ from mnist_batch.config import (
     Preparation,
     Preprocess,
     ReadOptions,
+    ReportFormat,
     TrainConfig,
     check_rows_per_part,
 )
@@ -66,6 +67,7 @@ def predict(
     overwrite: options.Overwrite = False,
     max_reject_rate: options.MaxRejectRate = DEFAULT_MAX_REJECT_RATE,
     min_accuracy: options.MinAccuracy = None,
+    baseline: options.Baseline = None,
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -87,6 +89,7 @@ def predict(
         overwrite=overwrite,
         max_reject_rate=max_reject_rate,
         min_accuracy=min_accuracy,
+        baseline=baseline,
     )
     from mnist_batch.job import no_watch, run_job
 
@@ -173,6 +176,18 @@ def train(
         _print_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
     else:
         _say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
+
+
+@app.command()
+def report(
+    output: options.ReportOf,
+    format: options.ReportFormat = ReportFormat.HTML,
+    baseline: options.Baseline = None,
+) -> None:
+    """Render the report of a run again: its page, Markdown for a pull request, or its gates as JUnit XML."""
+    from mnist_batch.rendering import rendered
+
+    _say(rendered(output, format, baseline))
 
 
 @app.command()

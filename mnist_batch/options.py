@@ -63,10 +63,19 @@ MaxRejectRate = Annotated[float, typer.Option(help="Gate: exit 3 if a larger sha
 MinAccuracy = Annotated[
     float | None, typer.Option(help="Gate: exit 3 if a smaller share is right.", show_default=False)
 ]
+Baseline = Annotated[
+    Path | None, typer.Option(help="Another run, or its report.json, to be compared with.", show_default=False)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 
 # Of inspect
 Sheet = Annotated[Path | None, typer.Option(help="Write a PNG of sampled images before and after.", show_default=False)]
+
+# Of report
+ReportOf = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a complete run.", show_default=False)]
+ReportFormat = Annotated[
+    config.ReportFormat, typer.Option(help="html writes OUT/report.html; md and junit go to stdout.")
+]
 
 # Of train
 ModelOutput = Annotated[Path, typer.Option("--output", "-o", help="Folder to save the model into.")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,7 +106,7 @@ class ShardResult:
             result = cls(fields["index"], fields["rows"], tally, treatments, fields["files"], int(fields["halvings"]))
             rows = {result.rows, tally.predicted + tally.rejected}
             parts = {name.partition(".")[0] for name in result.files}
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         number = f"part-{shard.index:05d}"
         wanted = {f"predictions/{number}", f"rejects/{number}"} if tally.rejected else {f"predictions/{number}"}
@@ -123,6 +123,8 @@ def score_shard(
     writing fails, and whatever `heartbeat` raises.
     """
     read: list[ImageBatch] = []
+    # Batches that the predictor has been given, with the run's number of their first row, until it answers.
+    asked: deque[tuple[ImageBatch, int]] = deque()
     treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
     halvings = predictor.halvings
 
@@ -133,16 +135,20 @@ def score_shard(
             for span, part in zip(spans, batches, strict=True):
                 treatments[span.source] += part.treatments
             batch = concat_batches(batches)
-            labels = batch.labels if job.labels is None else job.labels.labels(batch.ids, batch.places + row)
-            row += batch.rows
+            if job.labels is not None:
+                batch = replace(batch, labels=job.labels.labels(batch.ids, batch.places + row))
             # Pixels are not kept: a shard's worth of them is 51 MB.
-            read.append(ImageBatch(batch.ids, _NO_PIXELS, labels, batch.places, batch.rejects, batch.kept))
+            read.append(replace(batch, pixels=_NO_PIXELS))
             if len(batch):
+                asked.append((batch, row))
                 yield batch.pixels
+            row += batch.rows
 
     scored = [np.zeros((0, CLASSES), np.float32)]
+    tally = tallies.NOTHING
     for probabilities in predictor.probabilities(pixels()):
         scored.append(probabilities)
+        tally = tallies.merge([tally, tallies.tally_of(*asked.popleft(), probabilities)])
         heartbeat(len(probabilities))
     readers.check_unchanged(shard.spans)
     rows = concat_batches(read)
@@ -152,7 +158,8 @@ def score_shard(
             f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
             f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
         )
-    rejects = _in_input_order(rows, unscorable)
+    placed = _in_input_order(rows, unscorable)
+    rejects = [reject for _, reject in placed]
     if len(predictions) + len(rejects) != shard.rows:
         raise MnistBatchError(
             f"shard {shard.index}: every row must be predicted or rejected, of {shard.rows} rows "
@@ -167,19 +174,17 @@ def score_shard(
     files = dict(
         write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
     )
-    tally = tallies.tally_of(predictions, rejects)
+    tally = tallies.merge([tally, tallies.tally_of_rejects(placed, shard.first_row)])
     result = ShardResult(shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings)
     write_shard_record(job.staging, shard.index, result.as_json())
     return result
 
 
-def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[Reject]:
-    """All rejects: those that never were images, and by their place those on which the model failed."""
-    if not unscorable:
-        return list(rows.rejects)
+def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[tuple[int, Reject]]:
+    """All rejects by their place: those that never were images, and those on which the model failed."""
     # Where no image stood, there was one of the rejects.
     others = zip(np.setdiff1d(np.arange(rows.rows), rows.places).tolist(), rows.rejects, strict=True)
-    return [reject for _, reject in sorted([*others, *unscorable.items()], key=lambda placed: placed[0])]
+    return sorted([*others, *unscorable.items()], key=lambda placed: placed[0])
 
 
 _NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)

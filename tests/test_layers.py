@@ -16,7 +16,7 @@ LEVELS = [
     {"labels", "images", "schema"},
     {"sources", "output", "report", "model"},
     {"pipeline", "scoring", "training"},
-    {"engines", "orientation", "planning", "result"},
+    {"engines", "orientation", "planning", "rendering", "result", "totals"},
     {"job"},
     {"api", "console", "options"},
     {"cli"},
@@ -28,6 +28,7 @@ HOMES = {
     "keras": {"model.opening", "training"},
     "cv2": {"images"},
     "pandas": {"result", "output.uniqueness", "sources.label_file"},
+    "jinja2": {"report.page"},
     "h5py": {"model.legacy_h5", "model.opening"},
 }
 MODULES = {
