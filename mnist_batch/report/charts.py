@@ -23,7 +23,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if found["rows"]:
             low, high = wilson_interval(round(found["accuracy"] * found["rows"]), found["rows"])
             x = _place(found["confidence"])
-            dots.append({"x": x, "y": _up(found["accuracy"]), "low": _up(low), "high": _up(high), **found})
+            dots.append({"x": x, "y": _up(found["accuracy"]), "low": _up(low), "high": _up(high)})
     ticks = [{"at": _place(tick / 4), "up": _up(tick / 4), "text": f"{tick * 25}"} for tick in range(5)]
     return {"side": SIDE, "dots": dots, "ticks": ticks}
 

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mnist_batch.records import IMAGE_SIDE
 from mnist_batch.report import charts
-from mnist_batch.report.drift import FEATURES
+from mnist_batch.report.drift import FEATURES, drift_warnings
 from mnist_batch.report.text import confidence, gate_lines, number, percent, points, seconds, significant
 
 # Confidences between which rows are counted on the page: each nine is a step of its own.
@@ -47,6 +47,7 @@ def page(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
         r=report,
         gates=gate_lines(gates),
         features=FEATURES,
+        notes=[line for line in report["warnings"] if line not in drift_warnings(report["drift"])],
         steps=_steps(report["confidence_histogram"]),
         worst=_worst(report["confusion"]),
         mistakes=_named(report["mistakes"] or []),

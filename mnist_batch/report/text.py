@@ -12,6 +12,7 @@ from mnist_batch.report.gates import Gate
 
 _NAMES = {"max_reject_rate": "share of rejects", "min_accuracy": "accuracy"}
 _NONE, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+_PERCENT = "\N{NO-BREAK SPACE}%"
 # What XML 1.0 cannot hold.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -27,10 +28,10 @@ def percent(share: float | None, digits: int = 2) -> str:
         return _NONE
     least = 10.0**-digits
     if 0 < share * 100 < least / 2:
-        return f"< {least:g} %"
+        return f"< {least:g}{_PERCENT}"
     if 100 - least / 2 < share * 100 < 100:
-        return f"> {100 - least:.{digits}f} %"
-    return f"{share * 100:.{digits}f} %"
+        return f"> {100 - least:.{digits}f}{_PERCENT}"
+    return f"{share * 100:.{digits}f}{_PERCENT}"
 
 
 def points(change: float) -> str:
