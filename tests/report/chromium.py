@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,13 +17,18 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions")
 # No name is resolved: a request that the page makes all the same is seen and fails.
 _OFFLINE = ("--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking")
+# Of a tab that it takes for hidden, Chromium makes no picture.
+_SHOWN = ("--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding")
+# A browser that says nothing for so long never will.
+_SECONDS = 60
 
 
 class Chromium:
     """One tab. events: what it said, `(method, params)`, since the last `open`."""
 
-    def __init__(self, write: Any, read: Any) -> None:
+    def __init__(self, write: int, read: int) -> None:
         self._write, self._read, self._number = write, read, 0
+        self._buffer = b""
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -35,8 +41,7 @@ class Chromium:
         message = {"id": self._number, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
-        self._write.write(json.dumps(message).encode() + b"\0")
-        self._write.flush()
+        os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._next()
             if answer.get("id") == self._number:
@@ -45,11 +50,10 @@ class Chromium:
 
     def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
         self.events.clear()
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
-        )
+        self._size(width, 900)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Page.bringToFront")
         self.call("Page.navigate", url=page.as_uri())
         while not any(method == "Page.loadEventFired" for method, _ in self.events):
             self._next()
@@ -58,8 +62,15 @@ class Chromium:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def screenshot(self, file: Path) -> None:
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        width, height = self.value("[innerWidth, document.documentElement.scrollHeight]")
+        # Taller, not beyond the viewport: of that Chromium sometimes never makes a picture.
+        self._size(width, height)
+        shot = self.call("Page.captureScreenshot")
         file.write_bytes(base64.b64decode(shot["data"]))
+
+    def _size(self, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     @property
     def complaints(self) -> list[Any]:
@@ -73,12 +84,13 @@ class Chromium:
         return [url for url in asked[1:] if not url.startswith("data:")]
 
     def _next(self) -> dict[str, Any]:
-        text = b""
-        while not text.endswith(b"\0"):
-            byte = self._read.read(1)
-            assert byte, "Chromium has ended"
-            text += byte
-        message = json.loads(text[:-1])
+        while b"\0" not in self._buffer:
+            assert select.select([self._read], [], [], _SECONDS)[0], f"Chromium is silent after {self.events[-3:]}"
+            piece = os.read(self._read, 1 << 16)
+            assert piece, "Chromium has ended"
+            self._buffer += piece
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(text)
         if "method" in message:
             self.events.append((message["method"], message["params"]))
         return message
@@ -91,17 +103,16 @@ def chromium(profile: Path) -> Iterator[Chromium]:
     from_read, from_write = os.pipe()
     # It reads file descriptor 3 and writes 4.
     placed = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{from_write}', "bash"]
-    command = [str(CHROMIUM), *_OPTIONS, *_OFFLINE, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+    command = [str(CHROMIUM), *_OPTIONS, *_OFFLINE, *_SHOWN, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
     process = subprocess.Popen(
         [*placed, *command], pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     os.close(to_read)
     os.close(from_write)
     try:
-        with os.fdopen(to_write, "wb") as write, os.fdopen(from_read, "rb") as read:
-            browser = Chromium(write, read)
-            yield browser
-            browser.call("Target.getTargets")
+        yield Chromium(to_write, from_read)
     finally:
         process.terminate()
         process.wait(30)
+        os.close(to_write)
+        os.close(from_read)
