@@ -128,9 +128,8 @@ def inspect(
 
     check_rows_per_part(rows_per_part)
     preparation = Preparation(preprocess, transpose)
-    reading = ReadOptions(
-        labels_choice(labels), image_column, label_column, id_column, pixel_range, preparation=preparation
-    )
+    source = (labels_choice(labels), image_column, label_column, id_column, pixel_range)
+    reading = ReadOptions(*source, preparation=preparation)
     found = open_inputs(tuple(inputs), reading)
     if label_file := isinstance(reading.labels, Path):
         open_label_file(reading.labels, found.rows)  # refused here as it would be by predict
