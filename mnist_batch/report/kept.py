@@ -5,6 +5,7 @@ Of rows that are equally remarkable those that come first in the run are kept, s
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,11 +33,20 @@ class Remarkable:
     pixels: bytes
 
     def as_json(self) -> dict[str, Any]:
+        """As the report shows it."""
         return asdict(self) | {"pixels": b64encode(self.pixels).decode()}
 
+    def as_record(self) -> dict[str, Any]:
+        """As a shard's record holds it, of which there may be thousands."""
+        return asdict(self) | {"pixels": b64encode(zlib.compress(self.pixels)).decode()}
+
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Remarkable:
-        return cls(**(dict(fields) | {"pixels": b64decode(fields["pixels"], validate=True)}))
+    def from_record(cls, fields: Mapping[str, Any]) -> Remarkable:
+        """Raises KeyError, TypeError or ValueError where `as_record` did not make it."""
+        try:
+            return cls(**(dict(fields) | {"pixels": zlib.decompress(b64decode(fields["pixels"], validate=True))}))
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,8 +154,8 @@ def as_json(tally: Tally) -> dict[str, Any]:
             reason: [asdict(example) for example in examples]
             for reason, examples in sorted(tally.reject_examples.items())
         },
-        "doubtful": [row.as_json() for row in tally.doubtful],
-        "wrong": [row.as_json() for row in tally.wrong],
+        "doubtful": [row.as_record() for row in tally.doubtful],
+        "wrong": [row.as_record() for row in tally.wrong],
     }
 
 
@@ -168,8 +168,8 @@ def from_json(fields: Mapping[str, Any]) -> Tally:
             reason: [RejectExample(**example) for example in examples]
             for reason, examples in fields["reject_examples"].items()
         },
-        doubtful=[Remarkable.from_json(row) for row in fields["doubtful"]],
-        wrong=[Remarkable.from_json(row) for row in fields["wrong"]],
+        doubtful=[Remarkable.from_record(row) for row in fields["doubtful"]],
+        wrong=[Remarkable.from_record(row) for row in fields["wrong"]],
     )
 
 

@@ -79,6 +79,13 @@ def test_a_record_of_another_form_is_none(missing: str) -> None:
         from_json(record)
 
 
+def test_a_record_with_damaged_pixels_is_none() -> None:
+    record = as_json(tally([(1, 2, 0.6)]))
+    record["wrong"][0]["pixels"] = "AAAA"
+    with pytest.raises(ValueError, match="decompressing"):
+        from_json(record)
+
+
 def test_the_confusion_has_a_row_per_label_and_a_column_per_prediction() -> None:
     counts = tally([(3, 5, 0.5), (3, 5, 0.5), (5, 3, 0.5), (None, 9, 0.5), RejectReason.EMPTY])
     assert counts.confusion[3, 5] == 2
