@@ -26,7 +26,7 @@ from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
 from mnist_batch.planning import Plan, planned
 from mnist_batch.records import Treatment
-from mnist_batch.rendering import comparison, page_of, read_report
+from mnist_batch.rendering import comparison, page_of, read_baseline
 from mnist_batch.report.document import REPORT_VERSION, report_of
 from mnist_batch.report.drift import drift_warnings
 from mnist_batch.report.gates import judge
@@ -79,7 +79,7 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
     # A slip of the pen is told before the output folder is made.
     _check_apart(config.output, input_folders(config.inputs))
     resolve_model(config.model)
-    earlier = None if config.baseline is None else read_report(config.baseline)
+    earlier = None if config.baseline is None else read_baseline(config.baseline)
     store = OutputStore(config.output)
     store.check_ours(locked=False)
     with locked(config.output):

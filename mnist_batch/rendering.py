@@ -44,6 +44,18 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
+def read_baseline(path: Path) -> dict[str, Any]:
+    """A report to compare with. Refused now if it cannot be compared, and not when a run comes to its end."""
+    report = read_report(path)
+    try:
+        compared(report, report, "")
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise InputError(
+            f"{path}: must be a report as a run wrote it, found it changed ({error!r}): choose another --baseline"
+        ) from error
+    return report
+
+
 def comparison(report: dict[str, Any], baseline: Path | None, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
     """What changed since `earlier`, the report at `baseline`; None where there is none."""
     return None if earlier is None else compared(report, earlier, shown(baseline))
@@ -59,7 +71,7 @@ def page_of(report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
 def _read(output: Path, baseline: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     report = read_report(output)
     if baseline is not None:
-        report["baseline"] = comparison(report, baseline, read_report(baseline))
+        report["baseline"] = comparison(report, baseline, read_baseline(baseline))
     return report, _gates_of(OutputStore(output))
 
 

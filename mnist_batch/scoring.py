@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mnist_batch.config import OutputFormat, Preparation
 from mnist_batch.errors import MnistBatchError
+from mnist_batch.output.files import FileRecord
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.store import as_json, write_part, write_shard_record
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
@@ -167,17 +168,20 @@ def score_shard(
         )
     if rejects:
         heartbeat(len(rejects))
-    tables = {"predictions": prediction_table(predictions, job.probabilities)}
-    if rejects:
-        tables["rejects"] = reject_table(rejects)
-    sink = sink_for(job.format)
-    files = dict(
-        write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
-    )
+    files = _written(job, shard.index, predictions, rejects)
     tally = tallies.merge([tally, tallies.tally_of_rejects(placed, shard.first_row)])
     result = ShardResult(shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings)
     write_shard_record(job.staging, shard.index, result.as_json())
     return result
+
+
+def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Sequence[Reject]) -> dict[str, FileRecord]:
+    """The parts of a shard, of rejects only where there are any, as they were written."""
+    tables = {"predictions": prediction_table(predictions, job.probabilities)}
+    if rejects:
+        tables["rejects"] = reject_table(rejects)
+    sink = sink_for(job.format)
+    return dict(write_part(sink, table, job.staging, part, index, job.metadata) for part, table in tables.items())
 
 
 def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[tuple[int, Reject]]:

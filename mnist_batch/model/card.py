@@ -72,6 +72,8 @@ def read_card(path: Path) -> ModelCard:
         raise _no_card(path, first_line(error)) from error
     if not 0 < card.temperature < math.inf:
         raise _no_card(path, f"temperature {card.temperature}")
+    if not (card.profile is None or isinstance(card.profile, dict)):
+        raise _no_card(path, "a profile that is no object")
     if not isinstance(card.digests, dict):
         raise _no_card(path, "digests that are no object")
     return card

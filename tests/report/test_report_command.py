@@ -97,6 +97,9 @@ def test_a_baseline_that_is_none_ends_the_run_before_anything_is_written(sample_
         predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "old.json")
     with pytest.raises(InputMissingError, match="must be the report of a complete run, found nothing"):
         predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "no_such_run")
+    (tmp_path / "changed.json").write_text('{"report_version": 1, "predicted": 5}')
+    with pytest.raises(InputError, match=r"changed\.json: must be a report as a run wrote it, found it changed"):
+        predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "changed.json")
     assert not (tmp_path / "out").exists()
 
 
