@@ -38,13 +38,16 @@ def _measured(pixels: Pixels) -> dict[str, Ints]:
     ink = (pixels.reshape(len(pixels), -1).astype(np.float32) @ _ONES).astype(np.int64)
     rows = _as_words(pixels)
     area = np.bitwise_count(rows).sum(axis=1, dtype=np.int64)
-    across = np.bitwise_count(rows ^ (rows << 1)).sum(axis=1, dtype=np.int64)
-    framed = np.pad(rows, ((0, 0), (1, 1)))
-    down = np.bitwise_count(framed[:, 1:] ^ framed[:, :-1]).sum(axis=1, dtype=np.int64)
+    # The outline, row by row: steps from pixel to pixel within it, from the row above, and at the image's borders.
+    steps = np.bitwise_count(rows ^ (rows << 1))
+    steps[:, 1:] += np.bitwise_count(rows[:, 1:] ^ rows[:, :-1])
+    steps[:, 0] += np.bitwise_count(rows[:, 0])
+    steps[:, -1] += np.bitwise_count(rows[:, -1])
+    outline = steps.sum(axis=1, dtype=np.int64)
     lines = np.where(rows != 0, np.uint32(1) << np.arange(IMAGE_SIDE, dtype=np.uint32), 0)
     return {
         "ink": ink * IMAGE_BINS["ink"] // (255 * IMAGE_SIDE**2),
-        "stroke": 8 * area // np.maximum(across + down, 1),
+        "stroke": 8 * area // np.maximum(outline, 1),
         "width": _extent(np.bitwise_or.reduce(rows, axis=1)) // 2,
         "height": _extent(np.bitwise_or.reduce(lines, axis=1)) // 2,
     }
