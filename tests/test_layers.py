@@ -91,6 +91,7 @@ def test_the_command_line_imports_nothing_that_starts_threads_before_signals_are
         ["predict", "sample_data/digits", "--output", "tests"],
         ["inspect", "sample_data"],
         ["models"],
+        ["report", "sample_data"],
         ["train", "--output", "OUT", "--recipe", "no_such_recipe"],
     ],
     ids=" ".join,
