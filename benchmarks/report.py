@@ -53,13 +53,13 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def counted(rows: int) -> tuple[Tally, float]:
-    """The tally of so many rows in batches, and the seconds it took, without those of drawing them."""
+    """The tally of so many rows in batches, and the processor's seconds it took, without those of drawing them."""
     total, seconds = tally([RejectReason.EMPTY] * 7 + [RejectReason.BLANK] * 9), 0.0
     for first in range(0, rows, BATCH):
         drawn, probabilities = batch(first)
-        began = time.perf_counter()
+        began = time.process_time()
         total = merge([total, tally_of(drawn, first, probabilities)])
-        seconds += time.perf_counter() - began
+        seconds += time.process_time() - began
     return total, seconds
 
 
