@@ -15,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test test-airflow test-cron bench bench-reliability torture fuzz check format goldens sample_data clean
+.PHONY: help predict train test test-airflow test-cron bench bench-report bench-reliability torture fuzz check format goldens sample_data clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and more th
 
 bench: $(VENV)/ready-dev ## measure speed and accuracy of framing (wants MNIST_BATCH_DATA, and nothing else running)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/framing.py $(ARGS)
+
+bench-report: $(VENV)/ready-dev ## measure what the report costs in time and bytes (wants nothing else running)
+	@$(BIN)/python benchmarks/report.py $(ARGS)
 
 bench-reliability: $(VENV)/ready ## measure time from SIGTERM to the end, and memory (wants MNIST_BATCH_DATA and 8 GB of disk)
 	@$(BIN)/python benchmarks/reliability.py $(ARGS)

@@ -48,6 +48,7 @@ def predict(
     overwrite: bool = False,
     max_reject_rate: float = DEFAULT_MAX_REJECT_RATE,
     min_accuracy: float | None = None,
+    baseline: str | PathLike[str] | None = None,
 ) -> Result:
     """Scores every image of `inputs` into the folder `output`, complete or not at all.
 
@@ -79,6 +80,7 @@ def predict(
         overwrite=overwrite,
         max_reject_rate=max_reject_rate,
         min_accuracy=min_accuracy,
+        baseline=None if baseline is None else Path(baseline),
     )
     return run_job(config)
 

@@ -26,6 +26,7 @@ from mnist_batch.config import (
     Preparation,
     Preprocess,
     ReadOptions,
+    ReportFormat,
     TrainConfig,
     check_rows_per_part,
 )
@@ -86,6 +87,7 @@ def predict(
     overwrite: options.Overwrite = False,
     max_reject_rate: options.MaxRejectRate = DEFAULT_MAX_REJECT_RATE,
     min_accuracy: options.MinAccuracy = None,
+    baseline: options.Baseline = None,
     on_empty: options.OnEmpty = OnEmpty.FAIL,
     json: options.Json = False,  # noqa: ARG001  (this and what follows is read by `_asked`)
     quiet: options.Quiet = False,
@@ -111,6 +113,7 @@ def predict(
         overwrite=overwrite,
         max_reject_rate=max_reject_rate,
         min_accuracy=min_accuracy,
+        baseline=baseline,
     )
     ending: Ending = context.obj
     ending.check_files()
@@ -156,9 +159,8 @@ def inspect(
 
     check_rows_per_part(rows_per_part)
     preparation = Preparation(preprocess, transpose)
-    reading = ReadOptions(
-        labels_choice(labels), image_column, label_column, id_column, pixel_range, preparation=preparation
-    )
+    source = (labels_choice(labels), image_column, label_column, id_column, pixel_range)
+    reading = ReadOptions(*source, preparation=preparation)
     found = open_inputs(tuple(inputs), reading)
     if label_file := isinstance(reading.labels, Path):
         open_label_file(reading.labels, found.rows)  # refused here as it would be by predict
@@ -206,6 +208,20 @@ def train(
         ending.say_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
     else:
         ending.say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    output: options.ReportOf,
+    format: options.ReportFormat = ReportFormat.HTML,
+    baseline: options.Baseline = None,
+) -> None:
+    """Render the report of a run again: its page, Markdown for a pull request, or its gates as JUnit XML."""
+    from mnist_batch.rendering import rendered
+
+    ending: Ending = context.obj
+    ending.say(rendered(output, format, baseline))
 
 
 @app.command()

@@ -35,6 +35,14 @@ class OutputFormat(StrEnum):
     CSV = "csv"
 
 
+class ReportFormat(StrEnum):
+    """What `mnist-batch report` makes of a report: the page, text for a pull request, gates for a CI server."""
+
+    HTML = "html"
+    MARKDOWN = "md"
+    JUNIT = "junit"
+
+
 class AutoLabels(StrEnum):
     """Where labels come from when no file is given: from beside the images, or from nowhere."""
 
@@ -107,7 +115,8 @@ class PredictConfig:
     inputs: paths, globs, or `file.npz:array`; model: the name of a bundled model, or a path;
     scale: what a model without a card was trained on, None to let the self-test find out;
     batch_size: images a model call, 16..65,536; rows_per_part: rows of input a part file, at least 1;
-    max_reject_rate, min_accuracy: gates, shares in 0..1; a set that fails one is there, but is no success.
+    max_reject_rate, min_accuracy: gates, shares in 0..1; a set that fails one is there, but is no success;
+    baseline: another run's folder or `report.json`, to be compared with.
     """
 
     inputs: tuple[str, ...]
@@ -122,6 +131,7 @@ class PredictConfig:
     overwrite: bool = False
     max_reject_rate: float = DEFAULT_MAX_REJECT_RATE
     min_accuracy: float | None = None
+    baseline: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_reject_rate <= 1:

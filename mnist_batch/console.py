@@ -82,7 +82,7 @@ def summary(result: Result) -> str:
     lines += ["", f"  predictions  {result.predictions}"]
     if result.rejects is not None:
         lines.append(f"  rejects      {result.rejects}")
-    return "\n".join([*lines, f"  report       {result.output / 'report.json'}"])
+    return "\n".join([*lines, f"  report       {result.output / 'report.html'}"])
 
 
 def run_object(result: Result) -> dict[str, Any]:

@@ -26,17 +26,18 @@ from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
 from mnist_batch.planning import Plan, planned
 from mnist_batch.records import Treatment
-from mnist_batch.report.document import report_of
+from mnist_batch.rendering import comparison, page_of, read_baseline
+from mnist_batch.report.document import REPORT_VERSION, report_of
+from mnist_batch.report.drift import drift_warnings
 from mnist_batch.report.gates import judge
 from mnist_batch.report.preprocessing import preprocessing_warnings
-from mnist_batch.report.tally import merge
 from mnist_batch.result import Result
 from mnist_batch.scoring import ScoringJob, ShardResult
 from mnist_batch.shards import Shard, spread
 from mnist_batch.sources.label_file import LabelsById
 from mnist_batch.sources.listing import input_folders
 from mnist_batch.sources.sampling import SAMPLE_PLACES, SAMPLE_ROWS
-from mnist_batch.stages import total
+from mnist_batch.totals import Totals
 
 if TYPE_CHECKING:
     from mnist_batch.model.loading import LoadedModel
@@ -56,11 +57,11 @@ _HOPELESS = (2, 65, 66, 78)
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """All shards, in order. resumed: how many of them an earlier start had finished; rows: those of the others, scored
-    in so many seconds; warnings: what the model itself had doubts about.
+    """All shards. resumed: how many of them an earlier start had finished; rows: those of the others, scored in so many
+    seconds; warnings: what the model itself had doubts about.
     """
 
-    results: Sequence[ShardResult]
+    totals: Totals
     resumed: int
     rows: int
     model: LoadedModel
@@ -78,6 +79,7 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
     # A slip of the pen is told before the output folder is made.
     _check_apart(config.output, input_folders(config.inputs))
     resolve_model(config.model)
+    earlier = None if config.baseline is None else read_baseline(config.baseline)
     store = OutputStore(config.output)
     store.check_ours(locked=False)
     with locked(config.output):
@@ -93,8 +95,8 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
             store.begin({"fingerprint": plan.mark, "facts": plan.facts}, plan.inputs.files)
         try:
             scored = _scored(config, store, plan, watch)
-            _reconcile(config, store, plan, scored.results)
-            return _committed(config, store, plan, scored, started)
+            _reconcile(config, store, plan, scored.totals)
+            return _committed(config, store, plan, scored, earlier, started)
         except MnistBatchError as error:
             if error.exit_code in _HOPELESS:
                 store.discard()
@@ -125,9 +127,10 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch)
             "fingerprint": plan.mark,
         },
     )
-    results = dict(_finished(store, plan.shards))
-    resumed = len(results)
-    done = sum(result.rows for result in results.values())
+    totals = Totals()
+    for shard, result in _finished(store, plan.shards):
+        totals.add(shard, result)
+    resumed, done = len(totals), totals.rows
 
     def heartbeat(rows: int) -> None:
         nonlocal done
@@ -135,20 +138,19 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch)
         watch(done, plan.inputs.rows)
 
     doubt = _orientation_doubt(job, plan.shards[0], predictor)
-    missing = [shard for shard in plan.shards if shard.index not in results]
+    missing = [shard for shard in plan.shards if shard not in totals]
     for result in local.score(job, missing, predictor, heartbeat):
-        results[result.index] = result
-    ordered = [results[shard.index] for shard in plan.shards]
+        totals.add(plan.shards[result.index], result)
     rows = sum(shard.rows for shard in missing)
-    return _Scored(ordered, resumed, rows, model, time.monotonic() - started, [doubt] if doubt else [])
+    return _Scored(totals, resumed, rows, model, time.monotonic() - started, [doubt] if doubt else [])
 
 
-def _finished(store: OutputStore, shards: Iterable[Shard]) -> Iterator[tuple[int, ShardResult]]:
-    """What an earlier start finished, by index. Of what is damaged nothing is taken over: it is scored again."""
+def _finished(store: OutputStore, shards: Iterable[Shard]) -> Iterator[tuple[Shard, ShardResult]]:
+    """What an earlier start finished. Of what is damaged nothing is taken over: it is scored again."""
     for shard in shards:
         record = store.finished_shard(shard.index)
         if record is not None and (result := ShardResult.from_json(record, shard)) is not None:
-            yield shard.index, result
+            yield shard, result
 
 
 def _orientation_doubt(job: ScoringJob, shard: Shard, predictor: TensorFlowPredictor) -> str | None:
@@ -160,16 +162,14 @@ def _orientation_doubt(job: ScoringJob, shard: Shard, predictor: TensorFlowPredi
     return transposition_warning(batches, predictor, job.preparation.transpose)
 
 
-def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, results: Sequence[ShardResult]) -> None:
+def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, totals: Totals) -> None:
     """Every planned row came out once, under an id of its own, and a label file belonged to these rows."""
-    for shard, result in zip(plan.shards, results, strict=True):
-        out = result.tally.predicted + result.tally.rejected
-        if not shard.rows == result.rows == out:
-            raise MnistBatchError(
-                f"shard {shard.index}: every row must come out once, of {shard.rows} rows {out} did: "
-                "this is a bug, please report it"
-            )
-    tally = merge(result.tally for result in results)
+    if len(totals) != len(plan.shards):
+        raise MnistBatchError(
+            f"every shard must come out once, of {len(plan.shards)} shards {len(totals)} did: "
+            "this is a bug, please report it"
+        )
+    tally = totals.tally
     if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
         raise InputError(
             f"{config.reading.labels}: its ids must be those of the predictions, none of {len(plan.labels.ids)} is "
@@ -179,12 +179,19 @@ def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, results: S
         check_unique_ids(store.staging, sink_for(config.format))
 
 
-def _committed(config: PredictConfig, store: OutputStore, plan: Plan, scored: _Scored, started: float) -> Result:
-    """Reports on the shards, and makes them the folder's set."""
-    model = scored.model
-    report = report_of(merge(result.tally for result in scored.results)) | {
+def _committed(
+    config: PredictConfig,
+    store: OutputStore,
+    plan: Plan,
+    scored: _Scored,
+    earlier: dict[str, Any] | None,
+    started: float,
+) -> Result:
+    """Reports on the shards, and makes them the folder's set. earlier: the report this one is compared with."""
+    model, totals = scored.model, scored.totals
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    report: dict[str, Any] = report_of(totals.tally, plan.profile) | {
         "skipped": dict(sorted(plan.inputs.skipped.items())),
-        **_preprocessing(config, plan, scored),
         "model": {
             "name": shown(config.model),
             "sha256": model.digest,
@@ -192,55 +199,63 @@ def _committed(config: PredictConfig, store: OutputStore, plan: Plan, scored: _S
             "output": model.output,
             "carded": model.carded,
         },
+        "run": {
+            "inputs": [shown(name) for name in config.inputs[:SHOWN]],
+            "more_inputs": max(0, len(config.inputs) - SHOWN),
+            "finished": finished,
+            "version": plan.facts["versions"]["mnist-batch"],
+            "fingerprint": plan.mark,
+        },
         "timings": {
             "start": time.monotonic() - started - scored.seconds,
             "score": scored.seconds,
-            "stages": total(result.seconds for result in scored.results),
+            "stages": totals.seconds,
         },
     }
+    report |= _preprocessing(config, plan, scored, report["drift"])
+    report["baseline"] = comparison(report, config.baseline, earlier)
     gates = judge(report, config.max_reject_rate, config.min_accuracy)
     manifest = {
         "model": report["model"],
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": finished,
         "fingerprint": plan.mark,
         "facts": plan.facts,
         "gates": [asdict(gate) for gate in gates],
         "rows": plan.inputs.rows,
         "resumed_shards": scored.resumed,
         # Where the model failed on whole batches, last bits may differ from those of a run in which it did not.
-        "halved_batches": sum(result.halvings for result in scored.results),
+        "halved_batches": totals.halvings,
         "files": listed(plan.inputs.files),
-        "parts": {name: file for result in scored.results for name, file in result.files.items()},
+        "parts": totals.files,
     }
-    store.stage_documents(report, manifest)
+    store.stage_documents(report, page_of(report, manifest["gates"]), manifest)
     store.commit(passed=all(gate.passed for gate in gates), listing=manifest["files"] is None)
     seconds = time.monotonic() - started
     return Result(config, report, gates, plan.mark, seconds, False, scored.resumed, scored.rows)
 
 
-def _preprocessing(config: PredictConfig, plan: Plan, scored: _Scored) -> dict[str, Any]:
-    """What was done to the images before they were scored, and what of it somebody should look at."""
+def _preprocessing(config: PredictConfig, plan: Plan, scored: _Scored, drift: dict[str, Any] | None) -> dict[str, Any]:
+    """What was done to the images before they were scored, and what somebody should look at."""
     by_source: dict[str, Counter[str]] = {}
-    for result in scored.results:
-        for source, counts in result.treatments.items():
-            by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
+    for source, counts in scored.totals.treatments.items():
+        by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
     total: Counter[str] = sum(by_source.values(), Counter())
     mode = config.reading.preparation.mode
     return {
         "preprocessing": {"mode": mode, **{treatment.value: total[treatment] for treatment in Treatment}},
-        "warnings": [*preprocessing_warnings(by_source), *scored.warnings],
+        "warnings": [*preprocessing_warnings(by_source), *scored.warnings, *drift_warnings(drift)],
     }
 
 
 def _judged_again(config: PredictConfig, store: OutputStore, manifest: dict[str, Any], started: float) -> Result:
     """The set that is there, held against this start's gates."""
     report = store.report()
-    if report is None:
+    if report is None or report.get("report_version") != REPORT_VERSION:
         raise OutputError(f"{config.output}/report.json: must be what the run wrote, is not: remove the folder")
     gates = judge(report, config.max_reject_rate, config.min_accuracy)
     verdict = [asdict(gate) for gate in gates]
     if manifest.get("gates") != verdict:
-        store.replace_manifest(manifest | {"gates": verdict})
+        store.replace_verdict(page_of(report, verdict), manifest | {"gates": verdict})
     store.set_success(all(gate.passed for gate in gates))
     mark, begun = manifest["fingerprint"], store.begun()
     if begun is None or begun["fingerprint"] == mark:  # an interrupted run that is another's is kept for its next start

@@ -121,9 +121,17 @@ MetricsFile = Annotated[
     Path | None,
     _option(help="Write NAME.prom for node_exporter's textfile collector.", rich_help_panel=_TELLING),
 ]
+Baseline = Annotated[
+    Path | None,
+    _option(help="Another run, or its report.json, to be compared with.", show_default=False, rich_help_panel=_JUDGING),
+]
 
 # Of inspect
 Sheet = Annotated[Path | None, _option(help="Write a PNG of sampled images before and after.", show_default=False)]
+
+# Of report
+ReportOf = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a complete run.", show_default=False)]
+ReportFormat = Annotated[config.ReportFormat, _option(help="html writes OUT/report.html; md and junit go to stdout.")]
 
 # Of train
 ModelOutput = Annotated[str, _option("--output", "-o", metavar="PATH", help="Folder to save the model into.")]

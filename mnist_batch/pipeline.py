@@ -64,7 +64,7 @@ class TensorFlowPredictor:
     def _scored(self, batches: Callable[[], Iterator[Pixels]]) -> tf.data.Dataset:
         signature = tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8)
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        # As it is: to convert it, TensorFlow would write its source to the folder for temporary files, and leave it there
+        # Not converted: for that TensorFlow writes source files to the folder for temporary ones, and leaves them there
         # when the run is killed.
         probabilities = tf.autograph.experimental.do_not_convert(self._model.probabilities)
         scored = dataset.map(probabilities, num_parallel_calls=os.cpu_count() or 1, deterministic=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
-from mnist_batch.model.card import find_card, model_digest
+from mnist_batch.model.card import ModelCard, find_card, model_digest
 from mnist_batch.names import shown
 from mnist_batch.output.formats import check_kept
 from mnist_batch.output.manifest import fingerprint, run_facts
@@ -21,7 +21,9 @@ from mnist_batch.sources.protocol import display_name
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """facts: everything the output depends on; mark: their fingerprint."""
+    """facts: everything the output depends on; mark: their fingerprint; profile: what the model's card says of the data
+    it was trained on.
+    """
 
     inputs: Inputs
     shards: Sequence[Shard]
@@ -29,6 +31,7 @@ class Plan:
     model_path: Path
     facts: dict[str, Any]
     mark: str
+    profile: dict[str, Any] | None
 
 
 def planned(config: PredictConfig) -> Plan:
@@ -39,8 +42,11 @@ def planned(config: PredictConfig) -> Plan:
     path = config.reading.labels if isinstance(config.reading.labels, Path) else None
     labels = None if path is None else open_label_file(path, inputs.rows)
     label_files = _label_files(inputs) if path is None else {shown(path.name): path}
-    facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(model_path))
-    return Plan(inputs, list(cut(inputs.runs, config.rows_per_part)), labels, model_path, facts, fingerprint(facts))
+    digest = model_digest(model_path)
+    card = find_card(model_path, digest)
+    facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(digest, card))
+    shards = list(cut(inputs.runs, config.rows_per_part))
+    return Plan(inputs, shards, labels, model_path, facts, fingerprint(facts), None if card is None else card.profile)
 
 
 def _label_files(inputs: Inputs) -> dict[str, Path]:
@@ -50,9 +56,7 @@ def _label_files(inputs: Inputs) -> dict[str, Path]:
     return {display_name(path, inputs.root): path for path in beside}
 
 
-def _model_facts(path: Path) -> dict[str, Any]:
+def _model_facts(digest: str, card: ModelCard | None) -> dict[str, Any]:
     """What of a model changes an output byte; of its card, None where none speaks for these bytes."""
-    digest = model_digest(path)
-    card = find_card(path, digest)
     said = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
     return {"model_sha256": digest, "card": said}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from mnist_batch.config import OutputFormat, Preparation
 from mnist_batch.errors import MnistBatchError
+from mnist_batch.output.files import FileRecord
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.store import as_json, write_part, write_shard_record
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
@@ -112,7 +113,7 @@ class ShardResult:
             result = cls(fields["index"], fields["rows"], tally, treatments, fields["files"], halvings, seconds)
             rows = {result.rows, tally.predicted + tally.rejected}
             parts = {name.partition(".")[0] for name in result.files}
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         number = f"part-{shard.index:05d}"
         wanted = {f"predictions/{number}", f"rejects/{number}"} if tally.rejected else {f"predictions/{number}"}
@@ -135,35 +136,43 @@ def score_shard(
     writing fails, and whatever `heartbeat` raises.
     """
     read: list[ImageBatch] = []
+    # Batches that the predictor has been given, with the run's number of their first row, until it answers.
+    asked: deque[tuple[ImageBatch, int]] = deque()
     treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
     halvings = predictor.halvings
-    laps, waited = list[Mapping[str, float]](), 0.0
+    laps, waited, counted = list[Mapping[str, float]](), 0.0, 0.0
     started = time.perf_counter()
 
     def pixels() -> Iterator[Pixels]:
         nonlocal waited
         row = shard.first_row
         for _ in shard.chunks(job.batch_size):
-            asked = time.perf_counter()
+            began = time.perf_counter()
             chunk = next(chunks)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - began
             laps.append(chunk.seconds)
             for span, part in chunk.parts:
                 treatments[span.source] += part.treatments
             batch = concat_batches([part for _, part in chunk.parts])
-            labels = batch.labels if job.labels is None else job.labels.labels(batch.ids, batch.places + row)
-            row += batch.rows
+            if job.labels is not None:
+                batch = replace(batch, labels=job.labels.labels(batch.ids, batch.places + row))
             # Pixels are not kept: a shard's worth of them is 51 MB.
-            read.append(ImageBatch(batch.ids, _NO_PIXELS, labels, batch.places, batch.rejects, batch.kept))
+            read.append(replace(batch, pixels=_NO_PIXELS))
             if len(batch):
+                asked.append((batch, row))
                 yield batch.pixels
+            row += batch.rows
 
     scored = [np.zeros((0, CLASSES), np.float32)]
+    tally = tallies.NOTHING
     for probabilities in predictor.probabilities(pixels()):
         scored.append(probabilities)
+        began = time.perf_counter()
+        tally = tallies.merge([tally, tallies.tally_of(*asked.popleft(), probabilities)])
+        counted += time.perf_counter() - began
         heartbeat(len(probabilities))
     finished = time.perf_counter()
-    laps.append({Stage.MODEL: finished - started - waited})
+    laps.append({Stage.MODEL: finished - started - waited - counted})
     readers.check_unchanged(shard.spans)
     rows = concat_batches(read)
     predictions, unscorable = _predictions(rows, np.concatenate(scored), predictor.failures)
@@ -172,7 +181,8 @@ def score_shard(
             f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
             f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
         )
-    rejects = _in_input_order(rows, unscorable)
+    placed = _in_input_order(rows, unscorable)
+    rejects = [reject for _, reject in placed]
     if len(predictions) + len(rejects) != shard.rows:
         raise MnistBatchError(
             f"shard {shard.index}: every row must be predicted or rejected, of {shard.rows} rows "
@@ -180,15 +190,9 @@ def score_shard(
         )
     if rejects:
         heartbeat(len(rejects))
-    tables = {"predictions": prediction_table(predictions, job.probabilities)}
-    if rejects:
-        tables["rejects"] = reject_table(rejects)
-    sink = sink_for(job.format)
-    files = dict(
-        write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
-    )
-    tally = tallies.tally_of(predictions, rejects)
-    laps.append({Stage.WRITE: time.perf_counter() - finished})
+    files = _written(job, shard.index, predictions, rejects)
+    tally = tallies.merge([tally, tallies.tally_of_rejects(placed, shard.first_row)])
+    laps.append({Stage.WRITE: time.perf_counter() - finished + counted})
     result = ShardResult(
         shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings, total(laps)
     )
@@ -196,13 +200,20 @@ def score_shard(
     return result
 
 
-def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[Reject]:
-    """All rejects: those that never were images, and by their place those on which the model failed."""
-    if not unscorable:
-        return list(rows.rejects)
+def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Sequence[Reject]) -> dict[str, FileRecord]:
+    """The parts of a shard, of rejects only where there are any, as they were written."""
+    tables = {"predictions": prediction_table(predictions, job.probabilities)}
+    if rejects:
+        tables["rejects"] = reject_table(rejects)
+    sink = sink_for(job.format)
+    return dict(write_part(sink, table, job.staging, part, index, job.metadata) for part, table in tables.items())
+
+
+def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[tuple[int, Reject]]:
+    """All rejects by their place: those that never were images, and those on which the model failed."""
     # Where no image stood, there was one of the rejects.
     others = zip(np.setdiff1d(np.arange(rows.rows), rows.places).tolist(), rows.rejects, strict=True)
-    return [reject for _, reject in sorted([*others, *unscorable.items()], key=lambda placed: placed[0])]
+    return sorted([*others, *unscorable.items()], key=lambda placed: placed[0])
 
 
 _NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 class Stage(StrEnum):
     """READ: from disk, inflated, as rows; DECODE: image files to pixels; FRAME: pixels to MNIST form;
-    MODEL: waiting for the model, while it had rows to score; WRITE: parts and their records.
+    MODEL: waiting for the model, while it had rows to score; WRITE: what the report counts, parts and their records.
     """
 
     READ = "read"

@@ -84,7 +84,7 @@ def test_success_holds_the_digest_of_the_manifest_and_nothing_else_is_left(score
     digest = sha256((scored.output / "manifest.json").read_bytes()).hexdigest()
     assert (scored.output / "_SUCCESS").read_text() == digest + "\n"
     assert {path.name for path in scored.output.iterdir()} == {
-        "predictions", "report.json", "manifest.json", "_SUCCESS", ".lock",
+        "predictions", "report.html", "report.json", "manifest.json", "_SUCCESS", ".lock",
     }  # fmt: skip
 
 

@@ -37,7 +37,8 @@ class ModelCard:
     scale: the values black and white were trained as; temperature: divides the logits before the softmax, 1 where no
     calibration was fitted (Guo et al. 2017); digests: SHA-256 by file name of each form the model was saved in;
     accuracy, ece, nll: on the `evaluated_rows` rows of `evaluated_on`, never used to choose anything;
-    training: recipe, seed, epochs, rows and library versions, as they were.
+    training: recipe, seed, epochs, rows and library versions, as they were; profile: what drift is measured against, as
+    `report.drift.profile_of` makes it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelCard:
     evaluated_on: str
     evaluated_rows: int
     training: dict[str, Any]
+    profile: dict[str, Any] | None = None
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -70,6 +72,8 @@ def read_card(path: Path) -> ModelCard:
         raise _no_card(path, first_line(error)) from error
     if not 0 < card.temperature < math.inf:
         raise _no_card(path, f"temperature {card.temperature}")
+    if not (card.profile is None or isinstance(card.profile, dict)):
+        raise _no_card(path, "a profile that is no object")
     if not isinstance(card.digests, dict):
         raise _no_card(path, "digests that are no object")
     return card

@@ -42,14 +42,15 @@ from mnist_batch.output.protocol import Sink
 WORK = "_work"
 PARTS = ("predictions", "rejects")
 _LISTING = "files.arrow"
-_DOCUMENTS = ("report.json", "manifest.json")
+PAGE = "report.html"
+_DOCUMENTS = ("report.json", PAGE, "manifest.json")
 _SUCCESS = "_SUCCESS"
 # What a commit puts in its place.
 _SET = (*PARTS, _LISTING, *_DOCUMENTS, _SUCCESS)
 # What a run may leave in `_work` before its commit begins, temporary names included.
 _STAGED = re.compile(
     r"(predictions|rejects|shards)(/\.?(part-)?\d+\.\w+(\.tmp)?)?"
-    r"|\.?(files\.arrow|(run|report|manifest)\.json)(\.tmp)?|\.commit\.json\.tmp"
+    r"|\.?(files\.arrow|(run|report|manifest)\.json|report\.html)(\.tmp)?|\.commit\.json\.tmp"
 )
 
 
@@ -162,7 +163,7 @@ class OutputStore:
             return None
         return record if whole else None
 
-    def stage_documents(self, report: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    def stage_documents(self, report: Mapping[str, Any], page: str, manifest: Mapping[str, Any]) -> None:
         """Readies the set for `commit`: files that no shard's record names are removed."""
         named: Collection[str] = manifest["parts"]
         with translated(self.staging):
@@ -171,8 +172,8 @@ class OutputStore:
                     if f"{part}/{path.name}" not in named:
                         path.unlink()
                 sync_folder(self.staging / part)
-        for name, document in zip(_DOCUMENTS, (report, manifest), strict=True):
-            write_text(self.staging / name, json_text(document))
+        for name, text in zip(_DOCUMENTS, (json_text(report), page, json_text(manifest)), strict=True):
+            write_text(self.staging / name, text)
 
     def commit(self, passed: bool, listing: bool) -> None:
         """Makes the staged set the folder's own. passed: whether it gets its `_SUCCESS`; listing: its `files.arrow`."""
@@ -226,11 +227,12 @@ class OutputStore:
             elif not path.exists() or path.read_bytes() != digest.encode():
                 write_text(path, digest)
 
-    def replace_manifest(self, manifest: Mapping[str, Any]) -> None:
+    def replace_verdict(self, page: str, manifest: Mapping[str, Any]) -> None:
         """Another verdict on the same set. `_SUCCESS` goes first and is up to `set_success`."""
         with translated(self.path):
             (self.path / _SUCCESS).unlink(missing_ok=True)
             sync_folder(self.path)
+        write_text(self.path / PAGE, page)
         write_text(self.path / "manifest.json", json_text(manifest))
 
     def _clear_staging(self) -> None:

@@ -1,29 +1,76 @@
-"""Everything a report needs of any number of rows, in fixed size: integer counts that merge in any order.
+"""Everything a report needs of any number of rows, in fixed size: whole numbers that merge in any order.
 
-Any split of the rows and any order of merging give the same numbers, and so the same bytes of `report.json`.
+Any split of the rows and any order of merging give the same numbers, and so the same bytes of `report.json`: sums of
+fractions are taken in fixed point, and of rows that are equally remarkable those that come first are kept.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mnist_batch.records import CLASSES, Ints, Predictions, Reject
+from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Reject
+from mnist_batch.report.bins import CONFIDENCE_BINS, IMAGE_BINS, confidence_bin
+from mnist_batch.report.kept import KEPT_IMAGES, KEPT_REJECTS, RejectExample, Remarkable, lowest, remarkable
+from mnist_batch.report.pixels import pixel_histograms
+
+# Unit of the sums of probabilities and of Brier scores. A confidence, which is a float32 of at least 0.1, is a whole
+# number of them; 8,000 million of them fit an int64.
+UNIT = 2**30
+# Unit of the sums of negative log-likelihoods, of which one is at most 87.4.
+NLL_UNIT = 2**24
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "confusion": (CLASSES, CLASSES),
+    "predictions": (CLASSES,),
+    "confidence": (CONFIDENCE_BINS,),
+    "confidence_sum": (CONFIDENCE_BINS,),
+    "labelled_confidence": (CONFIDENCE_BINS,),
+    "labelled_confidence_sum": (CONFIDENCE_BINS,),
+    "mistakes": (CLASSES, CONFIDENCE_BINS),
+    "own_probability": (CLASSES,),
+    "nll": (),
+    "brier": (),
+    **{name: (bins,) for name, bins in IMAGE_BINS.items()},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts over some rows. confusion: int64 [10, 10], [label, prediction], over the rows that have a label;
-    predictions: int64 [10], rows by predicted digit; rejects: rows by reason.
+    """Counts over some rows; int64, bins as in `bins`.
+
+    confusion: [10, 10], [label, prediction], of the rows that have a label; predictions: [10], rows by predicted digit;
+    confidence, confidence_sum: rows by confidence, and their confidences together in `UNIT`s; labelled_confidence,
+    labelled_confidence_sum: the same of rows that have a label; mistakes: [prediction, bin], rows predicted wrong;
+    own_probability: [10], the probabilities that rows of each label have of it, together, in `UNIT`s; nll, brier: sums
+    over labelled rows; ink, stroke, width, height: images by what was measured of them; rejects: rows by reason;
+    reject_examples: the first of each; doubtful, wrong: the least confident rows, and the most confident mistakes.
     """
 
     confusion: Ints
     predictions: Ints
+    confidence: Ints
+    confidence_sum: Ints
+    labelled_confidence: Ints
+    labelled_confidence_sum: Ints
+    mistakes: Ints
+    own_probability: Ints
+    nll: Ints
+    brier: Ints
+    ink: Ints
+    stroke: Ints
+    width: Ints
+    height: Ints
     rejects: Counter[str]
+    reject_examples: Mapping[str, Sequence[RejectExample]]
+    doubtful: Sequence[Remarkable]
+    wrong: Sequence[Remarkable]
 
     @property
     def predicted(self) -> int:
@@ -42,41 +89,156 @@ class Tally:
         return int(self.confusion.trace())
 
 
-def tally_of(predictions: Predictions, rejects: Sequence[Reject]) -> Tally:
-    """The counts of one shard."""
-    labels = np.asarray(predictions.labels.fill_null(-1))
-    known = labels >= 0
-    pairs = labels[known].astype(np.int64) * CLASSES + predictions.digits[known]
-    return Tally(
-        confusion=np.bincount(pairs, minlength=CLASSES * CLASSES).reshape(CLASSES, CLASSES).astype(np.int64),
-        predictions=np.bincount(predictions.digits, minlength=CLASSES).astype(np.int64),
-        rejects=Counter(str(reject.reason) for reject in rejects),
+_NO_COUNTS: dict[str, Any] = {name: np.zeros(shape, np.int64) for name, shape in _SHAPES.items()}
+NOTHING = Tally(**_NO_COUNTS, rejects=Counter(), reject_examples={}, doubtful=(), wrong=())
+
+
+def tally_of(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tally:
+    """The counts of a batch's images.
+
+    first_row: the number in the run of the first row that was read for the batch; probabilities: float32 [n, 10], a
+    row of which that is not finite is not counted.
+    """
+    scored = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    if not len(scored):
+        return NOTHING
+    pixels, labels = batch.pixels, np.asarray(batch.labels.fill_null(-1)).astype(np.int64)
+    if len(scored) < len(batch):
+        pixels, labels, probabilities = pixels[scored], labels[scored], probabilities[scored]
+    digits, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+
+    def kept(chosen: Ints) -> list[Remarkable]:
+        return [remarkable(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in chosen]
+
+    bins = confidence_bin(confidence)
+    measured: dict[str, Any] = pixel_histograms(pixels)
+    wrong = np.flatnonzero((labels >= 0) & (labels != digits))
+    return replace(
+        NOTHING,
+        predictions=np.bincount(digits, minlength=CLASSES),
+        confidence=np.bincount(bins, minlength=CONFIDENCE_BINS),
+        confidence_sum=_sums(bins, confidence, CONFIDENCE_BINS),
+        **_against_labels(labels, digits, confidence, probabilities, bins),
+        **measured,
+        doubtful=kept(lowest(confidence)),
+        wrong=kept(wrong[lowest(-confidence[wrong])]),
     )
+
+
+def tally_of_rejects(placed: Iterable[tuple[int, Reject]], first_row: int) -> Tally:
+    """The counts of rejected rows, each with its place among rows of which the first has that number in the run."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[RejectExample]] = {}
+    for place, reject in placed:
+        reason = str(reject.reason)
+        counts[reason] += 1
+        if counts[reason] <= KEPT_REJECTS:
+            examples.setdefault(reason, []).append(RejectExample(first_row + place, reject.id, reject.detail))
+    return replace(NOTHING, rejects=counts, reject_examples=examples)
 
 
 def merge(tallies: Iterable[Tally]) -> Tally:
     """The counts of all together; of none, zeros."""
-    total = Tally(np.zeros((CLASSES, CLASSES), np.int64), np.zeros(CLASSES, np.int64), Counter())
+    total = NOTHING
     for tally in tallies:
-        total = Tally(
-            total.confusion + tally.confusion, total.predictions + tally.predictions, total.rejects + tally.rejects
-        )
+        total = _merged(total, tally)
     return total
 
 
 def as_json(tally: Tally) -> dict[str, Any]:
-    """A tally as a shard's record holds it."""
+    """A tally as a shard's record holds it: of each array, where it is not zero and what stands there."""
     return {
-        "confusion": tally.confusion.tolist(),
-        "predictions": tally.predictions.tolist(),
+        "counts": {name: _sparse(getattr(tally, name)) for name in _SHAPES},
         "rejects": dict(sorted(tally.rejects.items())),
+        "reject_examples": {
+            reason: [asdict(example) for example in examples]
+            for reason, examples in sorted(tally.reject_examples.items())
+        },
+        "doubtful": [row.as_record() for row in tally.doubtful],
+        "wrong": [row.as_record() for row in tally.wrong],
     }
 
 
 def from_json(fields: Mapping[str, Any]) -> Tally:
-    """The tally that `as_json` wrote. Raises KeyError, TypeError or ValueError where it is none."""
+    """The tally that `as_json` wrote. Raises KeyError, TypeError, ValueError, ... where it is none."""
     return Tally(
-        np.array(fields["confusion"], np.int64).reshape(CLASSES, CLASSES),
-        np.array(fields["predictions"], np.int64).reshape(CLASSES),
-        Counter(fields["rejects"]),
+        **{name: _dense(fields["counts"][name], shape) for name, shape in _SHAPES.items()},
+        rejects=Counter(fields["rejects"]),
+        reject_examples={
+            reason: [RejectExample(**example) for example in examples]
+            for reason, examples in fields["reject_examples"].items()
+        },
+        doubtful=[Remarkable.from_record(row) for row in fields["doubtful"]],
+        wrong=[Remarkable.from_record(row) for row in fields["wrong"]],
     )
+
+
+def _against_labels(
+    labels: Ints, digits: Ints, confidence: Floats, probabilities: Floats, bins: Ints
+) -> dict[str, Any]:
+    """What is counted of rows that have a label; -1 stands for none."""
+    known = labels >= 0
+    if not known.any():
+        return {}
+    if not known.all():
+        labels, digits, confidence, bins = labels[known], digits[known], confidence[known], bins[known]
+        probabilities = probabilities[known]
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    # Element by element and in one order: a library's sum over ten could depend on where in memory they lie.
+    squares = np.zeros(len(labels))
+    for digit in range(CLASSES):
+        squares += (probabilities[:, digit] - (labels == digit).astype(np.float64)) ** 2
+    # A probability of 0 would make the mean infinite: the smallest float32 that has all its digits stands for it.
+    nll = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
+    wrong = labels != digits
+    return {
+        "confusion": np.bincount(labels * CLASSES + digits, minlength=CLASSES**2).reshape(CLASSES, CLASSES),
+        "labelled_confidence": np.bincount(bins, minlength=CONFIDENCE_BINS),
+        "labelled_confidence_sum": _sums(bins, confidence, CONFIDENCE_BINS),
+        "mistakes": np.bincount(
+            digits[wrong] * CONFIDENCE_BINS + bins[wrong], minlength=CLASSES * CONFIDENCE_BINS
+        ).reshape(CLASSES, CONFIDENCE_BINS),
+        "own_probability": _sums(labels, own, CLASSES),
+        "nll": _fixed(nll, NLL_UNIT).sum(),
+        "brier": _fixed(squares, UNIT).sum(),
+    }
+
+
+def _fixed(values: npt.NDArray[Any], unit: int) -> Ints:
+    return np.rint(values.astype(np.float64) * unit).astype(np.int64)
+
+
+def _sums(groups: Ints, values: npt.NDArray[Any], length: int) -> Ints:
+    """The values of each group together, in `UNIT`s. `bincount` adds floats, of which 2**53 are exact."""
+    sums = np.zeros(length, np.int64)
+    np.add.at(sums, groups, _fixed(values, UNIT))
+    return sums
+
+
+def _merged(one: Tally, other: Tally) -> Tally:
+    return Tally(
+        **{name: getattr(one, name) + getattr(other, name) for name in _SHAPES},
+        rejects=one.rejects + other.rejects,
+        reject_examples={
+            reason: sorted(
+                [*one.reject_examples.get(reason, ()), *other.reject_examples.get(reason, ())],
+                key=lambda example: example.row,
+            )[:KEPT_REJECTS]
+            for reason in one.reject_examples.keys() | other.reject_examples.keys()
+        },
+        doubtful=sorted([*one.doubtful, *other.doubtful], key=lambda row: (row.confidence, row.row))[:KEPT_IMAGES],
+        wrong=sorted([*one.wrong, *other.wrong], key=lambda row: (-row.confidence, row.row))[:KEPT_IMAGES],
+    )
+
+
+def _sparse(counts: Ints) -> list[list[int]]:
+    flat = np.atleast_1d(counts).ravel()
+    places = np.flatnonzero(flat)
+    return [places.tolist(), flat[places].tolist()]
+
+
+def _dense(sparse: Sequence[Sequence[int]], shape: tuple[int, ...]) -> Ints:
+    flat = np.zeros(prod(shape), np.int64)
+    places, counts = sparse
+    flat[np.array(places, np.int64)] = np.array(counts, np.int64)
+    return flat.reshape(shape)

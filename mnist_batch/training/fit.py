@@ -19,12 +19,16 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import tensorflow as tf
 
 from mnist_batch.config import TrainConfig
 from mnist_batch.model.card import ModelCard, OutputKind
-from mnist_batch.records import Floats, Ints
-from mnist_batch.report.metrics import expected_calibration_error
+from mnist_batch.records import Floats, ImageBatch, Ints, Pixels, string_array
+from mnist_batch.report.document import report_of
+from mnist_batch.report.drift import profile_of
+from mnist_batch.report.tally import Tally, tally_of
 from mnist_batch.training.data import TrainingData, load_training_data, network_input, one_hot
 from mnist_batch.training.holdout import held_out
 from mnist_batch.training.recipes import Recipe, find_recipe
@@ -46,10 +50,12 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
+    """held_out: bool [training rows], None where all were trained on."""
+
     model: keras.Model
     kept_epoch: int
     train_rows: int
-    held_out_rows: int
+    held_out: npt.NDArray[np.bool_] | None = None
 
 
 class _EpochLines(keras.callbacks.Callback):
@@ -113,7 +119,7 @@ def _fit(
 ) -> _Fitted:
     epochs = config.epochs or recipe.epochs
     images, labels = network_input(data.train_images, recipe.scale), one_hot(data.train_labels)
-    validation = None
+    validation = mask = None
     best = staging / "best.keras"
     if config.validation > 0:
         mask = held_out(len(labels), data.writers, config.validation, config.seed)
@@ -132,10 +138,10 @@ def _fit(
         verbose=0,
     ).history
     if validation is None:
-        return _Fitted(model, epochs, len(labels), 0)
+        return _Fitted(model, epochs, len(labels))
     # As ModelCheckpoint: of equally good epochs, the first.
     kept_epoch = 1 + int(np.argmax(history["val_accuracy"]))
-    return _Fitted(keras.models.load_model(best), kept_epoch, len(labels), len(validation[1]))
+    return _Fitted(keras.models.load_model(best), kept_epoch, len(labels), mask)
 
 
 def _card(
@@ -146,9 +152,17 @@ def _card(
     digests: dict[str, str],
     checks: _Checks,
 ) -> ModelCard:
-    images = network_input(data.test_images, recipe.scale)
-    probabilities = fitted.model.predict(images, batch_size=recipe.batch_size, verbose=0, callbacks=[checks])
-    accuracy, ece, nll = _figures(probabilities, data.test_labels)
+    def predicted(images: Pixels) -> Floats:
+        inputs = network_input(images, recipe.scale)
+        return fitted.model.predict(inputs, batch_size=recipe.batch_size, verbose=0, callbacks=[checks])
+
+    figures = report_of(_tally(data.test_images, data.test_labels, predicted(data.test_images)))
+    # What is asked of these rows is their pixels and labels, so the labels stand for the predictions.
+    training_rows = _tally(data.train_images, data.train_labels, one_hot(data.train_labels))
+    held_out_rows = None
+    if fitted.held_out is not None:
+        images, labels = data.train_images[fitted.held_out], data.train_labels[fitted.held_out]
+        held_out_rows = _tally(images, labels, predicted(images))
     training: dict[str, Any] = {
         "recipe": recipe.name,
         "seed": config.seed,
@@ -157,8 +171,8 @@ def _card(
         "batch_size": recipe.batch_size,
         "rows": fitted.train_rows,
         "validation": config.validation,
-        "validation_rows": fitted.held_out_rows,
-        "validation_by": None if not fitted.held_out_rows else "row" if data.writers is None else "writer",
+        "validation_rows": 0 if fitted.held_out is None else int(fitted.held_out.sum()),
+        "validation_by": None if fitted.held_out is None else "row" if data.writers is None else "writer",
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
@@ -169,21 +183,20 @@ def _card(
         output=OutputKind.PROBABILITIES,
         temperature=1.0,
         digests=digests,
-        accuracy=accuracy,
-        ece=ece,
-        nll=nll,
+        accuracy=figures["accuracy"],
+        ece=figures["calibration"]["ece"],
+        nll=figures["calibration"]["nll"],
         evaluated_on=data.test_name,
         evaluated_rows=len(data.test_labels),
         training=training,
+        profile=profile_of(training_rows, held_out_rows),
     )
 
 
-def _figures(probabilities: Floats, labels: Ints) -> tuple[float, float, float]:
-    """Accuracy, expected calibration error, and mean negative log-likelihood in nats."""
-    correct = probabilities.argmax(axis=1) == labels
-    of_truth = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
-    nll = -np.log(of_truth.astype(np.float64)).mean()
-    return float(correct.mean()), expected_calibration_error(probabilities.max(axis=1), correct), float(nll)
+def _tally(images: Pixels, labels: Ints, probabilities: Floats) -> Tally:
+    ids = string_array(map(str, range(len(images))))
+    batch = ImageBatch(ids, images, pa.array(labels.astype(np.int32)), np.arange(len(images)))
+    return tally_of(batch, 0, probabilities)
 
 
 @contextmanager

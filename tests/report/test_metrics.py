@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_batch.report.metrics import expected_calibration_error, precision_recall_f1, wilson_interval
+from mnist_batch.report.metrics import (
+    calibration_error_by_chance,
+    difference_interval,
+    population_stability,
+    precision_recall_f1,
+    stability_by_chance,
+    wilson_interval,
+)
 
 SHARES = st.integers(1, 10_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 
@@ -57,32 +64,45 @@ def test_a_class_that_neither_occurs_nor_is_predicted_has_no_figures() -> None:
     assert one == {"digit": 1, "precision": None, "recall": None, "f1": None, "support": 0}
 
 
-def loop(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
-    """The definition, bin by bin."""
-    error = 0.0
-    for index in range(bins):
-        inside = np.minimum((confidence * bins).astype(int), bins - 1) == index
-        if inside.any():
-            gap = abs(confidence[inside].astype(np.float64).mean() - correct[inside].mean())
-            error += inside.sum() / len(confidence) * gap
-    return error
+def test_the_interval_of_a_difference_is_that_of_the_literature() -> None:
+    # Newcombe 1998, "Interval estimation for the difference ...", table II, (a), method 10.
+    assert difference_interval((56, 70), (48, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+@given(SHARES, SHARES)
 @settings(deadline=None)
-def test_the_calibration_error_is_that_of_its_definition(rows: list[tuple[float, bool]], bins: int) -> None:
-    confidence, correct = (np.array(column) for column in zip(*rows, strict=True))
-    confidence = confidence.astype(np.float32)
-    error = expected_calibration_error(confidence, correct, bins)
-    assert error == pytest.approx(loop(confidence, correct, bins), abs=1e-9)
-    assert 0 <= error <= 1
+def test_the_interval_of_a_difference_holds_it_and_turns_around_with_it(
+    one: tuple[int, int], other: tuple[int, int]
+) -> None:
+    low, high = difference_interval(one, other)
+    assert low <= one[0] / one[1] - other[0] / other[1] <= high
+    assert difference_interval(other, one) == pytest.approx((-high, -low), abs=1e-12)
 
 
-def test_certainty_that_is_right_has_no_calibration_error_and_wrong_certainty_all_of_it() -> None:
-    certain = np.ones(7, np.float32)
-    assert expected_calibration_error(certain, np.ones(7, bool)) == 0
-    assert expected_calibration_error(certain, np.zeros(7, bool)) == 1
+def test_the_calibration_error_of_chance_is_that_of_the_normal_distribution_where_rows_are_many() -> None:
+    rows, chance = np.array([40_000, 10_000]), np.array([0.9, 0.6])
+    mean, high = calibration_error_by_chance(rows, rows * chance, np.array([0, 1]))
+    deviations = np.sqrt(rows * chance * (1 - chance))
+    assert mean == pytest.approx(np.sqrt(2 / np.pi) * deviations.sum() / rows.sum(), rel=0.1)
+    assert mean < high < 3 * mean
 
 
-def test_three_rights_in_four_at_confidence_three_quarters_is_calibrated() -> None:
-    assert expected_calibration_error(np.full(4, 0.75, np.float32), np.array([True, True, False, True])) == 0
+def test_rows_that_cannot_be_wrong_show_no_calibration_error_by_chance() -> None:
+    assert calibration_error_by_chance(np.array([0, 500]), np.array([0.0, 500.0]), np.array([0, 1])) == (0, 0)
+
+
+def test_stability_of_the_same_is_none_and_grows_with_the_distance() -> None:
+    same, near, far = np.array([500, 500]), np.array([400, 600]), np.array([50, 950])
+    assert population_stability(same * 2, same) == pytest.approx(0, abs=1e-6)
+    # By hand: (0.4 - 0.5) ln(0.4 / 0.5) + (0.6 - 0.5) ln(0.6 / 0.5).
+    assert population_stability(near, same) == pytest.approx(0.0405, abs=5e-4)
+    assert population_stability(far, same) > 1
+
+
+def test_stability_exceeds_what_chance_allows_about_once_in_a_thousand_times() -> None:
+    generator = np.random.default_rng(0)
+    shares, limit = np.full(10, 0.1), stability_by_chance(10, 2_000, 60_000)
+    runs = generator.multinomial(2_000, shares, 4_000)
+    references = generator.multinomial(60_000, shares, 4_000)
+    beyond = sum(population_stability(run, reference) > limit for run, reference in zip(runs, references, strict=True))
+    assert 0 < beyond < 14

@@ -18,4 +18,8 @@ def test_the_bundled_folder_holds_the_saved_model_and_a_card_that_speaks_for_it(
     assert find_card(bundled / "seed", model_digest(bundled / "seed")) == card
     assert card.name == "seed"
     assert card.training["seed"] == 1
+    assert card.training["validation"] == 0
+    assert card.profile is not None
+    assert card.profile["rows"] == card.training["rows"]
+    assert 0 < sum(card.profile["confidence"]["counts"]) < card.profile["rows"]
     assert str(tmp_path) not in (bundled / "seed.card.json").read_text()

@@ -104,6 +104,9 @@ def test_the_best_epoch_on_rows_of_held_out_writers_is_kept(written_folder: Path
     data = load_training_data(written_folder)
     mask = held_out(200, data.writers, 0.25, seed=2)
     assert (result.card.training["rows"], result.card.training["validation_rows"]) == ((~mask).sum(), mask.sum())
+    profile = result.card.profile
+    assert (profile["rows"], sum(profile["confidence"]["counts"])) == (len(mask), mask.sum())
+    assert "held out" in profile["confidence_of"]
     model = keras.models.load_model(tmp_path / "model" / "model_mnist.keras")
     predicted = model.predict(network_input(data.train_images[mask], result.card.scale), verbose=0).argmax(axis=1)
     assert np.mean(predicted == data.train_labels[mask]) == pytest.approx(max(accuracies), abs=1e-4)

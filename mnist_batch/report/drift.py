@@ -1,0 +1,120 @@
+"""Drift: whether what was scored looks like what the model was trained on.
+
+A profile is what a model card holds of the training data: for each feature how many rows lie in some ten bins. A run
+is held against it by the population stability index. Knows nothing of cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_batch.records import CLASSES, Ints
+from mnist_batch.report.bins import CONFIDENCE_EDGES, IMAGE_EDGES
+from mnist_batch.report.metrics import population_stability, stability_by_chance
+from mnist_batch.report.tally import Tally
+
+# The index from which a feature is said to have moved, and from which it is flagged: the custom of credit scoring.
+MODERATE, MAJOR = 0.1, 0.25
+# Bins of a profile hold about this share of its rows, the outermost ones excepted: they are beyond all of its rows.
+_BIN_SHARE = 0.1
+# Less than this is not worth a bin of its own.
+_LEAST_SHARE = 0.01
+
+FEATURES = {
+    "digits": "mix of digits",
+    "confidence": "confidence",
+    "ink": "share of ink",
+    "stroke": "stroke width",
+    "width": "width of the digit",
+    "height": "height of the digit",
+}
+# Where a tally holds them.
+_COLUMNS = {name: "predictions" if name == "digits" else name for name in FEATURES}
+_EDGES = {"digits": np.arange(CLASSES + 1.0), "confidence": CONFIDENCE_EDGES, **IMAGE_EDGES}
+
+
+def profile_of(training: Tally, held_out: Tally | None) -> dict[str, Any]:
+    """The profile of a model. training: of the rows it was trained on, with labels for predictions; held_out: of rows
+    that it was not trained on, None where there were none.
+    """
+    profile: dict[str, Any] = {
+        "rows": training.predicted,
+        "digits": {"edges": list(range(CLASSES)), "counts": training.predictions.tolist()},
+    }
+    profile |= {name: coarse(getattr(training, name), name) for name in IMAGE_EDGES}
+    profile["confidence"] = None if held_out is None else coarse(held_out.confidence, "confidence")
+    profile["confidence_of"] = None if held_out is None else "training rows that were held out to choose the epoch"
+    return profile
+
+
+def drift_of(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """How far a run is from a profile, feature by feature; None where there is no profile or nothing was predicted."""
+    if profile is None or not tally.predicted:
+        return None
+    features = moved({name: getattr(tally, column) for name, column in _COLUMNS.items()}, profile)
+    return {
+        "thresholds": {"moderate": MODERATE, "major": MAJOR},
+        "profile_rows": profile["rows"],
+        "confidence_of": profile["confidence_of"],
+        "flagged": [feature["name"] for feature in features if feature["level"] == "major"],
+        "features": features,
+    }
+
+
+def drift_warnings(drift: Mapping[str, Any] | None) -> list[str]:
+    """A line where a feature is flagged."""
+    if drift is None or not drift["flagged"]:
+        return []
+    names = ", ".join(FEATURES[name] for name in drift["flagged"])
+    return [
+        f"what was scored does not look like what the model was trained on ({names}): "
+        "look at the images in report.html before trusting the predictions"
+    ]
+
+
+def moved(counts: Mapping[str, Ints], bins: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each feature's counts, in its fine bins, held against what is expected in the coarse ones of `bins`."""
+    return [_feature(name, counts[name], bins[name]) for name in FEATURES if bins[name] is not None]
+
+
+def _feature(name: str, fine: Ints, profile: Mapping[str, Any]) -> dict[str, Any]:
+    edges, expected = profile["edges"], np.array(profile["counts"])
+    counts = np.add.reduceat(fine, np.searchsorted(_EDGES[name], edges))
+    index = population_stability(counts, expected)
+    chance = stability_by_chance(len(edges), int(counts.sum()), int(expected.sum()))
+    beyond = index > chance
+    return {
+        "name": name,
+        "psi": index,
+        "psi_by_chance": chance,
+        "level": "major" if beyond and index >= MAJOR else "moderate" if beyond and index >= MODERATE else "stable",
+        "edges": edges,
+        "expected": (expected / expected.sum()).tolist(),
+        "found": (counts / counts.sum()).tolist(),
+    }
+
+
+def coarse(fine: Ints, name: str) -> dict[str, Any]:
+    """Some ten bins of about the same share: their lower edges, and the rows in each."""
+    starts = _starts(fine.tolist())
+    return {"edges": _EDGES[name][starts].tolist(), "counts": np.add.reduceat(fine, starts).tolist()}
+
+
+def _starts(fine: Sequence[int]) -> list[int]:
+    """Where the bins begin: a heavy one stands alone, and what no row reaches on either side has its own."""
+    filled = [place for place, count in enumerate(fine) if count]
+    first, beyond = filled[0], filled[-1] + 1
+    total = sum(fine)
+    starts, gathered = [first], 0
+    for place in range(first, beyond):
+        heavy = fine[place] >= _BIN_SHARE * total and gathered >= _LEAST_SHARE * total
+        if gathered >= _BIN_SHARE * total or heavy:
+            starts.append(place)
+            gathered = 0
+        gathered += fine[place]
+    if gathered < _LEAST_SHARE * total and len(starts) > 1:
+        starts.pop()
+    return [*([0] if first else []), *starts, *([beyond] if beyond < len(fine) else [])]

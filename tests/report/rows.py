@@ -1,0 +1,59 @@
+"""Rows as a tally is given them: images, labels and probabilities, drawn by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Reject, RejectReason, string_array
+from mnist_batch.report.tally import Tally, merge, tally_of, tally_of_rejects
+
+Scored = tuple[int | None, int, float]
+Row = Scored | RejectReason
+
+
+def tally(rows: Sequence[Row], first_row: int = 0) -> Tally:
+    """Of rows as (label, prediction, confidence), or as the reason they were rejected for."""
+    scored = [(place, *row) for place, row in enumerate(rows) if isinstance(row, tuple)]
+    rejects = [(place, row) for place, row in enumerate(rows) if isinstance(row, RejectReason)]
+    rejected = tally_of_rejects(
+        ((place, Reject(f"row {first_row + place}", reason, "")) for place, reason in rejects), first_row
+    )
+    if not scored:
+        return rejected
+    places, labels, digits, confidence = zip(*scored, strict=True)
+    probabilities = np.repeat(((1 - np.array(confidence)) / (CLASSES - 1))[:, None], CLASSES, axis=1)
+    probabilities[np.arange(len(scored)), digits] = confidence
+    batch = ImageBatch(
+        ids=string_array(f"row {first_row + place}" for place in places),
+        pixels=np.stack([drawn(first_row + place) for place in places]),
+        labels=pa.array(labels, pa.int32()),
+        places=np.array(places),
+    )
+    return merge([tally_of(batch, first_row, probabilities.astype(np.float32)), rejected])
+
+
+def drawn(seed: int) -> Pixels:
+    """An image, the same for the same seed: a box of any level anywhere."""
+    generator = np.random.default_rng(seed)
+    image = np.zeros((28, 28), np.uint8)
+    top, left, height, width = generator.integers(0, 14, 4)
+    image[top : top + height + 1, left : left + width + 1] = generator.integers(0, 256)
+    return image
+
+
+def guessed(rows: int, seed: int = 0, sharpness: float = 3.0) -> tuple[Floats, np.ndarray]:
+    """Probabilities, float32 [n, 10], and labels, int64 [n], that they are calibrated for."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(rows, CLASSES)) * sharpness
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (probabilities.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
+    return probabilities.astype(np.float32), labels
+
+
+def batch_of(pixels: Pixels, labels: np.ndarray | None = None) -> ImageBatch:
+    """Images as one batch. labels: int [n]."""
+    known = pa.nulls(len(pixels), pa.int32()) if labels is None else pa.array(labels.astype(np.int32))
+    return ImageBatch(string_array(f"a.idx#{row}" for row in range(len(pixels))), pixels, known, np.arange(len(pixels)))

@@ -1,0 +1,134 @@
+"""What stands in `report.html`, read as text; how it looks is `test_page_in_chromium.py`."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from mnist_batch.records import RejectReason
+from mnist_batch.report.baseline import compared
+from mnist_batch.report.drift import profile_of
+from mnist_batch.report.page import page, thumbnail
+from mnist_batch.report.tally import tally_of
+from report.rows import batch_of, drawn, guessed, tally
+from report.runs import GATES, report
+
+LABELLED = tally([(3, 3, 0.97)] * 40 + [(3, 5, 0.99), (4, 9, 0.45)] + [RejectReason.EMPTY] * 2)
+UNLABELLED = tally([(None, 3, 0.97)] * 40)
+VOID = {"meta", "img", "line", "rect", "circle", "polyline", "link"}
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes; raises where they do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, self.getpos()
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.mark.parametrize("rows", [LABELLED, UNLABELLED, tally([RejectReason.EMPTY]), tally([(7, 7, 1.0)])])
+@pytest.mark.parametrize("profile", [None, profile_of(LABELLED, None), profile_of(LABELLED, LABELLED)])
+def test_every_kind_of_run_has_a_page_that_is_well_formed_and_asks_for_nothing(rows, profile) -> None:
+    outline = Outline(page(report(rows, profile), GATES))
+    assert not outline.all("script")
+    addresses = [value or "" for _, a in outline.tags for name, value in a.items() if name in ("src", "href")]
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
+
+
+def test_the_style_names_no_address() -> None:
+    assert not re.search(r"url\(|@import|//", page(report(LABELLED), GATES).partition("</style>")[0])
+
+
+def test_the_first_screen_tells_accuracy_gates_and_drift() -> None:
+    text = page(report(LABELLED, profile_of(UNLABELLED, None)), GATES).replace("\N{NO-BREAK SPACE}", " ")
+    assert "95.24 %" in text  # 40 of 42
+    assert "95 % interval 84.21 % to 98.68 %, n = 42" in text
+    assert "<b>Passed</b> <span>share of rejects 1.25 %, must be at most 5.00 %" in text
+    assert "<b>Failed</b> <span>accuracy 90.12 %, must be at least 99.00 %" in text
+    assert "<b>No drift</b>" in text
+
+
+def test_without_labels_the_expected_accuracy_is_named_as_what_it_is() -> None:
+    text = page(report(UNLABELLED), GATES)
+    assert "the mean confidence, for no row has a label" in text
+    assert "Confusion matrix" not in text
+    assert "No profile" in text
+
+
+def test_names_of_files_stay_text_wherever_they_stand() -> None:
+    name = "<img src=x onerror=alert(1)>\"'{{ 7*7 }}.png"
+    rows = tally([(3, 5, 0.99), RejectReason.EMPTY])
+    document = report(rows, inputs=[name])
+    for row in (*document["mistakes"], *document["least_confident"], *document["reject_examples"]["empty"]):
+        row["id"] = name
+    document["warnings"], document["skipped"], document["model"]["name"] = [name], {name: 1}, name
+    document["baseline"] = compared(document, document, name)
+    text = page(document, GATES)
+    assert "<img src=x" not in text
+    assert "49.png" not in text
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 9
+    assert not [a for _, a in Outline(text).tags if "onerror" in a]
+
+
+def test_every_table_has_headers_and_a_name_and_every_picture_a_text() -> None:
+    document = report(LABELLED, profile_of(LABELLED, LABELLED))
+    document["baseline"] = compared(document, document, "last week")
+    outline = Outline(page(document, GATES))
+    assert len(outline.all("table")) == len(outline.all("caption")) >= 9
+    assert all(header.get("scope") in ("row", "col") for header in outline.all("th") if "aria-hidden" not in header)
+    assert all(image["alt"] for image in outline.all("img"))
+    assert all(svg["role"] == "img" and (svg.get("aria-label") or svg["aria-labelledby"]) for svg in outline.all("svg"))
+    ids = [a["id"] for _, a in outline.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_stages_are_shown_where_they_are_known() -> None:
+    document = report(LABELLED)
+    assert "1 min 6 s" in page(document, GATES)
+    del document["timings"]["stages"]
+    assert "1 min 6 s" not in page(document, GATES)
+
+
+def test_a_thumbnail_is_the_image() -> None:
+    address = thumbnail(base64.b64encode(drawn(5).tobytes()).decode())
+    png = base64.b64decode(address.removeprefix("data:image/png;base64,"))
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (decoded == drawn(5)).all()
+
+
+def test_what_all_ids_begin_with_is_written_once() -> None:
+    probabilities, labels = guessed(60)
+    text = page(report(tally_of(batch_of(np.zeros((60, 28, 28), np.uint8), labels), 0, probabilities)), GATES)
+    assert text.count("<bdi>a.idx#</bdi>") == 2
+    assert "<bdi>a.idx#1" not in text
+
+
+def test_a_page_stays_small_with_names_and_images_of_any_size() -> None:
+    generator = np.random.default_rng(0)
+    probabilities, labels = guessed(3_000, sharpness=1.0)
+    batch = batch_of(generator.integers(0, 256, (3_000, 28, 28), np.uint8), labels)
+    document = report(tally_of(batch, 0, probabilities), profile_of(LABELLED, LABELLED))
+    assert len(page(document, GATES)) < 300_000

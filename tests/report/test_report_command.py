@@ -1,0 +1,119 @@
+"""`mnist-batch report`, and `--baseline`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from mnist_batch import predict, report
+from mnist_batch.errors import InputError, InputMissingError
+
+SCHEMA = json.loads((Path(report.__file__).parent / "schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def made(sample_data, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "out"
+    predict(sample_data / "digits", output=output, min_accuracy=0.999)
+    return output
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Path:
+    """A set whose one gate has failed, to be changed as a test likes."""
+    return Path(shutil.copytree(made, tmp_path / "out"))
+
+
+def test_the_page_of_a_set_is_made_again_byte_by_byte(cli, run) -> None:
+    page = (run / "report.html").read_bytes()
+    (run / "report.html").unlink()
+    again = cli("report", run)
+    assert (again.code, again.stdout) == (0, f"{run / 'report.html'}\n")
+    assert (run / "report.html").read_bytes() == page
+
+
+def test_every_report_is_what_its_schema_says(made, sample_data, tmp_path) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").touch()
+    empty = predict(tmp_path / "in", output=tmp_path / "empty", max_reject_rate=1)
+    without = predict(sample_data / "digits", output=tmp_path / "out", labels="none", baseline=made)
+    for document in (empty.report, without.report, json.loads((made / "report.json").read_text())):
+        jsonschema.validate(document, SCHEMA, format_checker=jsonschema.FormatChecker())
+    assert without.report["baseline"]["accuracy_change"] is None
+
+
+def test_markdown_tells_the_first_screen(cli, run) -> None:
+    text = cli("report", run, "--format", "md").stdout.replace("\N{NO-BREAK SPACE}", " ")
+    assert "| rows | 300 |" in text
+    assert "| accuracy | 98.33 % (95 % interval 96.16 % to 99.29 %, n = 300) |" in text
+    assert "- **FAILED**: accuracy 98.33 %, must be at least 99.90 %" in text
+
+
+def test_junit_has_a_case_for_each_gate_and_says_why_one_failed(cli, run) -> None:
+    suite = ET.fromstring(cli("report", run, "--format", "junit").stdout).find("testsuite")
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert {case.get("name"): case.find("failure") is not None for case in suite.iter("testcase")} == {
+        "max_reject_rate": False,
+        "min_accuracy": True,
+    }
+    assert "min_accuracy must be at least 0.999, is 0.9833" in suite.find(".//failure").get("message")
+
+
+def test_other_gates_are_on_the_page_after_another_start(cli, sample_data, run) -> None:
+    source = json.loads((run / "manifest.json").read_text())
+    assert [gate["passed"] for gate in source["gates"]] == [True, False]
+    assert cli("predict", sample_data / "digits", "--output", run, "--min-accuracy", "0.9").code == 0
+    assert "<b>Failed</b>" not in (run / "report.html").read_text()
+
+
+def test_a_change_is_told_with_its_interval(cli, run, made, tmp_path) -> None:
+    earlier = json.loads((made / "report.json").read_text())
+    earlier["confusion"][3][3] -= 20
+    earlier["confusion"][3][5] += 20
+    earlier["accuracy"] -= 20 / 300
+    (tmp_path / "last-week.json").write_text(json.dumps(earlier))
+    text = cli("report", run, "--format", "md", "--baseline", tmp_path / "last-week.json").stdout
+    assert "accuracy +6.67 points (95 % interval +3.26 to +10.47)" in text
+    assert cli("report", run, "--baseline", tmp_path / "last-week.json").code == 0
+    assert "+6.67" in (run / "report.html").read_text()
+
+
+def test_a_baseline_may_be_the_set_that_is_overwritten(sample_data, run) -> None:
+    result = predict(sample_data / "digits.zip", output=run, overwrite=True, baseline=run)
+    baseline = result.report["baseline"]
+    assert (baseline["rows"], baseline["same_model"], baseline["accuracy_change"]["change"]) == (300, True, 0)
+    assert {feature["level"] for feature in baseline["features"]} == {"stable"}
+
+
+def test_a_baseline_that_is_none_ends_the_run_before_anything_is_written(sample_data, tmp_path) -> None:
+    (tmp_path / "old.json").write_text("{}")
+    with pytest.raises(InputError, match=r"old\.json: must be a report of version 1, found another or none"):
+        predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "old.json")
+    with pytest.raises(InputMissingError, match="must be the report of a complete run, found nothing"):
+        predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "no_such_run")
+    (tmp_path / "changed.json").write_text('{"report_version": 1, "predicted": 5}')
+    with pytest.raises(InputError, match=r"changed\.json: must be a report as a run wrote it, found it changed"):
+        predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "changed.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_holds_no_set_is_refused_and_left_as_it_is(cli, tmp_path) -> None:
+    run = cli("report", tmp_path)
+    assert run.code == 66
+    assert f"{tmp_path}: must hold a complete set, found none" in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_markdown_and_xml_stays_text(cli, run) -> None:
+    document = json.loads((run / "report.json").read_text())
+    document["run"]["inputs"], document["model"]["name"] = ["a|b`<b>\n# x"], "\x01<m>"
+    (run / "report.json").write_text(json.dumps(document))
+    assert r"### a\|b\`\<b\> \# x scored by" in cli("report", run, "--format", "md").stdout
+    properties = ET.fromstring(cli("report", run, "--format", "junit").stdout).iter("property")
+    assert {p.get("name"): p.get("value") for p in properties}["model"] == "?<m>"
