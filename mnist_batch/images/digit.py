@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.images.ink import Ink, Mask, above
+from mnist_batch.images.ink import Ink, Mask
 from mnist_batch.records import Refusal, RejectReason
 
 # All sizes below are shares: of the image's sides, or of the largest object, the digit to be.
 # A line along the edge: the rest of a neighbour, a form's rule, the shadow at a scan's end.
 _EDGE_LINE_WIDTH = 0.12
 # A line from one end of the image to the other, wherever it is.
-_RULE_WIDTH = 0.06
+_LONG, _RULE_WIDTH = 0.9, 0.06
 # Unless what lies beside it is this much smaller: then it is specks, and the line is a stroke of the digit.
 _LEAST_BESIDE_LINE = 0.25
 # A box around the digit: its sides lie in the outer part of the image and leave no more gaps than this.
@@ -65,13 +65,12 @@ def digit_mask(ink: Ink) -> Mask | Refusal:
 
     A refusal is `no_ink` where nothing but specks and lines stands out, `several_objects` where there is more than one.
     """
-    mask = above(ink.strength, ink.threshold)
-    boxed = _clear_box(mask)
+    mask = _without_box(ink.mask)
     # Counting takes a fifth of the time that measuring does, and one object is the rule. Of OpenCV's algorithms Grana's
     # is twice as fast on these masks as its default, with labels of 16 bit, enough for 160x160.
     count, _ = cv2.connectedComponentsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
     if count == 1:
-        return Refusal(RejectReason.NO_INK, "nothing is left beside the lines at the edge" if boxed else "no ink")
+        return Refusal(RejectReason.NO_INK, "no ink" if mask is ink.mask else "nothing is left beside the lines at the edge")
     if count == 2:
         return mask
     _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
@@ -98,30 +97,44 @@ def _digit_of(objects: _Objects, height: int, width: int) -> npt.NDArray[np.bool
         (objects.top <= 0) | (objects.bottom >= height),
     )
     at_edge = at_side | at_end
-    line = at_side & (objects.width <= _EDGE_LINE_WIDTH * width) & (objects.height > 0.3 * height)
-    line |= at_end & (objects.height <= _EDGE_LINE_WIDTH * height) & (objects.width > 0.3 * width)
-    line |= (objects.width > 0.9 * width) & (objects.height <= _RULE_WIDTH * height)
-    line |= (objects.height > 0.9 * height) & (objects.width <= _RULE_WIDTH * width)
-    hollow = (objects.width > 0.6 * width) & (objects.height > 0.6 * height) & at_edge
-    hollow &= objects.area < 0.3 * objects.width * objects.height
+    length = objects.length
     weight = np.where(objects.core, objects.area, 0)
     if not weight.any():
         return Refusal(RejectReason.NO_INK, f"{len(weight)} specks of at most {objects.area.max()} pixels")
-    for foreign in (line, hollow):
-        rest = np.where(foreign, 0, weight)
-        if objects.length[rest.argmax()] * (rest.max() > 0) > _LEAST_BESIDE_LINE * objects.length.max():
-            weight = rest
+    if at_edge.any() or length.max() > _LONG * min(height, width):
+        for foreign in _foreign(objects, at_side, at_end, height, width):
+            rest = np.where(foreign, 0, weight)
+            if length[rest.argmax()] * (rest.max() > 0) > _LEAST_BESIDE_LINE * length.max():
+                weight = rest
     body = int(weight.argmax())
-    large = (weight >= _SPECK_AREA * objects.area[body]) & (objects.length >= _SPECK_LENGTH * objects.length[body])
+    large = (weight >= _SPECK_AREA * objects.area[body]) & (length >= _SPECK_LENGTH * length[body])
     large[body] = True
+    if np.count_nonzero(large) == 1:
+        return large
     if (several := _several(objects, body, large)) is not None:
         return several
     across, down = _distances(objects, body)
-    near = np.maximum(across, down) <= _REACH * objects.length[body]
+    near = np.maximum(across, down) <= _REACH * length[body]
     cut_off = at_edge & (objects.area < _SECOND_AREA * objects.area[body]) & ~at_edge[body]
     kept = large & near & ~cut_off
     kept[body] = True
     return kept
+
+
+def _foreign(
+    objects: _Objects, at_side: npt.NDArray[np.bool_], at_end: npt.NDArray[np.bool_], height: int, width: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which objects are lines at the edge or across the image, and which run along the edge as a frame does: bool [n].
+
+    Either touches the edge or is nearly as long as the image.
+    """
+    line = at_side & (objects.width <= _EDGE_LINE_WIDTH * width) & (objects.height > 0.3 * height)
+    line |= at_end & (objects.height <= _EDGE_LINE_WIDTH * height) & (objects.width > 0.3 * width)
+    line |= (objects.width > _LONG * width) & (objects.height <= _RULE_WIDTH * height)
+    line |= (objects.height > _LONG * height) & (objects.width <= _RULE_WIDTH * width)
+    hollow = (objects.width > 0.6 * width) & (objects.height > 0.6 * height) & (at_side | at_end)
+    hollow &= objects.area < 0.3 * objects.width * objects.height
+    return line, hollow
 
 
 def _several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -> Refusal | None:
@@ -155,14 +168,14 @@ def _distances(objects: _Objects, body: int) -> tuple[npt.NDArray[np.int32], npt
     return np.maximum(across, 0), np.maximum(down, 0)
 
 
-def _clear_box(mask: Mask) -> bool:
-    """Removes a box drawn around the digit, with all that lies outside of it; whether there was one.
+def _without_box(mask: Mask) -> Mask:
+    """The mask without a box drawn around the digit, and all that lies outside of it; itself, where there is none.
 
     All four sides must be there: the bars of a 5 or a 7 that was cut out close are as long as a box's.
     """
     _, _, width, height = cv2.boundingRect(mask)
     if width < _BOX_SIDE * mask.shape[1] or height < _BOX_SIDE * mask.shape[0]:
-        return False
+        return mask
     cuts = []
     for length, lines in (
         (mask.shape[0], mask.sum(axis=1) > _BOX_SIDE * mask.shape[1]),
@@ -171,9 +184,9 @@ def _clear_box(mask: Mask) -> bool:
         margin = max(1, int(_BOX_MARGIN * length))
         before, after = np.flatnonzero(lines[:margin]), np.flatnonzero(lines[length - margin :])
         if not len(before) or not len(after):
-            return False
+            return mask
         cuts.append((int(before[-1]) + 2, length - margin + int(after[0]) - 1))  # with the line's blurred rim
     (top, bottom), (left, right) = cuts
-    mask[:top] = mask[bottom:] = 0
-    mask[:, :left] = mask[:, right:] = 0
-    return True
+    inside = np.zeros_like(mask)
+    inside[top:bottom, left:right] = mask[top:bottom, left:right]
+    return inside

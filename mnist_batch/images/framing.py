@@ -53,14 +53,6 @@ class Framed:
     inverted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A digit cut out to its ink. strength: uint8 [height, width]; filled: it left no ground around it."""
-
-    strength: Pixels
-    filled: bool
-
-
 def frame(gray: Pixels) -> Framed | Refusal:
     """A gray image [height, width] of any size in MNIST form, or why it holds no single digit-like thing."""
     return _framed(gray, closer=False)
@@ -83,11 +75,12 @@ def _framed(gray: Pixels, closer: bool) -> Framed | Refusal:
         return Refusal(RejectReason.TOO_SMALL, f"ink of {width}x{height} pixels")
     if is_too_wide(width, height):
         return Refusal(RejectReason.SEVERAL_OBJECTS, f"ink of {width}x{height} pixels, wider than a digit")
-    cut = _cut_out(ink, mask)
-    strokes = _with_usual_strokes(cut.strength)
+    cut = _cut_out(ink, mask, (left, top, width, height))
+    strokes = _with_usual_strokes(cut)
     if not cv2.countNonZero(strokes):
         return Refusal(RejectReason.NO_INK, f"ink of {width}x{height} pixels, too faint for a stroke")
-    return Framed(_placed(strokes, cut.filled), ink.dark)
+    filled = cut.shape == mask.shape and abs(cut.shape[0] - cut.shape[1]) <= 1  # no ground is left around it
+    return Framed(_placed(strokes, filled), ink.dark)
 
 
 def _around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) -> Pixels:
@@ -100,29 +93,27 @@ def _around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) 
     return gray[rows, columns]
 
 
-def _cut_out(ink: Ink, mask: Mask) -> _Cut:
+def _cut_out(ink: Ink, mask: Mask, box: tuple[int, int, int, int]) -> Pixels:
     """The digit's own ink, scaled so that its strokes reach 255, cut to their outline."""
     strength = ink.strength
-    if not ink.clean or cv2.countNonZero(mask) < np.count_nonzero(strength > ink.threshold):
+    if not ink.clean or cv2.countNonZero(mask) < cv2.countNonZero(ink.mask):
         # Noise, and what was left out; the blur around the digit's own strokes stays.
-        foreign = (mask == 0) & (strength > ink.threshold)
+        foreign = ink.mask > mask
         strength = np.where((cv2.dilate(mask, _ellipse(3)) == 0) | foreign, 0, strength)
     strokes = strength[strength > 0.5 * ink.level]
     place = len(strokes) * 3 // 4
     peak = float(np.partition(strokes, place)[place]) if len(strokes) else ink.level
-    left, top, width, height = cv2.boundingRect(mask)
+    left, top, width, height = box
     if not ink.clean or max(width, height) > _NATIVE_SIDE:
         left, top, width, height = cv2.boundingRect(above(strength, max(_OUTLINE * peak, ink.threshold)))
-    cut = as_gray(strength[top : top + height, left : left + width], 255 / peak)
-    filled = (height, width) == mask.shape and abs(height - width) <= 1
-    return _Cut(cut, filled)
+    return as_gray(strength[top : top + height, left : left + width], 255 / peak)
 
 
 def _with_usual_strokes(strength: Pixels) -> Pixels:
     """The digit with strokes about as wide as MNIST's, where they are far from it; smooth, where pixels show."""
     width = _stroke_width(strength)
-    visible = cv2.countNonZero(above(strength, 20))
-    jagged = visible - cv2.countNonZero(above(strength, 234)) < 0.1 * visible
+    visible = np.count_nonzero(strength > 20)
+    jagged = visible - np.count_nonzero(strength > 234) < 0.1 * visible
     if max(strength.shape) < _FINE_SIDE and (jagged or not _THIN <= width <= _FAT):
         strength = _refined(strength)
         width = _stroke_width(strength)
@@ -159,7 +150,8 @@ def _stroke_width(strength: Pixels) -> float:
 
     Across a long stroke of width w the distance to its outline is w/4 on average.
     """
-    mask = above(_padded(strength, 1), 127)
+    mask = np.zeros((strength.shape[0] + 2, strength.shape[1] + 2), np.uint8)
+    mask[1:-1, 1:-1] = strength > 127
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     return (4 * float(cv2.mean(distance, mask)[0]) - 1) * INK_SIDE / max(strength.shape)
 
@@ -172,23 +164,31 @@ def _placed(strength: Pixels, filled: bool) -> Pixels:
     elif width > height and width != INK_SIDE:  # or else it has been brought to MNIST's scale already
         height = width * (height / width) ** _WIDTH_KEPT
     scale = INK_SIDE / max(height, width)
-    for centre, pixels, side in zip(_centre(strength), strength.shape, (height, width), strict=True):
+    centre = _centre(strength)
+    for middle, pixels, side in zip(centre, strength.shape, (height, width), strict=True):
         # The larger part of the digit, on either side of its centre, must find room there.
-        share = (centre + 0.5) / pixels
+        share = (middle + 0.5) / pixels
         scale = min(scale, (CENTRE - 0.5) / (side * max(share, 1 - share)))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if size != strength.shape[::-1]:
-        shrinking = max(size) < max(strength.shape)
-        way = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-        strength = np.asarray(cv2.resize(strength, size, interpolation=way), np.uint8)
-    levels = as_gray(strength, 255 / max(cv2.minMaxLoc(strength)[1], 1))
+    levels = _scaled(strength, (max(1, round(width * scale)), max(1, round(height * scale))))
+    if levels is not strength:
+        centre = _centre(levels)
     top, left = (
-        min(max(round(CENTRE - centre), 0), IMAGE_SIDE - side)
-        for centre, side in zip(_centre(levels), levels.shape, strict=True)
+        min(max(round(CENTRE - middle), 0), IMAGE_SIDE - side)
+        for middle, side in zip(centre, levels.shape, strict=True)
     )
     placed = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     placed[top : top + levels.shape[0], left : left + levels.shape[1]] = levels
     return placed
+
+
+def _scaled(strength: Pixels, size: tuple[int, int]) -> Pixels:
+    """The digit at this width and height, its strongest ink at 255; itself, where it is so."""
+    if size != strength.shape[::-1]:
+        shrinking = max(size) < max(strength.shape)
+        way = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+        strength = np.asarray(cv2.resize(strength, size, interpolation=way), np.uint8)
+    peak = cv2.minMaxLoc(strength)[1]
+    return strength if peak == 255 else as_gray(strength, 255 / max(peak, 1))
 
 
 def _centre(strength: Pixels) -> tuple[float, float]:

@@ -22,6 +22,7 @@ Mask = npt.NDArray[np.uint8]
 # Less than this between the darkest and the brightest pixel is no picture; 12-bit scans kept in 16 bit span 16 levels.
 _LEAST_CONTRAST = 10
 _LEAST_LEVEL = 8  # and for the mean of what is taken for ink, over the ground
+_LEAST_NOISE = 0.5  # gray levels, standard deviation; less is none
 # Ink must stand out from the paper's noise by this many standard deviations: Gaussian noise alone, cut in two at its
 # best threshold, gives 2; pencil on rough paper 10.
 _LEAST_SIGNAL_TO_NOISE = 5.0
@@ -31,8 +32,9 @@ _LEAST_SIGNAL_TO_RELIEF = 0.35
 _BAND = 0.07
 # A stroke's blur in an image enlarged from MNIST's size is two of its 28 pixels.
 _BLUR = 2 / 28
-# Paper is even where its level differs by less than this share of the ink's contrast from one part to another.
-_UNEVEN = 0.04
+# Paper is even where its level differs by less than this share of the ink's contrast from one part to another, or by
+# so few gray levels.
+_UNEVEN, _LEAST_UNEVEN = 0.04, 2
 # A smaller image has too few pixels of paper to tell a slope from the blur of its strokes.
 _LEAST_UNEVEN_SIDE = 20
 # So small an image shows its noise nowhere; its gray levels must fall into two groups, by Otsu's measure. Noise has at
@@ -54,24 +56,17 @@ class Ink:
     """What stands out of an image.
 
     strength: float32 [height, width] in gray levels: how much more ink than ground a pixel is; around 0 on the ground;
-    dark: whether the ink is darker than its ground; level: the mean strength of ink; noise: standard deviation of the
-    ground, 0 where it is clean; threshold: the strength above which a pixel is ink.
+    dark: whether the ink is darker than its ground; level: the mean strength of ink; clean: whether the ground has no
+    noise to speak of, so that the faintest pixel is ink; threshold: the strength above which a pixel is ink rather than
+    noise or the blur around it; mask: uint8 [height, width], 1 where it is, else 0.
     """
 
     strength: Floats
     dark: bool
     level: float
-    noise: float
-
-    @property
-    def clean(self) -> bool:
-        """Whether the ground has no noise to speak of, so that the faintest pixel is ink."""
-        return self.noise < 0.5
-
-    @property
-    def threshold(self) -> float:
-        """Strength above which a pixel is ink rather than noise or the blur around it."""
-        return max(0.08 * self.level, 1.0) if self.clean else max(0.2 * self.level, 3 * self.noise)
+    clean: bool
+    threshold: float
+    mask: Mask
 
 
 def find_ink(gray: Pixels) -> Ink | Refusal:
@@ -79,22 +74,27 @@ def find_ink(gray: Pixels) -> Ink | Refusal:
     darkest, brightest, _, _ = cv2.minMaxLoc(gray)
     if brightest - darkest < _LEAST_CONTRAST:
         return Refusal(RejectReason.BLANK, f"gray levels differ by {brightest - darkest:.0f}")
-    if min(gray.shape) < _LEAST_UNEVEN_SIDE and (separation := _separation(gray)) < _LEAST_SEPARATION:
+    bright = _split(gray)
+    if min(gray.shape) < _LEAST_UNEVEN_SIDE and (separation := _separation(gray, bright)) < _LEAST_SEPARATION:
         return Refusal(RejectReason.BLANK, f"gray levels without two groups, ink and ground ({separation:.2f})")
-    strength, dark, relief = _strength(gray)
-    visible = as_gray(strength)
-    inked = _split(visible)
-    level = float(cv2.mean(visible, inked)[0])
-    noise = _noise(strength, inked)
+    strength, dark, relief = _strength(gray, bright)
+    if relief == 0 and cv2.minMaxLoc(strength)[0] >= 0:
+        # The gray levels themselves, counted from the ground's: their best threshold is where it was.
+        level, noise = float(cv2.mean(strength, ~bright if dark else bright)[0]), 0.0
+    else:
+        visible = as_gray(strength)
+        inked = _split(visible)
+        level, noise = float(cv2.mean(visible, inked)[0]), _noise(strength, inked)
     if level < max(_LEAST_LEVEL, _LEAST_SIGNAL_TO_NOISE * noise, _LEAST_SIGNAL_TO_RELIEF * relief):
         ground = f"on ground that differs by {relief:.0f}, with noise of {noise:.1f}"
         return Refusal(RejectReason.BLANK, f"contrast of {level:.0f} gray levels {ground}")
-    return Ink(strength, dark, level, noise)
+    clean = noise < _LEAST_NOISE
+    threshold = max(0.08 * level, 1.0) if clean else max(0.2 * level, 3 * noise)
+    return Ink(strength, dark, level, clean, threshold, above(strength, threshold))
 
 
-def _strength(gray: Pixels) -> tuple[Floats, bool, float]:
+def _strength(gray: Pixels, bright: Mask) -> tuple[Floats, bool, float]:
     """The strength, whether the ink is dark, and how many gray levels the ground under it differs by."""
-    bright = _split(gray)
     dark_ink = _grounded(bright) > 1
     dark: Mask = ~bright
     ground = bright if dark_ink else dark
@@ -104,9 +104,10 @@ def _strength(gray: Pixels) -> tuple[Floats, bool, float]:
     if cv2.countNonZero(inner) < _LEAST_GROUND * inner.size:
         inner = ground
     lowest, highest, _, _ = cv2.minMaxLoc(gray, inner)
-    tolerance = max(_UNEVEN * (cv2.mean(gray, bright)[0] - cv2.mean(gray, dark)[0]), 2)
-    if highest - lowest > tolerance and min(gray.shape) >= _LEAST_UNEVEN_SIDE and _is_uneven(gray, inner, tolerance):
-        return _strength_on_uneven_ground(gray)
+    if highest - lowest > _LEAST_UNEVEN and min(gray.shape) >= _LEAST_UNEVEN_SIDE:
+        tolerance = max(_UNEVEN * (cv2.mean(gray, bright)[0] - cv2.mean(gray, dark)[0]), _LEAST_UNEVEN)
+        if highest - lowest > tolerance and _is_uneven(gray, inner, tolerance):
+            return _strength_on_uneven_ground(gray)
     level = lowest if lowest == highest else _quantile(gray[inner > 0], _ground_share(gray, inner is ground, dark_ink))
     levels: Floats = gray.astype(np.float32)
     return (level - levels if dark_ink else levels - level), dark_ink, 0.0
@@ -188,15 +189,12 @@ def _grounded(mask: Mask) -> float:
 
 def _noise(strength: Floats, inked: Mask) -> float:
     """Standard deviation of the ground around 0, from below, where no ink is: minus its 16 % quantile."""
-    if cv2.minMaxLoc(strength)[0] >= 0:
-        return 0.0
     ground = strength[inked == 0]
     return max(0.0, -_quantile(ground, 0.16)) if len(ground) else 0.0
 
 
-def _separation(gray: Pixels) -> float:
+def _separation(gray: Pixels, bright: Mask) -> float:
     """How much of the gray levels' variance lies between those above and below the best threshold, 0..1 (Otsu 1979)."""
-    bright = _split(gray)
     share = cv2.countNonZero(bright) / bright.size
     gap = cv2.mean(gray, bright)[0] - cv2.mean(gray, ~bright)[0]
     return share * (1 - share) * gap**2 / float(gray.var())
