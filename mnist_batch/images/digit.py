@@ -20,7 +20,7 @@ from mnist_batch.records import Refusal, RejectReason
 # A line along the edge: the rest of a neighbour, a form's rule, the shadow at a scan's end.
 _EDGE_LINE_WIDTH = 0.12
 # A line from one end of the image to the other, wherever it is.
-_LONG, _RULE_WIDTH = 0.9, 0.06
+_RULE_WIDTH = 0.06
 # Unless what lies beside it is this much smaller: then it is specks, and the line is a stroke of the digit.
 _LEAST_BESIDE_LINE = 0.25
 # A box around the digit: its sides lie in the outer part of the image and leave no more gaps than this.
@@ -70,7 +70,8 @@ def digit_mask(ink: Ink) -> Mask | Refusal:
     # is twice as fast on these masks as its default, with labels of 16 bit, enough for 160x160.
     count, _ = cv2.connectedComponentsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
     if count == 1:
-        return Refusal(RejectReason.NO_INK, "no ink" if mask is ink.mask else "nothing is left beside the lines at the edge")
+        detail = "no ink" if mask is ink.mask else "nothing is left beside the lines at the edge"
+        return Refusal(RejectReason.NO_INK, detail)
     if count == 2:
         return mask
     _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
@@ -92,49 +93,40 @@ def is_too_wide(width: int, height: int) -> bool:
 
 def _digit_of(objects: _Objects, height: int, width: int) -> npt.NDArray[np.bool_] | Refusal:
     """Which objects make up the digit: bool [n]; or why none do."""
+    cores = np.count_nonzero(objects.core)
+    if cores == 0:
+        return Refusal(RejectReason.NO_INK, f"{len(objects.core)} specks of at most {objects.area.max()} pixels")
+    if cores == 1:
+        return objects.core
     at_side, at_end = (
         (objects.left <= 0) | (objects.right >= width),
         (objects.top <= 0) | (objects.bottom >= height),
     )
     at_edge = at_side | at_end
-    length = objects.length
+    line = at_side & (objects.width <= _EDGE_LINE_WIDTH * width) & (objects.height > 0.3 * height)
+    line |= at_end & (objects.height <= _EDGE_LINE_WIDTH * height) & (objects.width > 0.3 * width)
+    line |= (objects.width > 0.9 * width) & (objects.height <= _RULE_WIDTH * height)
+    line |= (objects.height > 0.9 * height) & (objects.width <= _RULE_WIDTH * width)
+    hollow = (objects.width > 0.6 * width) & (objects.height > 0.6 * height) & at_edge
+    hollow &= objects.area < 0.3 * objects.width * objects.height
     weight = np.where(objects.core, objects.area, 0)
-    if not weight.any():
-        return Refusal(RejectReason.NO_INK, f"{len(weight)} specks of at most {objects.area.max()} pixels")
-    if at_edge.any() or length.max() > _LONG * min(height, width):
-        for foreign in _foreign(objects, at_side, at_end, height, width):
-            rest = np.where(foreign, 0, weight)
-            if length[rest.argmax()] * (rest.max() > 0) > _LEAST_BESIDE_LINE * length.max():
-                weight = rest
+    for foreign in (line, hollow):
+        rest = np.where(foreign, 0, weight)
+        if objects.length[rest.argmax()] * (rest.max() > 0) > _LEAST_BESIDE_LINE * objects.length.max():
+            weight = rest
     body = int(weight.argmax())
-    large = (weight >= _SPECK_AREA * objects.area[body]) & (length >= _SPECK_LENGTH * length[body])
+    large = (weight >= _SPECK_AREA * objects.area[body]) & (objects.length >= _SPECK_LENGTH * objects.length[body])
     large[body] = True
     if np.count_nonzero(large) == 1:
         return large
     if (several := _several(objects, body, large)) is not None:
         return several
     across, down = _distances(objects, body)
-    near = np.maximum(across, down) <= _REACH * length[body]
+    near = np.maximum(across, down) <= _REACH * objects.length[body]
     cut_off = at_edge & (objects.area < _SECOND_AREA * objects.area[body]) & ~at_edge[body]
     kept = large & near & ~cut_off
     kept[body] = True
     return kept
-
-
-def _foreign(
-    objects: _Objects, at_side: npt.NDArray[np.bool_], at_end: npt.NDArray[np.bool_], height: int, width: int
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which objects are lines at the edge or across the image, and which run along the edge as a frame does: bool [n].
-
-    Either touches the edge or is nearly as long as the image.
-    """
-    line = at_side & (objects.width <= _EDGE_LINE_WIDTH * width) & (objects.height > 0.3 * height)
-    line |= at_end & (objects.height <= _EDGE_LINE_WIDTH * height) & (objects.width > 0.3 * width)
-    line |= (objects.width > _LONG * width) & (objects.height <= _RULE_WIDTH * height)
-    line |= (objects.height > _LONG * height) & (objects.width <= _RULE_WIDTH * width)
-    hollow = (objects.width > 0.6 * width) & (objects.height > 0.6 * height) & (at_side | at_end)
-    hollow &= objects.area < 0.3 * objects.width * objects.height
-    return line, hollow
 
 
 def _several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -> Refusal | None:

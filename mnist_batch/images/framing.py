@@ -101,8 +101,11 @@ def _cut_out(ink: Ink, mask: Mask, box: tuple[int, int, int, int]) -> Pixels:
         foreign = ink.mask > mask
         strength = np.where((cv2.dilate(mask, _ellipse(3)) == 0) | foreign, 0, strength)
     strokes = strength[strength > 0.5 * ink.level]
-    place = len(strokes) * 3 // 4
-    peak = float(np.partition(strokes, place)[place]) if len(strokes) else ink.level
+    peak = ink.level
+    if len(strokes):
+        place = len(strokes) * 3 // 4
+        strokes.partition(place)
+        peak = float(strokes[place])
     left, top, width, height = box
     if not ink.clean or max(width, height) > _NATIVE_SIDE:
         left, top, width, height = cv2.boundingRect(above(strength, max(_OUTLINE * peak, ink.threshold)))
@@ -132,8 +135,8 @@ def _refined(strength: Pixels) -> Pixels:
     factor = -(-_FINE_SIDE // max(strength.shape))
     fine = cv2.resize(_padded(strength, 1), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(fine, (0, 0), _SMOOTHING * factor)
-    steep = as_gray((fine.astype(np.float32) - 127) * _STEEPNESS + 127)
-    return _cut_to(steep, 100)
+    steep = (fine.astype(np.float32) - 127) * _STEEPNESS + 127
+    return _cut_to(as_gray(np.maximum(steep, 0)), 100)
 
 
 def _cut_to(strength: Pixels, threshold: float) -> Pixels:
@@ -150,8 +153,7 @@ def _stroke_width(strength: Pixels) -> float:
 
     Across a long stroke of width w the distance to its outline is w/4 on average.
     """
-    mask = np.zeros((strength.shape[0] + 2, strength.shape[1] + 2), np.uint8)
-    mask[1:-1, 1:-1] = strength > 127
+    mask = above(_padded(strength, 1), 127)
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     return (4 * float(cv2.mean(distance, mask)[0]) - 1) * INK_SIDE / max(strength.shape)
 

@@ -55,7 +55,7 @@ _LEAST_GROUND = 0.1
 class Ink:
     """What stands out of an image.
 
-    strength: float32 [height, width] in gray levels: how much more ink than ground a pixel is; around 0 on the ground;
+    strength: float32 [height, width] in gray levels: how much more ink than ground a pixel is, at least 0;
     dark: whether the ink is darker than its ground; level: the mean strength of ink; clean: whether the ground has no
     noise to speak of, so that the faintest pixel is ink; threshold: the strength above which a pixel is ink rather than
     noise or the blur around it; mask: uint8 [height, width], 1 where it is, else 0.
@@ -82,9 +82,10 @@ def find_ink(gray: Pixels) -> Ink | Refusal:
         # The gray levels themselves, counted from the ground's: their best threshold is where it was.
         level, noise = float(cv2.mean(strength, ~bright if dark else bright)[0]), 0.0
     else:
+        signed, strength = strength, np.maximum(strength, 0)
         visible = as_gray(strength)
         inked = _split(visible)
-        level, noise = float(cv2.mean(visible, inked)[0]), _noise(strength, inked)
+        level, noise = float(cv2.mean(visible, inked)[0]), _noise(signed, inked)
     if level < max(_LEAST_LEVEL, _LEAST_SIGNAL_TO_NOISE * noise, _LEAST_SIGNAL_TO_RELIEF * relief):
         ground = f"on ground that differs by {relief:.0f}, with noise of {noise:.1f}"
         return Refusal(RejectReason.BLANK, f"contrast of {level:.0f} gray levels {ground}")
@@ -212,8 +213,8 @@ def _split(gray: Pixels) -> Mask:
 
 
 def as_gray(strength: Floats | Pixels, scale: float = 1.0) -> Pixels:
-    """Strengths as uint8, scaled, rounded, and kept within 0..255."""
-    return np.asarray(cv2.convertScaleAbs(np.maximum(strength, 0), alpha=scale), np.uint8)
+    """Strengths, none of them below 0, as uint8: scaled, rounded, at most 255."""
+    return np.asarray(cv2.convertScaleAbs(strength, alpha=scale), np.uint8)
 
 
 def above(strength: Floats | Pixels, threshold: float) -> Mask:
