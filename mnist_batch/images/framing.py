@@ -153,14 +153,15 @@ def _stroke_width(strength: Pixels) -> float:
 
     Across a long stroke of width w the distance to its outline is w/4 on average.
     """
-    mask = above(_padded(strength, 1), 127)
+    mask = np.zeros((strength.shape[0] + 2, strength.shape[1] + 2), np.uint8)  # with ground all around
+    mask[1:-1, 1:-1] = strength > 127
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     return (4 * float(cv2.mean(distance, mask)[0]) - 1) * INK_SIDE / max(strength.shape)
 
 
 def _placed(strength: Pixels, filled: bool) -> Pixels:
     """The digit on 28x28, its longer side at most 20 pixels, its centre of mass at pixel 14, none of it cut off."""
-    height, width = (float(side) for side in strength.shape)
+    height, width = map(float, strength.shape)
     if filled:
         width *= _STRETCHED_ASPECT
     elif width > height and width != INK_SIDE:  # or else it has been brought to MNIST's scale already

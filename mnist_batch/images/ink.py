@@ -75,12 +75,13 @@ def find_ink(gray: Pixels) -> Ink | Refusal:
     if brightest - darkest < _LEAST_CONTRAST:
         return Refusal(RejectReason.BLANK, f"gray levels differ by {brightest - darkest:.0f}")
     bright = _split(gray)
-    if min(gray.shape) < _LEAST_UNEVEN_SIDE and (separation := _separation(gray, bright)) < _LEAST_SEPARATION:
+    dark: Mask = ~bright
+    if min(gray.shape) < _LEAST_UNEVEN_SIDE and (separation := _separation(gray, bright, dark)) < _LEAST_SEPARATION:
         return Refusal(RejectReason.BLANK, f"gray levels without two groups, ink and ground ({separation:.2f})")
-    strength, dark, relief = _strength(gray, bright)
+    strength, dark_ink, relief = _strength(gray, bright, dark)
     if relief == 0 and cv2.minMaxLoc(strength)[0] >= 0:
         # The gray levels themselves, counted from the ground's: their best threshold is where it was.
-        level, noise = float(cv2.mean(strength, ~bright if dark else bright)[0]), 0.0
+        level, noise = float(cv2.mean(strength, dark if dark_ink else bright)[0]), 0.0
     else:
         signed, strength = strength, np.maximum(strength, 0)
         visible = as_gray(strength)
@@ -91,13 +92,12 @@ def find_ink(gray: Pixels) -> Ink | Refusal:
         return Refusal(RejectReason.BLANK, f"contrast of {level:.0f} gray levels {ground}")
     clean = noise < _LEAST_NOISE
     threshold = max(0.08 * level, 1.0) if clean else max(0.2 * level, 3 * noise)
-    return Ink(strength, dark, level, clean, threshold, above(strength, threshold))
+    return Ink(strength, dark_ink, level, clean, threshold, above(strength, threshold))
 
 
-def _strength(gray: Pixels, bright: Mask) -> tuple[Floats, bool, float]:
+def _strength(gray: Pixels, bright: Mask, dark: Mask) -> tuple[Floats, bool, float]:
     """The strength, whether the ink is dark, and how many gray levels the ground under it differs by."""
     dark_ink = _grounded(bright) > 1
-    dark: Mask = ~bright
     ground = bright if dark_ink else dark
     # Away from strokes, whose blur is neither.
     window = _square(_odd(max(3, _BLUR * min(gray.shape))))
@@ -194,10 +194,10 @@ def _noise(strength: Floats, inked: Mask) -> float:
     return max(0.0, -_quantile(ground, 0.16)) if len(ground) else 0.0
 
 
-def _separation(gray: Pixels, bright: Mask) -> float:
+def _separation(gray: Pixels, bright: Mask, dark: Mask) -> float:
     """How much of the gray levels' variance lies between those above and below the best threshold, 0..1 (Otsu 1979)."""
     share = cv2.countNonZero(bright) / bright.size
-    gap = cv2.mean(gray, bright)[0] - cv2.mean(gray, ~bright)[0]
+    gap = cv2.mean(gray, bright)[0] - cv2.mean(gray, dark)[0]
     return share * (1 - share) * gap**2 / float(gray.var())
 
 
