@@ -15,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test test-airflow test-cron bench bench-report bench-reliability torture fuzz check format goldens sample_data clean
+.PHONY: help predict train test test-airflow test-cron bench bench-framing bench-report bench-reliability torture fuzz check format goldens sample_data clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,10 @@ test-cron: $(VENV)/ready-dev ## run the job under a real cron for three minutes 
 torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and more that takes an hour
 	@MNIST_BATCH_TORTURE=1 RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -v tests/reliability $(ARGS)
 
-bench: $(VENV)/ready-dev ## measure speed and accuracy of framing (wants MNIST_BATCH_DATA, and nothing else running)
+bench: $(VENV)/ready-dev ## measure speed and memory (wants MNIST_BATCH_DATA, 20 GB of disk, and nothing else running)
+	@$(BIN)/python benchmarks/speed.py $(ARGS)
+
+bench-framing: $(VENV)/ready-dev ## measure speed and accuracy of framing (wants MNIST_BATCH_DATA, and nothing else running)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/framing.py $(ARGS)
 
 bench-report: $(VENV)/ready-dev ## measure what the report costs in time and bytes (wants nothing else running)

@@ -255,7 +255,7 @@ def main(arguments: Sequence[str]) -> int:
     benchmark = Benchmark(options.folder, rows, rounds, options.ray)
     measured: list[Row] = []
     print("| | target | measured | |\n|---|---|---|---|", flush=True)
-    for part in options.only:
+    for part in PARTS[:3] if options.smoke else options.only:
         for row in getattr(benchmark, part)():
             verdict = "" if row.met is None else "met" if row.met else "missed"
             print(f"| {row.what} | {row.target} | {row.measured} | {verdict} |", flush=True)

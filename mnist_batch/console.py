@@ -100,9 +100,15 @@ def run_object(result: Result) -> dict[str, Any]:
         "accuracy": result.accuracy,
         "seconds": round(result.seconds, 3),
         "images_per_second": round(result.scored / result.seconds, 1),
+        "stages": {} if result.already_done else _shares(result.report["timings"]),
         "model": result.report["model"]["sha256"],
         "fingerprint": result.fingerprint,
     }
+
+
+def _shares(timings: Mapping[str, Any]) -> dict[str, float]:
+    """What each stage took of the time that scoring took; the first three run beside the model."""
+    return {stage: round(seconds / timings["score"], 3) for stage, seconds in timings["stages"].items()}
 
 
 def gate_line(result: Result) -> str | None:
@@ -119,7 +125,7 @@ def error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any
         "error": line,
         "output": output,
     }
-    keys = ("rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second")
+    keys = ("rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second", "stages")
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
 
