@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.engines import local
-from mnist_batch.errors import InputError, MnistBatchError, OutputError, UsageError
+from mnist_batch.errors import InputError, MnistBatchError, ModelError, OutputError, UsageError
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.names import shown
 from mnist_batch.orientation import transposition_warning
@@ -110,6 +110,8 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch)
     from mnist_batch.pipeline import TensorFlowPredictor
 
     model = load_model(plan.model_path, config.scale)
+    if model.digest != plan.facts["model_sha256"]:
+        raise ModelError(f"{config.model}: must not change while a run starts, is another model by now: start again")
     predictor = TensorFlowPredictor(model, config.batch_size)
     started = time.monotonic()
     job = ScoringJob(

@@ -9,10 +9,11 @@ from typing import Any
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
-from mnist_batch.model.card import ModelCard, find_card, model_digest
+from mnist_batch.model.card import ModelCard, card_path, find_card, model_digest, no_card
 from mnist_batch.names import shown
 from mnist_batch.output.formats import check_kept
 from mnist_batch.output.manifest import fingerprint, run_facts
+from mnist_batch.report.drift import check_profile
 from mnist_batch.shards import Shard, cut
 from mnist_batch.sources.label_file import LabelFile, open_label_file
 from mnist_batch.sources.opening import Inputs, open_inputs
@@ -44,9 +45,14 @@ def planned(config: PredictConfig) -> Plan:
     label_files = _label_files(inputs) if path is None else {shown(path.name): path}
     digest = model_digest(model_path)
     card = find_card(model_path, digest)
+    profile = None if card is None else card.profile
+    try:
+        check_profile(profile)
+    except ValueError as error:
+        raise no_card(card_path(model_path), str(error)) from error
     facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(digest, card))
     shards = list(cut(inputs.runs, config.rows_per_part))
-    return Plan(inputs, shards, labels, model_path, facts, fingerprint(facts), None if card is None else card.profile)
+    return Plan(inputs, shards, labels, model_path, facts, fingerprint(facts), profile)
 
 
 def _label_files(inputs: Inputs) -> dict[str, Path]:

@@ -23,10 +23,10 @@ def rendered(output: Path, form: ReportFormat, baseline: Path | None) -> str:
     # Known to be a set of ours before anything is written into the folder, be it a lock.
     _gates_of(OutputStore(output))
     if form is not ReportFormat.HTML:
-        return _as(form, *_read(output, baseline))
+        return _as(form, output, *_read(output, baseline))
     with locked(output):
         page = output / PAGE
-        write_text(page, _as(form, *_read(output, baseline)))
+        write_text(page, _as(form, output, *_read(output, baseline)))
     return str(page)
 
 
@@ -82,7 +82,17 @@ def _gates_of(store: OutputStore) -> list[dict[str, Any]]:
     return manifest["gates"]
 
 
-def _as(form: ReportFormat, report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
+def _as(form: ReportFormat, output: Path, report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
+    try:
+        return _rendered(form, report, gates)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise InputError(
+            f"{output}: its report must be as a run wrote it, found it changed ({error!r}): "
+            "score the input again with --overwrite"
+        ) from error
+
+
+def _rendered(form: ReportFormat, report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
     if form is ReportFormat.HTML:
         return page_of(report, gates)
     from mnist_batch.report import text

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mnist_batch.records import CLASSES, Ints
+from mnist_batch.records import CLASSES, Ints, first_line
 from mnist_batch.report.bins import CONFIDENCE_EDGES, IMAGE_EDGES
 from mnist_batch.report.metrics import population_stability, stability_by_chance
-from mnist_batch.report.tally import Tally
+from mnist_batch.report.tally import NOTHING, Tally
 
 # The index from which a feature is said to have moved, and from which it is flagged: the custom of credit scoring.
 MODERATE, MAJOR = 0.1, 0.25
@@ -62,6 +62,20 @@ def drift_of(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] 
         "flagged": [feature["name"] for feature in features if feature["level"] == "major"],
         "features": features,
     }
+
+
+def check_profile(profile: Mapping[str, Any] | None) -> None:
+    """Raises ValueError where that is no profile as `profile_of` makes it: a run is to know before it scores."""
+    if profile is None:
+        return
+    one_each = {name: getattr(NOTHING, column) + 1 for name, column in _COLUMNS.items()}
+    try:
+        figures = [feature["psi"] + feature["psi_by_chance"] for feature in moved(one_each, profile)]
+        sound = bool(np.isfinite([*figures, profile["rows"]]).all()) and "confidence_of" in profile
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"no profile: {first_line(error)}") from error
+    if not sound:
+        raise ValueError("a profile without rows")
 
 
 def drift_warnings(drift: Mapping[str, Any] | None) -> list[str]:

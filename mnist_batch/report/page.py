@@ -14,7 +14,7 @@ from itertools import pairwise
 from os.path import commonprefix
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from mnist_batch.records import IMAGE_SIDE
 from mnist_batch.report import charts
@@ -26,7 +26,10 @@ _STEPS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
 def page(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
-    """The page as text. gates: as a manifest holds them."""
+    """The page as text. gates: as a manifest holds them.
+
+    Raises LookupError, TypeError, ValueError or AttributeError where the report is not as a run wrote it.
+    """
     environment = Environment(
         loader=PackageLoader("mnist_batch.report"),
         autoescape=True,
@@ -43,6 +46,13 @@ def page(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
         "significant": significant,
         "thumbnail": thumbnail,
     }
+    try:
+        return _filled(environment, report, gates)
+    except UndefinedError as error:
+        raise LookupError(error.message) from error
+
+
+def _filled(environment: Environment, report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     return environment.get_template("report.html").render(
         r=report,
         gates=gate_lines(gates),

@@ -11,7 +11,12 @@ from types import MappingProxyType
 
 
 class FakeModel:
-    digest, scale, output, carded = "fake", "0..1", "probabilities", True
+    scale, output, carded = "0..1", "probabilities", True
+
+    def __init__(self, path, _scale):
+        from mnist_batch.model.card import model_digest
+
+        self.digest = model_digest(path)
 
 
 class FakePredictor:
@@ -34,7 +39,7 @@ class FakePredictor:
 def stand_in() -> None:
     """Puts the fakes where `job.py` will look for the real ones."""
     loading, pipeline = types.ModuleType("mnist_batch.model.loading"), types.ModuleType("mnist_batch.pipeline")
-    loading.load_model = lambda *_: FakeModel()
+    loading.load_model = FakeModel
     pipeline.TensorFlowPredictor = FakePredictor
     sys.modules |= {loading.__name__: loading, pipeline.__name__: pipeline}
 

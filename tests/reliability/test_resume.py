@@ -11,7 +11,7 @@ import pytest
 
 from mnist_batch import predict
 from mnist_batch.config import PredictConfig, ReadOptions
-from mnist_batch.errors import OutputError
+from mnist_batch.errors import ModelError, OutputError
 from mnist_batch.job import run_job
 from reliability.readers import parts_of, set_in
 
@@ -296,3 +296,34 @@ def test_a_set_that_lost_a_part_is_refused_and_mended_by_overwriting(digits, tmp
         start(digits, tmp_path / "out")
     assert not start(digits, tmp_path / "out", overwrite=True).already_done
     assert set_in(tmp_path / "out") == whole
+
+
+def test_a_model_that_is_replaced_while_a_run_starts_is_refused(digits, tmp_path, monkeypatch):
+    from mnist_batch import job
+    from mnist_batch.model.bundled import BUNDLED
+
+    model = tmp_path / "model"
+    shutil.copytree(BUNDLED / "seed", model)
+
+    def planned(config):
+        plan = job_planned(config)
+        (model / "note").write_text("another")
+        return plan
+
+    job_planned = job.planned
+    monkeypatch.setattr(job, "planned", planned)
+    with pytest.raises(ModelError, match="must not change while a run starts"):
+        start(digits, tmp_path / "out", model=str(model))
+    assert set_in(tmp_path / "out") is None
+
+
+@pytest.mark.parametrize("change", [{"digits": {"edges": [0]}}, {"ink": 7}, {"rows": None}, {"stroke": {}}])
+def test_a_damaged_profile_in_a_card_is_refused_before_anything_is_scored(change, digits, tmp_path):
+    from mnist_batch.model.bundled import BUNDLED
+
+    shutil.copytree(BUNDLED / "seed", tmp_path / "model")
+    card = json.loads((BUNDLED / "seed.card.json").read_text())
+    card["profile"] |= change
+    (tmp_path / "model.card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"model\.card\.json: a model card must be"):
+        start(digits, tmp_path / "out", model=str(tmp_path / "model"))

@@ -117,3 +117,13 @@ def test_a_name_of_markdown_and_xml_stays_text(cli, run) -> None:
     assert r"### a\|b\`\<b\> \# x scored by" in cli("report", run, "--format", "md").stdout
     properties = ET.fromstring(cli("report", run, "--format", "junit").stdout).iter("property")
     assert {p.get("name"): p.get("value") for p in properties}["model"] == "?<m>"
+
+
+@pytest.mark.parametrize(("form", "key"), [("html", "calibration"), ("html", "model"), ("md", "accuracy_interval")])
+def test_a_report_that_somebody_changed_is_said_to_be_so(cli, run, form, key) -> None:
+    changed = json.loads((run / "report.json").read_text()) | {key: 7}
+    (run / "report.json").write_text(json.dumps(changed))
+    again = cli("report", run, "--format", form)
+    assert again.code == 65
+    assert "must be as a run wrote it" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
