@@ -22,6 +22,8 @@ from mnist_batch.records import CLASSES, IMAGE_SIDE, Floats, Pixels, first_line
 # The last batch of a shard is padded up to one of these (or to the batch size), so that the matrix library meets few
 # shapes, and never one of a single row, for which it computes in another order.
 _LADDER = (16, 64, 256, 1024, 4096, 16_384)
+# 26 MB of them.
+_IMAGES_AHEAD = 32_768
 # Where in its graph something failed, in an error of TensorFlow.
 _TENSORFLOWS_OWN = re.compile(r"Error in user-defined function passed to .*? with iterator: \S+: |\{\{.*?\}\}")
 
@@ -41,6 +43,8 @@ class TensorFlowPredictor:
         self._error: Exception | None = None
         self.halvings = 0
         self.failures: dict[int, str] = {}
+        # So that the model need not stop while a part is written.
+        self._ahead = min(max(_IMAGES_AHEAD // batch_size, 2), 8)
         # Built once: tracing the model takes longer than scoring a small shard.
         self._whole = self._scored(self._padded)
         self._pieces: Sequence[Pixels] = ()
@@ -71,7 +75,7 @@ class TensorFlowPredictor:
         # A core a batch: 281,000 images/s on two cores, and 234,000 where both work on each (docs/performance.md).
         options = tf.data.Options()
         options.threading.max_intra_op_parallelism = 1
-        return scored.prefetch(2).with_options(options)
+        return scored.prefetch(self._ahead).with_options(options)
 
     @cached_property
     def _small(self) -> tf.data.Dataset:

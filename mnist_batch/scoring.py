@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,61 +122,73 @@ class ShardResult:
         return result if result.index == shard.index and rows == {shard.rows} and parts == wanted and known else None
 
 
-def score_shard(
-    job: ScoringJob,
-    shard: Shard,
-    chunks: Iterator[Chunk],
-    readers: Readers,
-    predictor: Predictor,
-    heartbeat: Heartbeat,
-) -> ShardResult:
-    """Scores a shard and writes its part; every row ends as a prediction or as a reject.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A chunk's rows and what the model made of them.
 
-    chunks: what `readers` read; those of this shard come next, and no more of them are taken.
+    batch: the rows; probabilities: float32 [n, 10], NaN for a row that cannot be scored; failures: by such a row, what
+    the model said; halvings: how often the batch was halved; waited: seconds until the chunk was read.
+    """
+
+    chunk: Chunk
+    batch: ImageBatch
+    probabilities: Floats
+    failures: Mapping[int, str]
+    halvings: int
+    waited: float
+
+
+def answered(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor) -> Generator[Answer]:
+    """All chunks with the model's answers, in order, in one pass, so that it need not stop between shards.
+
+    Raises what reading the chunks raises, after all answers to those before.
+    """
+    # What the predictor has been given, until it answers; chunks without any image among them, which it is not given.
+    asked: deque[tuple[Chunk, ImageBatch, float]] = deque()
+
+    def pixels() -> Iterator[Pixels]:
+        began = time.perf_counter()
+        for chunk in chunks:
+            waited = time.perf_counter() - began
+            batch = concat_batches([part for _, part in chunk.parts])
+            if job.labels is not None:
+                batch = replace(batch, labels=job.labels.labels(batch.ids, batch.places + chunk.first_row))
+            asked.append((chunk, batch, waited))
+            if len(batch):
+                yield batch.pixels
+            began = time.perf_counter()
+
+    row, halvings = 0, predictor.halvings
+    for probabilities in predictor.probabilities(pixels()):
+        while not len(asked[0][1]):
+            yield _unasked(*asked.popleft())
+        chunk, batch, waited = asked.popleft()
+        failed = () if np.isfinite(probabilities).all() else range(len(batch))
+        failures = {i: predictor.failures[row + i] for i in failed if row + i in predictor.failures}
+        yield Answer(chunk, batch, probabilities, failures, predictor.halvings - halvings, waited)
+        row, halvings = row + len(batch), predictor.halvings
+    while asked:
+        yield _unasked(*asked.popleft())
+
+
+def _unasked(chunk: Chunk, batch: ImageBatch, waited: float) -> Answer:
+    return Answer(chunk, batch, np.zeros((0, CLASSES), np.float32), {}, 0, waited)
+
+
+def score_shard(
+    job: ScoringJob, shard: Shard, answers: Iterator[Answer], readers: Readers, heartbeat: Heartbeat
+) -> ShardResult:
+    """Takes a shard's answers and writes its part; every row ends as a prediction or as a reject.
+
+    answers: to what `readers` read; those of this shard come next, and no more of them are taken.
     Raises InputError where an input is broken or has changed since it was planned, StorageError where reading or
     writing fails, and whatever `heartbeat` raises.
     """
-    read: list[ImageBatch] = []
-    # Batches that the predictor has been given, with the run's number of their first row, until it answers.
-    asked: deque[tuple[ImageBatch, int]] = deque()
-    treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    halvings = predictor.halvings
-    laps, waited, counted = list[Mapping[str, float]](), 0.0, 0.0
-    started = time.perf_counter()
-
-    def pixels() -> Iterator[Pixels]:
-        nonlocal waited
-        row = shard.first_row
-        for _ in shard.chunks(job.batch_size):
-            began = time.perf_counter()
-            chunk = next(chunks)
-            waited += time.perf_counter() - began
-            laps.append(chunk.seconds)
-            for span, part in chunk.parts:
-                treatments[span.source] += part.treatments
-            batch = concat_batches([part for _, part in chunk.parts])
-            if job.labels is not None:
-                batch = replace(batch, labels=job.labels.labels(batch.ids, batch.places + row))
-            # Pixels are not kept: a shard's worth of them is 51 MB.
-            read.append(replace(batch, pixels=_NO_PIXELS))
-            if len(batch):
-                asked.append((batch, row))
-                yield batch.pixels
-            row += batch.rows
-
-    scored = [np.zeros((0, CLASSES), np.float32)]
-    tally = tallies.NOTHING
-    for probabilities in predictor.probabilities(pixels()):
-        scored.append(probabilities)
-        began = time.perf_counter()
-        tally = tallies.merge([tally, tallies.tally_of(*asked.popleft(), probabilities)])
-        counted += time.perf_counter() - began
-        heartbeat(len(probabilities))
+    gathered = _gathered(job, shard, answers, heartbeat)
     finished = time.perf_counter()
-    laps.append({Stage.MODEL: finished - started - waited - counted})
     readers.check_unchanged(shard.spans)
-    rows = concat_batches(read)
-    predictions, unscorable = _predictions(rows, np.concatenate(scored), predictor.failures)
+    rows = gathered.rows
+    predictions, unscorable = _predictions(rows, gathered.probabilities, gathered.failures)
     if unscorable and not len(predictions):
         raise MnistBatchError(
             f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
@@ -191,13 +204,53 @@ def score_shard(
     if rejects:
         heartbeat(len(rejects))
     files = _written(job, shard.index, predictions, rejects)
-    tally = tallies.merge([tally, tallies.tally_of_rejects(placed, shard.first_row)])
-    laps.append({Stage.WRITE: time.perf_counter() - finished + counted})
+    tally = tallies.merge([gathered.tally, tallies.tally_of_rejects(placed, shard.first_row)])
+    seconds = total([gathered.seconds, {Stage.WRITE: time.perf_counter() - finished}])
     result = ShardResult(
-        shard.index, shard.rows, tally, treatments, as_json(files), predictor.halvings - halvings, total(laps)
+        shard.index, shard.rows, tally, gathered.treatments, as_json(files), gathered.halvings, seconds
     )
     write_shard_record(job.staging, shard.index, result.as_json())
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """All answers of a shard. rows: without pixels; seconds: by stage, but for writing; the rest as in `Answer`."""
+
+    rows: ImageBatch
+    probabilities: Floats
+    failures: Mapping[int, str]
+    treatments: Mapping[int, Counter[str]]
+    tally: Tally
+    halvings: int
+    seconds: Mapping[str, float]
+
+
+def _gathered(job: ScoringJob, shard: Shard, answers: Iterator[Answer], heartbeat: Heartbeat) -> _Gathered:
+    batches: list[ImageBatch] = []
+    scored: list[Floats] = []
+    failures: dict[int, str] = {}
+    treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    laps: list[Mapping[str, float]] = []
+    tally, halvings, waited, counted, row = tallies.NOTHING, 0, 0.0, 0.0, 0
+    started = time.perf_counter()
+    for answer in islice(answers, sum(1 for _ in shard.chunks(job.batch_size))):
+        began = time.perf_counter()
+        for span, part in answer.chunk.parts:
+            treatments[span.source] += part.treatments
+        failures |= {row + i: said for i, said in answer.failures.items()}
+        tally = tallies.merge([tally, tallies.tally_of(answer.batch, answer.chunk.first_row, answer.probabilities)])
+        # Pixels are not kept: a shard's worth of them is 51 MB.
+        batches.append(replace(answer.batch, pixels=_NO_PIXELS))
+        scored.append(answer.probabilities)
+        laps.append(answer.chunk.seconds)
+        halvings, waited, row = halvings + answer.halvings, waited + answer.waited, row + len(answer.batch)
+        counted += time.perf_counter() - began
+        heartbeat(len(answer.batch))
+    waiting = max(0.0, time.perf_counter() - started - waited - counted)
+    seconds = total([*laps, {Stage.MODEL: waiting, Stage.WRITE: counted}])
+    rows = concat_batches(batches)
+    return _Gathered(rows, np.concatenate(scored), failures, treatments, tally, halvings, seconds)
 
 
 def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Sequence[Reject]) -> dict[str, FileRecord]:

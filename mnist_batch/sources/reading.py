@@ -25,8 +25,12 @@ _AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """As many rows of a shard as the model takes at once. parts: by span, in order; seconds: by stage, to read them."""
+    """As many rows of a shard as the model takes at once.
 
+    first_row: counted from the run's start; parts: by span, in order; seconds: by stage, to read them.
+    """
+
+    first_row: int
     parts: Sequence[tuple[Span, ImageBatch]]
     seconds: Mapping[str, float]
 
@@ -53,9 +57,11 @@ class Readers:
         Raises InputError where the input is gone, StorageError where reading fails.
         """
         for shard in shards:
+            row = shard.first_row
             for spans in shard.chunks(size):
                 parts = [(span, self.read(span)) for span in spans]
-                yield Chunk(parts, self._watch.lap())
+                yield Chunk(row, parts, self._watch.lap())
+                row += sum(span.rows for span in spans)
 
     def read(self, span: Span) -> ImageBatch:
         """The rows of a span, prepared. Raises as `chunks` does."""

@@ -11,7 +11,7 @@ from mnist_batch.config import Preparation, Preprocess
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.pipeline import TensorFlowPredictor
 from mnist_batch.records import NumericRows, Refusal, RejectReason, null_labels, string_array
-from mnist_batch.scoring import ScoringJob, score_shard
+from mnist_batch.scoring import ScoringJob, answered, score_shard
 from mnist_batch.shards import Shard, Span
 
 
@@ -56,7 +56,8 @@ def pixels():
 
 def score(job, shard, predictor):
     with closing(job.readers()) as readers:
-        return score_shard(job, shard, readers.chunks([shard], job.batch_size), readers, predictor, [].append)
+        answers = answered(job, readers.chunks([shard], job.batch_size), predictor)
+        return score_shard(job, shard, answers, readers, [].append)
 
 
 def scored(pixels, limit, staging, refusals=MappingProxyType({})):
