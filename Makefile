@@ -40,7 +40,7 @@ torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and more th
 	@MNIST_BATCH_TORTURE=1 RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -v tests/reliability $(ARGS)
 
 bench: $(VENV)/ready-dev ## measure speed and memory (wants MNIST_BATCH_DATA, 20 GB of disk, and nothing else running)
-	@$(BIN)/python benchmarks/speed.py $(ARGS)
+	@$(BIN)/python benchmarks/speed.py $(ARGS); status=$$?; $(BIN)/python benchmarks/chart.py; exit $$status
 
 bench-framing: $(VENV)/ready-dev ## measure speed and accuracy of framing (wants MNIST_BATCH_DATA, and nothing else running)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/framing.py $(ARGS)
