@@ -33,7 +33,7 @@ def main() -> None:
     height = LINE * len(forms) + 44
     end = LEFT + WIDTH
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {end + 110} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {end + 150} {height}" role="img">',
         "<title>Images a second by form of input, as a share of what the model alone does</title>",
         f"<style>{STYLE}</style>",
     ]
@@ -54,7 +54,7 @@ def main() -> None:
             f'<text class="note" x="{LEFT + WIDTH * share:.0f}" y="{y + 18}" text-anchor="middle">{share:g}</text>'
             for share in (0, 0.25, 0.5, 0.75, 1)
         ),
-        f'<text class="note" x="{end + 8}" y="{y + 18}">x ceiling; red: target</text>',
+        f'<text class="note" x="{end + 8}" y="{y + 18}">red: target</text>',
         "</svg>",
     ]
     (HERE.parent / "docs" / "performance.svg").write_text("\n".join(lines) + "\n")
