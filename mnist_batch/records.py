@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mnist_batch.config import ValueRange
+from mnist_batch.names import text_of
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -172,6 +173,14 @@ def null_labels(rows: int) -> pa.Int32Array:
 def string_array(values: Iterable[Any]) -> pa.StringArray:
     """An Arrow string column; spelled once because pyarrow guesses `null` for an empty one."""
     return pa.array(values, pa.string())
+
+
+def text_array(paths: pa.BinaryArray) -> pa.StringArray:
+    """Paths as they are written in ids: `text_of` each."""
+    try:
+        return paths.cast(pa.string())
+    except pa.ArrowInvalid:  # some are no UTF-8
+        return string_array(map(text_of, paths.to_pylist()))
 
 
 def first_line(error: Exception) -> str:

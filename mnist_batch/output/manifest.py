@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from mnist_batch.config import PredictConfig
 from mnist_batch.errors import InputError
 from mnist_batch.names import text_of
+from mnist_batch.records import text_array
 
 # Ours, and those whose releases may change a prediction's last bits or a file's bytes.
 _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless")
@@ -126,11 +127,7 @@ def _as_text(files: pa.Table) -> pa.Table:
     """A listing with names as they are shown."""
     if files.schema.field("path").type == pa.string():
         return files
-    try:
-        names = files["path"].cast(pa.string())
-    except pa.ArrowInvalid:  # some are no UTF-8
-        names = pa.chunked_array([[text_of(name) for name in files["path"].to_pylist()]], pa.string())
-    return pa.table([names, files["size"], files["mtime_ns"]], schema=_LISTING)
+    return pa.table([text_array(files["path"].combine_chunks()), files["size"], files["mtime_ns"]], schema=_LISTING)
 
 
 def _file_differences(before: pa.Table, now: pa.Table) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mnist_batch.errors import StorageError
 from mnist_batch.names import text_of
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, string_array
+from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_array
 from mnist_batch.sources.members import too_large
 from mnist_batch.sources.protocol import Stamp, gone, repr_of
 
@@ -65,20 +65,15 @@ class FolderReader:
         files = self._source.files.slice(start, stop - start)
         labels = files["label"].combine_chunks().cast(pa.int32())
         paths, sizes, changes = (files[name].to_pylist() for name in ("path", "size", "changed"))
-        return [EncodedRows(_ids(files["path"].combine_chunks()), labels, map(self._image, paths, sizes, changes))]
+        return [
+            EncodedRows(text_array(files["path"].combine_chunks()), labels, map(self._image, paths, sizes, changes))
+        ]
 
     def _image(self, path: bytes, size: int, changed: int) -> bytes | Refusal:
         return read_file(self._root + path, size, changed)
 
     def close(self) -> None:
         pass
-
-
-def _ids(paths: pa.BinaryArray) -> pa.StringArray:
-    try:
-        return paths.cast(pa.string())
-    except pa.ArrowInvalid:  # some are no UTF-8
-        return string_array(map(text_of, paths.to_pylist()))
 
 
 def read_file(path: bytes, size: int, changed: int) -> bytes | Refusal:

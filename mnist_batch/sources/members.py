@@ -23,7 +23,7 @@ from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
 from mnist_batch.labels import CLASS_SUFFIX, digit_of_class_file, labels_from_class_files, labels_from_folders
 from mnist_batch.names import text_of
-from mnist_batch.records import Refusal, RejectReason, string_array
+from mnist_batch.records import Refusal, RejectReason, string_array, text_array
 from mnist_batch.sources.protocol import suffix_of
 
 # An encoded image is held in memory whole; 64 megapixels of 16-bit RGBA, not compressed at all, are 512 MB.
@@ -87,15 +87,13 @@ def class_file_key(path: bytes) -> bytes:
 
 def unique_names(paths: pa.BinaryArray) -> pa.StringArray:
     """The names of an archive's members as they stand in ids; the second of the same name gets `#2`, and so on."""
-    try:
-        if pc.count_distinct(paths).as_py() == len(paths):
-            return paths.cast(pa.string())
-    except pa.ArrowInvalid:  # some are no UTF-8
-        pass
+    texts = text_array(paths)
+    if pc.count_distinct(texts).as_py() == len(texts):
+        return texts
     times: Counter[str] = Counter()
     names: dict[str, None] = {}
-    for path in paths.to_pylist():
-        name = text = text_of(path)
+    for text in texts.to_pylist():
+        name = text
         while name in names:  # also where a member is itself called `a.png#2`
             times[text] += 1
             name = f"{text}#{times[text] + 1}"
