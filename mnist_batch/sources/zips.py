@@ -97,11 +97,8 @@ def _beginning(file: IO[bytes], offset: int, packed: int, method: int, most: int
     try:
         file.seek(offset)
         header = file.read(_LOCAL_HEADER_SIZE)
-    except (
-        OSError,
-        ValueError,
-        OverflowError,
-    ) as error:  # an offset may point anywhere, and not every place can be sought
+    # An offset may point anywhere, and not every place can be sought.
+    except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         header = b""
