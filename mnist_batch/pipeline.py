@@ -75,6 +75,7 @@ class TensorFlowPredictor:
         # A core a batch: 281,000 images/s on two cores, and 234,000 where both work on each (docs/performance.md).
         options = tf.data.Options()
         options.threading.max_intra_op_parallelism = 1
+        options.autotune.enabled = False
         return scored.prefetch(self._ahead).with_options(options)
 
     @cached_property
