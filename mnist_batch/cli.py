@@ -118,7 +118,9 @@ def predict(
     ending: Ending = context.obj
     ending.check_files()
     from mnist_batch.job import no_watch, run_job
+    from mnist_batch.memory import keep_freed_memory
 
+    keep_freed_memory()
     show = no_watch if quiet else console.Progress(ending.log)
 
     def watch(done: int, rows: int) -> None:
