@@ -33,6 +33,7 @@ from mnist_batch.config import (
 from mnist_batch.ending import Asked, Ending
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import shown
+from mnist_batch.process import keep_freed_memory, leave
 
 PROGRAM = "mnist-batch"
 _VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
@@ -118,7 +119,6 @@ def predict(
     ending: Ending = context.obj
     ending.check_files()
     from mnist_batch.job import no_watch, run_job
-    from mnist_batch.memory import keep_freed_memory
 
     keep_freed_memory()
     show = no_watch if quiet else console.Progress(ending.log)
@@ -270,7 +270,7 @@ def run(*command: str) -> None:
     ending.start()
     code = main(arguments, ending)
     console.fall_silent()
-    sys.exit(code)
+    leave(code)
 
 
 def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:

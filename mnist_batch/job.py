@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from mnist_batch.output.manifest import SHOWN, differences, listed
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
 from mnist_batch.planning import Plan, planned
+from mnist_batch.process import collection_paused, imported_beside
 from mnist_batch.records import Treatment
 from mnist_batch.rendering import comparison, page_of, read_baseline
 from mnist_batch.report.document import REPORT_VERSION, report_of
@@ -50,6 +51,10 @@ Watch = Callable[[int, int], None]
 def no_watch(done: int, rows: int) -> None:
     """For runs that nobody watches."""
 
+
+# Seconds. Where planning takes longer, TensorFlow is imported meanwhile, which takes two; until then most that is wrong
+# with an input has been told.
+_SOON = 0.3
 
 # Errors after which another start would be another run (2, 65, 66, 78): what was staged is of no use to it.
 _HOPELESS = (2, 65, 66, 78)
@@ -85,8 +90,9 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
     with locked(config.output):
         store.check_ours(locked=True)
         store.roll_forward()
-        plan = planned(config)
         manifest = store.manifest()
+        with collection_paused(), imported_beside("mnist_batch.pipeline", _SOON) if manifest is None else nullcontext():
+            plan = planned(config)
         if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
             return _judged_again(config, store, manifest, started)
         _check_may_begin(config, store, manifest, plan)
@@ -105,11 +111,12 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
 
 def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch) -> _Scored:
     """Scores the shards that are missing."""
-    # TensorFlow comes in only now, when all that can be refused without it has been.
-    from mnist_batch.model.loading import load_model
-    from mnist_batch.pipeline import TensorFlowPredictor
+    with collection_paused():
+        # TensorFlow comes in only now, when all that can be refused without it has been.
+        from mnist_batch.model.loading import load_model
+        from mnist_batch.pipeline import TensorFlowPredictor
 
-    model = load_model(plan.model_path, config.scale)
+        model = load_model(plan.model_path, config.scale)
     if model.digest != plan.facts["model_sha256"]:
         raise ModelError(f"{config.model}: must not change while a run starts, is another model by now: start again")
     predictor = TensorFlowPredictor(model, config.batch_size)

@@ -265,7 +265,8 @@ def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Seq
 def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[tuple[int, Reject]]:
     """All rejects by their place: those that never were images, and those on which the model failed."""
     # Where no image stood, there was one of the rejects.
-    others = zip(np.setdiff1d(np.arange(rows.rows), rows.places).tolist(), rows.rejects, strict=True)
+    places = np.setdiff1d(np.arange(rows.rows), rows.places).tolist() if rows.rejects else []
+    others = zip(places, rows.rejects, strict=True)
     return sorted([*others, *unscorable.items()], key=lambda placed: placed[0])
 
 

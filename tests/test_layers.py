@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mnist_batch"
 LEVELS = [
     {"errors"},
-    {"config", "interrupts", "names", "shards", "stages"},
+    {"config", "interrupts", "names", "process", "shards", "stages"},
     {"records", "log"},
     {"labels", "images", "schema"},
     {"sources", "output", "report", "model"},

@@ -1,0 +1,73 @@
+"""What is done to the process itself, so that it starts, runs and ends without needless work."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+# From glibc's malloc.h: how much more than was asked for is taken from the system, and how much stays when memory is
+# given back.
+_M_TOP_PAD = -2
+_KEPT_BYTES = 1 << 28
+
+
+def keep_freed_memory() -> None:
+    """Has malloc keep up to 256 MB of what is freed, where it is glibc's; it is given out again before more is taken.
+
+    For a program of ours only. TensorFlow has malloc give freed memory back to the system at once; then each batch's
+    arrays, some 40 MB, come anew as pages that the kernel must first clear: a fifth of a run (docs/performance.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TOP_PAD, _KEPT_BYTES)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """No search for garbage while the block runs: of what an import makes none is, and going through it takes longer
+    than a fifth of the import.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def imported_beside(module: str, after: float) -> Iterator[None]:
+    """Imports a module in a thread of its own, once the block has been running for `after` seconds.
+
+    Whoever imports it afterwards waits for that, and meets its errors.
+    """
+
+    def load() -> None:
+        with suppress(Exception):
+            importlib.import_module(module)
+
+    timer = threading.Timer(after, load)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, with all that was printed written out.
+
+    What the interpreter and TensorFlow would still take down, for most of a second, is the process's own memory.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)

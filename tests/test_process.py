@@ -1,0 +1,53 @@
+import ctypes
+import gc
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from mnist_batch.process import collection_paused, imported_beside, keep_freed_memory
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_garbage_pauses_and_is_left_as_it_was(enabled):
+    was = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(KeyError), collection_paused():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("done = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "slow_to_import"
+    sys.modules.pop("slow_to_import", None)
+
+
+def test_a_module_is_imported_beside_what_takes_longer(module):
+    with imported_beside(module, after=0):
+        while not getattr(sys.modules.get(module), "done", False):
+            time.sleep(0.01)
+
+
+def test_a_module_is_not_imported_beside_what_is_quick(module):
+    with imported_beside(module, after=3600):
+        pass
+    assert module not in sys.modules
+
+
+def test_an_import_that_fails_is_left_to_who_needs_it(capfd):
+    with imported_beside("no_such_module", after=0):
+        time.sleep(0.1)
+    assert capfd.readouterr().err == ""
+
+
+def test_without_glibc_memory_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    keep_freed_memory()
