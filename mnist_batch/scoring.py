@@ -248,7 +248,7 @@ def _gathered(job: ScoringJob, shard: Shard, answers: Iterator[Answer], heartbea
         counted += time.perf_counter() - began
         heartbeat(len(answer.batch))
     waiting = max(0.0, time.perf_counter() - started - waited - counted)
-    seconds = total([*laps, {Stage.MODEL: waiting, Stage.WRITE: counted}])
+    seconds = total([*laps, {Stage.MODEL: waiting, Stage.COUNT: counted}])
     rows = concat_batches(batches)
     return _Gathered(rows, np.concatenate(scored), failures, treatments, tally, halvings, seconds)
 

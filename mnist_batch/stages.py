@@ -11,13 +11,15 @@ from enum import StrEnum
 
 class Stage(StrEnum):
     """READ: from disk, inflated, as rows; DECODE: image files to pixels; FRAME: pixels to MNIST form;
-    MODEL: waiting for the model, while it had rows to score; WRITE: what the report counts, parts and their records.
+    MODEL: waiting for the model, while it had rows to score; COUNT: what the report counts; WRITE: parts and their
+    records.
     """
 
     READ = "read"
     DECODE = "decode"
     FRAME = "frame"
     MODEL = "model"
+    COUNT = "count"
     WRITE = "write"
 
 

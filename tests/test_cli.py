@@ -33,7 +33,7 @@ def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data
     ]  # fmt: skip
     assert (run.json["status"], run.json["rows"], run.json["error"]) == ("done", 300, None)
     assert run.json["images_per_second"] > 0
-    assert set(run.json["stages"]) == {"read", "decode", "frame", "model", "write"}
+    assert set(run.json["stages"]) == {"read", "decode", "frame", "model", "count", "write"}
     assert all(share > 0 for share in run.json["stages"].values())
     again = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
     assert (again.json["status"], again.json["fingerprint"]) == ("already_done", run.json["fingerprint"])
