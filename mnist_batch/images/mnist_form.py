@@ -7,11 +7,20 @@ more. An empty border is no criterion: 920 of them touch it. Works on whole batc
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import numpy.typing as npt
 
+from mnist_batch.images.words import (
+    AT_A_TIME,
+    EVERY_OTHER,
+    HALF,
+    PAIR_WORDS,
+    PAIRS,
+    Words,
+    empty_pairs,
+    line_pairs,
+    lowest_bits,
+)
 from mnist_batch.records import IMAGE_SIDE, Pixels
 
 # The longer side of the ink's box, in pixels: what digits are scaled to (LeCun et al. 1998, III.A).
@@ -20,69 +29,105 @@ INK_SIDE = 20
 CENTRE = 14
 _LEAST_CENTRE, _MOST_CENTRE = 13.48, 14.50
 _LEAST_PEAK = 254
-# 400 KB of pixels, and twice that of float32 beside them, stay in a core's cache: 1.8 million images/s against 1.2
-# with 128 at a time (docs/performance.md).
-_AT_A_TIME = 512
 # OpenBLAS computes products of up to 2**18 multiplications in the calling thread. Beyond that it wakes threads of its
-# own, which then wait in a loop and take the cores from the model: 5 to 20 microseconds an image instead of 0.5.
-_MULTIPLIED_AT_A_TIME = 2**18 // (3 * IMAGE_SIDE**2)
+# own, which then wait in a loop and take the cores from the model: 5 to 20 microseconds an image instead of 0.4.
+_MULTIPLIED_AT_A_TIME = 2**18
 
-# Columns: mass, mass times row, mass times column. Every sum is a whole number below 2**24, so exact in float32 in
-# whatever order a matrix library adds: the verdict on an image does not depend on its neighbours.
-_MOMENTS = np.stack(
-    [
-        np.ones(IMAGE_SIDE**2),
-        np.repeat(np.arange(IMAGE_SIDE), IMAGE_SIDE),
-        np.tile(np.arange(IMAGE_SIDE), IMAGE_SIDE),
-    ],
-    axis=1,
-).astype(np.float32)
+
+def _moments() -> npt.NDArray[np.float32]:
+    """float32 [84, 3]: what each of `_lane_sums` counts for the mass, and for it times line and column.
+
+    Every sum is a whole number below 2**24, so exact in float32 in whatever order a matrix library adds: the verdict on
+    an image does not depend on its neighbours.
+    """
+    word, lane = np.meshgrid(np.arange(PAIR_WORDS), np.arange(4), indexing="ij")
+    weights = np.zeros((3, PAIR_WORDS, 4, 3), np.float32)
+    for odd in (0, 1):
+        place = 8 * word + 2 * lane + odd
+        weights[odd] = np.stack([place >= 0, place >= IMAGE_SIDE, place % IMAGE_SIDE], axis=-1)
+    weights[2, ..., 1] = 2
+    return weights.reshape(-1, 3)
+
+
+_MOMENTS = _moments()
+_PAIR_NUMBERS = np.arange(PAIRS, dtype=np.uint64)[:, None, None]
+_FIRST_LINES = np.uint64(1) << np.arange(0, IMAGE_SIDE, 2, dtype=np.uint64)[:, None]
+_COLUMN_WORDS = np.arange(0, 32, 8, dtype=np.uint64)[:, None]
 
 
 def in_mnist_form(pixels: Pixels) -> npt.NDArray[np.bool_]:
     """bool [n]: which of the images, uint8 [n, 28, 28], are in MNIST's form."""
-    pieces = [_verdicts(pixels[first : first + _AT_A_TIME]) for first in range(0, len(pixels), _AT_A_TIME)]
-    return np.concatenate(pieces) if pieces else np.zeros(0, bool)
+    verdicts = np.zeros(len(pixels), bool)
+    judge = _Judge(min(len(pixels), AT_A_TIME))
+    for first in range(0, len(pixels), AT_A_TIME):
+        some = slice(first, first + AT_A_TIME)
+        verdicts[some] = judge.verdicts(pixels[some])
+    return verdicts
 
 
-def _verdicts(pixels: Pixels) -> npt.NDArray[np.bool_]:
-    pixels = np.ascontiguousarray(pixels)
-    flat = pixels.reshape(len(pixels), -1)
-    levels, sums = flat.astype(np.float32), np.empty((len(flat), 3), np.float32)
-    for first in range(0, len(flat), _MULTIPLIED_AT_A_TIME):
-        part = slice(first, first + _MULTIPLIED_AT_A_TIME)
-        np.matmul(levels[part], _MOMENTS, out=sums[part])
-    mass, moments = sums[:, 0], (sums[:, 1], sums[:, 2])
-    centred = np.asarray(mass > 0)
-    for moment in moments:
-        centre = moment / np.maximum(mass, 1)
-        centred &= (centre >= _LEAST_CENTRE) & (centre <= _MOST_CENTRE)
-    small = _is_short(_any_by_row(pixels)) & _is_short(_any_by_column(flat))
-    return centred & small & (flat.max(axis=1) >= _LEAST_PEAK)
+class _Judge:
+    """Looks at up to `size` images at a time, in arrays that are made once."""
+
+    def __init__(self, size: int) -> None:
+        self._pairs, self._even, self._odd = (empty_pairs(size) for _ in range(3))
+
+    def verdicts(self, pixels: Pixels) -> npt.NDArray[np.bool_]:
+        """bool [n]: which of the images, uint8 [n, 28, 28], are in MNIST's form."""
+        if len(pixels) < self._pairs.shape[-1]:
+            return _Judge(len(pixels)).verdicts(pixels)
+        pairs = line_pairs(pixels, self._pairs)
+        lanes, sums = self._lane_sums(pairs), np.empty((len(pixels), 3), np.float32)
+        step = _MULTIPLIED_AT_A_TIME // _MOMENTS.size
+        for first in range(0, len(pixels), step):
+            np.matmul(lanes[first : first + step], _MOMENTS, out=sums[first : first + step])
+        mass = sums[:, 0]
+        centred = np.asarray(mass > 0)
+        for moment in (sums[:, 1], sums[:, 2]):
+            centre = moment / np.maximum(mass, 1)
+            centred &= (centre >= _LEAST_CENTRE) & (centre <= _MOST_CENTRE)
+        peak = np.maximum.reduce(pairs.reshape(-1, len(pixels)).view(np.uint8), axis=0).reshape(-1, 8).max(axis=1)
+        return centred & _is_short(_inked_lines(pairs)) & _is_short(_inked_columns(pairs)) & (peak >= _LEAST_PEAK)
+
+    def _lane_sums(self, pairs: Words) -> npt.NDArray[np.float32]:
+        """float32 [n, 84], four to a word: pixels of the same place in all pairs of lines, those at even places and
+        those at odd ones; and both together, times the number of their pair. None reaches 2**16.
+        """
+        even = np.bitwise_and(pairs, EVERY_OTHER, out=self._even)
+        odd = np.right_shift(pairs, np.uint64(8), out=self._odd)
+        odd &= EVERY_OTHER
+        sums = np.empty((3, *pairs.shape[1:]), np.uint64)
+        np.add.reduce(even, axis=0, out=sums[0])
+        np.add.reduce(odd, axis=0, out=sums[1])
+        even += odd
+        even *= _PAIR_NUMBERS
+        np.add.reduce(even, axis=0, out=sums[2])
+        return np.ascontiguousarray(sums.reshape(-1, pairs.shape[-1]).T).view(np.uint16).astype(np.float32)
 
 
-def _any_by_row(pixels: Pixels) -> npt.NDArray[np.bool_]:
-    """bool [n, 28]: which rows hold ink. Four pixels at a time: a row is seven words."""
-    words = pixels.view(np.uint32).reshape(-1, IMAGE_SIDE // 4)
-    found = words[:, 0].copy()
-    for column in range(1, words.shape[1]):
-        found |= words[:, column]
-    return np.asarray(found.reshape(len(pixels), IMAGE_SIDE) != 0)
+def _inked_lines(pairs: Words) -> Words:
+    """uint64 [n]: a bit for each line that holds ink, the uppermost the lowest."""
+    middle = pairs[:, PAIR_WORDS // 2]
+    first, second = middle << HALF, middle >> HALF
+    for word in range(PAIR_WORDS // 2):
+        first |= pairs[:, word]
+        second |= pairs[:, -1 - word]
+    lines = (first != 0) * _FIRST_LINES + (second != 0) * (_FIRST_LINES << np.uint64(1))
+    return np.bitwise_or.reduce(lines, axis=0)
 
 
-def _any_by_column(flat: Pixels) -> npt.NDArray[np.bool_]:
-    """bool [n, 28]: which columns hold ink. Halves are laid over each other, 28 rows, 14, 7, and those one by one."""
-    halves = flat[:, : 14 * IMAGE_SIDE] | flat[:, 14 * IMAGE_SIDE :]
-    rows = halves[:, : 7 * IMAGE_SIDE] | halves[:, 7 * IMAGE_SIDE :]
-    threes = rows[:, : 3 * IMAGE_SIDE] | rows[:, 3 * IMAGE_SIDE : 6 * IMAGE_SIDE]
-    last = rows[:, 6 * IMAGE_SIDE :]
-    found = threes[:, :IMAGE_SIDE] | threes[:, IMAGE_SIDE : 2 * IMAGE_SIDE] | threes[:, 2 * IMAGE_SIDE :] | last
-    return np.asarray(found != 0)
+def _inked_columns(pairs: Words) -> Words:
+    """uint64 [n]: a bit for each column that holds ink, the leftmost the lowest."""
+    both = np.bitwise_or.reduce(pairs, axis=0)
+    columns = both[:4].copy()  # the first line of the pairs, and in the last word's upper half four pixels too many
+    columns |= both[3:] >> HALF
+    columns[:3] |= both[4:] << HALF
+    for bits in (4, 2, 1):
+        columns |= columns >> np.uint64(bits)
+    found = np.bitwise_or.reduce(lowest_bits(columns) << _COLUMN_WORDS, axis=0)
+    return found & np.uint64((1 << IMAGE_SIDE) - 1)
 
 
-def _is_short(lines: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """bool [n]: whether the first and last True of each row, [n, 28], are at most `INK_SIDE` apart, both counted."""
-    packed = np.packbits(lines, axis=1, bitorder="little").view(np.uint32)[:, 0]
-    bits = (packed if sys.byteorder == "little" else packed.byteswap()).astype(np.int64)
-    lowest = bits & -bits
-    return np.asarray(bits < lowest << INK_SIDE)
+def _is_short(bits: Words) -> npt.NDArray[np.bool_]:
+    """bool [n]: whether the lowest and the highest bit of each word are at most `INK_SIDE` apart, both counted."""
+    lowest = bits & -bits.view(np.int64).view(np.uint64)
+    return np.asarray(bits < lowest << np.uint64(INK_SIDE))
