@@ -67,11 +67,8 @@ def gray_images(rows: Rows) -> Iterable[Pixels | Refusal] | Pixels:
 
 
 def _decoded(rows: EncodedRows) -> Iterator[Pixels | Refusal]:
-    # Not at the top: runs on plain numbers do without OpenCV, which takes 0.3 s to import.
-    from mnist_batch.images.decode import decode
-
     for image in rows.images:
-        yield decode(image) if isinstance(image, bytes) else image
+        yield _decode(image) if isinstance(image, bytes) else image
 
 
 def _gray_numbers(rows: NumericRows) -> Iterable[Pixels | Refusal] | Pixels:
@@ -139,26 +136,25 @@ def _decoded_grid(
     rows: EncodedRows, preparation: Preparation, watch: Stopwatch
 ) -> tuple[Pixels, dict[int, Framed | Refusal]]:
     """The same for encoded images. The plainest of them, which often are all, are decoded together."""
-    from mnist_batch.images.decode import decode
-    from mnist_batch.images.png import inflated, unfiltered
+    from mnist_batch.images.png import decoded
 
     grid = _Grid(len(rows.ids), preparation, watch)
-    plain: dict[int, tuple[bytes, bytes]] = {}
     for first, images in _read(rows.images, watch):
-        for row, image in enumerate(images, first):
-            if not isinstance(image, bytes):
-                grid.put(row, image)
-            elif (lines := inflated(image)) is not None:
-                plain[row] = image, lines
-            else:
-                grid.put(row, decode(image))
-    if plain:
-        pixels, decoded = unfiltered([lines for _, lines in plain.values()])
-        at = np.array(list(plain))
-        grid.pixels[at[decoded]] = (pixels.transpose(0, 2, 1) if preparation.transpose else pixels)[decoded]
-        for row in at[~decoded]:
-            grid.put(int(row), decode(plain[int(row)][0]))
+        pixels, places = decoded([image if isinstance(image, bytes) else b"" for image in images])
+        grid.pixels[first + places] = pixels.transpose(0, 2, 1) if preparation.transpose else pixels
+        others = np.ones(len(images), bool)
+        others[places] = False
+        for place in np.flatnonzero(others).tolist():
+            image = images[place]
+            grid.put(first + place, _decode(image) if isinstance(image, bytes) else image)
     return grid.pixels, grid.others
+
+
+def _decode(image: bytes) -> Pixels | Refusal:
+    # Not at the top: runs on plain numbers and plain PNGs do without OpenCV, which takes 0.3 s to import.
+    from mnist_batch.images.decode import decode
+
+    return decode(image)
 
 
 def _read(

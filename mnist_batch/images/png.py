@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
+from deflate import DeflateError, zlib_decompress
+from isal.isal_zlib import crc32
 
 from mnist_batch.records import IMAGE_SIDE, Pixels
 
@@ -21,10 +22,11 @@ _HEADER = b"IHDR" + IMAGE_SIDE.to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
 # Signature and header, the same in all of them.
 _START = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + _HEADER + zlib.crc32(_HEADER).to_bytes(4, "big")
 _END = bytes(4) + b"IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
-_KIND = len(_START) + 4
-_DATA = _KIND + 4
-_CHECKSUM = len(_END) + 4
-_AROUND = _DATA + _CHECKSUM
+# What stands before the data and after them.
+_HEAD = np.dtype([("start", f"V{len(_START)}"), ("size", ">u4"), ("kind", "V4")])
+_TAIL = np.dtype([("checksum", ">u4"), ("end", f"V{len(_END)}")])
+_DATA, _CHECKSUM = _HEAD.itemsize, _TAIL.itemsize
+_KIND, _AROUND = _DATA - 4, _DATA + _CHECKSUM
 _FILTERED_BYTES = IMAGE_SIDE * (1 + IMAGE_SIDE)
 # Deflate never needs so many for these; a batch of files is held until all are inflated.
 _MOST_BYTES = 2 * _FILTERED_BYTES
@@ -32,22 +34,42 @@ _MOST_BYTES = 2 * _FILTERED_BYTES
 _LEAST_STEPWISE = 512
 
 
-def inflated(data: bytes) -> bytes | None:
-    """The filtered lines of a plain PNG, 28 of 29 bytes, its checksums verified; None where it is none, or damaged."""
-    if not (data.startswith(_START) and data.endswith(_END) and data[_KIND:_DATA] == b"IDAT"):
-        return None
-    if len(data) > _MOST_BYTES or int.from_bytes(data[_KIND - 4 : _KIND], "big") != len(data) - _AROUND:
-        return None
-    if zlib.crc32(data[_KIND:-_CHECKSUM]).to_bytes(4, "big") != data[-_CHECKSUM : -len(_END)]:
-        return None
-    try:
-        lines: bytes = isal_zlib.decompress(data[_DATA:-_CHECKSUM], bufsize=_FILTERED_BYTES)
-    except isal_zlib.error:  # type: ignore[misc]  # a class, which its stub calls an exception
-        return None
-    return lines if len(lines) == _FILTERED_BYTES else None
+def inflated(images: Sequence[bytes]) -> tuple[list[bytearray], list[int]]:
+    """The filtered lines, 28 of 29 bytes, of those that are plain PNGs and whole, and where these stand in `images`."""
+    lines, places = list[bytearray](), list[int]()
+    for place in _plain(images).tolist():
+        try:
+            found = zlib_decompress(images[place][_DATA:-_CHECKSUM], _FILTERED_BYTES)
+        except DeflateError:
+            continue
+        if len(found) == _FILTERED_BYTES:
+            lines.append(found)
+            places.append(place)
+    return lines, places
 
 
-def unfiltered(lines: Sequence[bytes]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+def decoded(images: Sequence[bytes]) -> tuple[Pixels, npt.NDArray[np.int64]]:
+    """Images [m, 28, 28] of those that are plain PNGs and whole, and where these stand in `images`, int64 [m]."""
+    lines, places = inflated(images)
+    pixels, done = unfiltered(lines)
+    return pixels[done], np.array(places, np.int64)[done]
+
+
+def _plain(images: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    """Where those stand that look like plain PNGs and have the right checksum over their data, int64 [m]."""
+    sizes = np.fromiter(map(len, images), np.int64, len(images))
+    places = np.flatnonzero((sizes >= _AROUND) & (sizes <= _MOST_BYTES))
+    if len(places) < len(images):
+        images, sizes = [images[place] for place in places.tolist()], sizes[places]
+    heads = np.frombuffer(b"".join([image[:_DATA] for image in images]), _HEAD)
+    tails = np.frombuffer(b"".join([image[-_CHECKSUM:] for image in images]), _TAIL)
+    checksums = np.fromiter((crc32(image[_KIND:-_CHECKSUM]) for image in images), np.uint32, len(images))
+    whole = (heads["size"] == sizes - _AROUND) & (tails["checksum"] == checksums)
+    plain = (heads["start"] == np.void(_START)) & (heads["kind"] == np.void(b"IDAT")) & (tails["end"] == np.void(_END))
+    return places[whole & plain]
+
+
+def unfiltered(lines: Sequence[bytes | bytearray]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     """Images [n, 28, 28] of what `inflated` gave for n PNGs, and bool [n]: which of them were decoded.
 
     Not decoded are those with a filter that does not exist, and those that are too few to be done together.

@@ -35,6 +35,9 @@ CLASS_FILE_BYTES = 64
 # What is read of a member whose name does not say what it is.
 PEEKED_BYTES = max(HEAD_SIZE, CLASS_FILE_BYTES)
 
+# Names that are told apart at once.
+_AT_A_TIME = 16_384
+
 # What operating systems leave beside people's files.
 JUNK_NAME = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|Thumbs\.db$|desktop\.ini$)"
 IMAGE_NAME = f"({'|'.join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)})$"
@@ -88,7 +91,7 @@ def class_file_key(path: bytes) -> bytes:
 def unique_names(paths: pa.BinaryArray) -> pa.StringArray:
     """The names of an archive's members as they stand in ids; the second of the same name gets `#2`, and so on."""
     texts = text_array(paths)
-    if pc.count_distinct(texts).as_py() == len(texts):
+    if _surely_differ(texts) or pc.count_distinct(texts).as_py() == len(texts):
         return texts
     times: Counter[str] = Counter()
     names: dict[str, None] = {}
@@ -99,6 +102,28 @@ def unique_names(paths: pa.BinaryArray) -> pa.StringArray:
             name = f"{text}#{times[text] + 1}"
         names[name] = None
     return string_array(names)
+
+
+def _surely_differ(texts: pa.StringArray) -> bool:
+    """Whether no two texts are the same, by numbers made of them; at times False where none are.
+
+    Counting takes 150 bytes a text, which stay with Arrow, and ten times as long.
+    """
+    _, stops, content = texts.buffers()
+    stops = np.frombuffer(stops, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    lengths = np.diff(stops)
+    if not lengths.all():
+        return False
+    letters = np.frombuffer(content, np.uint8)
+    weights = np.random.default_rng(0).integers(0, 2**64, lengths.max(initial=0), np.uint64)
+    numbers = np.empty(len(texts), np.uint64)
+    for first in range(0, len(texts), _AT_A_TIME):
+        some = slice(first, first + _AT_A_TIME)
+        begins, end = stops[:-1][some], stops[1:][some][-1]
+        weight = weights[np.arange(begins[0], end) - np.repeat(begins, lengths[some])]
+        numbers[some] = np.add.reduceat((letters[begins[0] : end] + np.uint64(1)) * weight, begins - begins[0])
+    numbers.sort()
+    return bool((numbers[1:] != numbers[:-1]).all())
 
 
 @dataclass(frozen=True, slots=True)

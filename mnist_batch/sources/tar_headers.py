@@ -2,30 +2,31 @@
 
 Ours takes regular files and folders in POSIX's ustar form and GNU's (POSIX.1-1988; GNU tar manual, "Basic Tar Format"),
 and gives up at the first header that is anything else, or damaged: then `tarfile` lists the whole archive from its
-start, and says what is wrong with it. Measured: 1 microsecond a member instead of 14.
+start, and says what is wrong with it. Measured: 0.9 microseconds a member instead of 14.
 """
 
 from __future__ import annotations
 
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from mnist_batch.names import text_of
+from mnist_batch.records import Ints, Pixels
 
 BLOCK = tarfile.BLOCKSIZE
 _EMPTY = bytes(BLOCK)
 _READ_BYTES = 1 << 20
-# Headers that are judged at once.
-_AT_A_TIME = 4096
+# Where a header holds a file's name, and what is to stand before it.
+_NAME, _PREFIX = slice(0, 100), slice(345, 500)
 _POSIX, _GNU = b"ustar\x0000", b"ustar  \0"
 _FILE, _OLD_FILE, _FOLDER = b"0\x005"
-_EIGHTS = 8 ** np.arange(5, -1, -1)
+_EIGHTS = 8 ** np.arange(10, -1, -1)
 # `tarfile` reads headers of any length whole; those of long names and attributes have some hundred bytes.
 _MOST_HEADER_BYTES = 1 << 20
 
@@ -53,69 +54,82 @@ def list_plain(file: IO[bytes]) -> TarListing | None:
     Reads a little beyond the end mark. Raises what reading raises.
     """
     batches: list[pa.RecordBatch] = []
-    for headers, places in _plain_headers(file):
-        batch = None if headers is None else _files(headers, places)
-        if batch is None:
-            return None
-        batches.append(batch)
-    return TarListing(pa.Table.from_batches(batches, MEMBERS))
-
-
-def _plain_headers(file: IO[bytes]) -> Iterator[tuple[list[bytes] | None, list[int]]]:
-    """Header blocks and where each begins, up to the end mark; None, and no more, where a size is not plain."""
-    headers, places = list[bytes](), list[int]()
-    buffer, begins, at = b"", 0, 0
+    at = 0
     while True:
-        if at + BLOCK > begins + len(buffer):
-            if at > begins + len(buffer):
-                file.seek(at)
-            buffer, begins = buffer[at - begins :] + file.read(_READ_BYTES), at
-        header = buffer[at - begins : at - begins + BLOCK]
-        if header == _EMPTY:
-            yield headers, places
-            return
-        size = header[124:135]
-        if len(header) < BLOCK or not size.isdigit():
-            yield None, []
-            return
-        headers.append(header)
+        file.seek(at)
+        content = file.read(_READ_BYTES)
+        blocks = np.frombuffer(content, np.uint8, len(content) // BLOCK * BLOCK).reshape(-1, BLOCK)
+        places, stop = _headers(blocks)
+        files = _files(blocks[places], at // BLOCK + places)
+        if files is None:
+            return None
+        batches.append(files)
+        if stop < len(blocks):
+            return None if blocks[stop].any() else TarListing(pa.Table.from_batches(batches, MEMBERS))
+        if not len(places):  # the file ends before the end mark
+            return None
+        at += stop * BLOCK
+
+
+def _headers(blocks: Pixels) -> tuple[Ints, int]:
+    """Which of the blocks [n, 512] are headers, the first being one, and where the block stands that ends them.
+
+    That is the first that is no plain header, or stands beyond the blocks.
+    """
+    looking_so = np.flatnonzero((blocks[:, 257:262] == list(b"ustar")).all(axis=1))
+    sizes, plain = _sizes(blocks[looking_so])
+    following = looking_so + 1 - -sizes // BLOCK
+    next_of = dict(zip(looking_so[plain].tolist(), following[plain].tolist(), strict=True))
+    places, at = list[int](), 0
+    while at in next_of:  # and not what only looks like one, in a file that is itself a tar
         places.append(at)
-        if len(headers) == _AT_A_TIME:
-            yield headers, places
-            headers, places = [], []
-        try:
-            at += BLOCK + -(-int(size, 8) // BLOCK) * BLOCK
-        except ValueError:  # an 8 or a 9
-            yield None, []
-            return
+        at = next_of[at]
+    return np.array(places, np.int64), at
 
 
-def _files(headers: list[bytes], places: list[int]) -> pa.RecordBatch | None:
-    """The files among these headers; None unless all are plain and their checksums right."""
-    blocks = np.frombuffer(b"".join(headers), np.uint8).reshape(-1, BLOCK)
-    stated = blocks[:, 148:154] - np.uint8(ord("0"))
+def _sizes(headers: Pixels) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """How many bytes follow on each header, and which of them say so plainly, in eleven octal digits."""
+    digits = headers[:, 124:135] - np.uint8(ord("0"))
+    return digits @ _EIGHTS, (digits < 8).all(axis=1) & np.isin(headers[:, 135], (0, ord(" ")))
+
+
+def _files(headers: Pixels, places: Ints) -> pa.RecordBatch | None:
+    """The files among these headers, which stand at these blocks; None unless all are plain and undamaged."""
+    stated = headers[:, 148:154] - np.uint8(ord("0"))
     # The checksum is that of the header with spaces in its place.
-    total = blocks.sum(axis=1, dtype=np.int64) - blocks[:, 148:156].sum(axis=1, dtype=np.int64) + 8 * ord(" ")
-    kinds = blocks[:, 156]
-    whole = (stated < 8).all(axis=1) & (stated @ _EIGHTS == total) & np.isin(blocks[:, 135], (0, ord(" ")))
-    if not (whole & np.isin(kinds, (_FILE, _OLD_FILE, _FOLDER))).all():
+    total = headers.sum(axis=1, dtype=np.uint32) - headers[:, 148:156].sum(axis=1, dtype=np.uint32) + 8 * ord(" ")
+    magic = np.ascontiguousarray(headers[:, 257:265]).view("V8")[:, 0]
+    kinds, sizes, lengths = headers[:, 156], _sizes(headers)[0], _lengths(headers[:, _NAME])
+    whole = (stated < 8).all(axis=1) & (stated @ _EIGHTS[-6:] == total)
+    whole &= (magic == np.void(_POSIX)) | ((magic == np.void(_GNU)) & (headers[:, _PREFIX.start] == 0))
+    folder = (kinds == _FOLDER) & (sizes == 0)
+    ends = headers[np.arange(len(headers)), lengths - 1]  # of an empty name some other byte
+    file = ((kinds == _FILE) | (kinds == _OLD_FILE)) & (lengths > 0) & (ends != ord("/"))
+    if not (whole & (file | folder)).all():
         return None
-    names, offsets, sizes = list[bytes](), list[int](), list[int]()
-    for header, at, kind in zip(headers, places, kinds.tolist(), strict=True):
-        name, size = header[:100].partition(b"\0")[0], int(header[124:135], 8)
-        magic, prefix = header[257:265], header[345:500].partition(b"\0")[0]
-        if magic != _POSIX and (magic != _GNU or prefix):
-            return None
-        if kind == _FOLDER and not size:
-            continue
-        if kind == _FOLDER or name.endswith(b"/") or not name:
-            return None
-        names.append(prefix + b"/" + name if prefix else name)
-        offsets.append(at + BLOCK)
-        sizes.append(size)
-    return pa.record_batch(
-        [pa.array(names, pa.binary()), pa.array(offsets, pa.int64()), pa.array(sizes, pa.int64())], schema=MEMBERS
+    names = _names(headers[file], lengths[file])
+    return pa.record_batch([names, pa.array((places[file] + 1) * BLOCK), pa.array(sizes[file])], schema=MEMBERS)
+
+
+def _names(headers: Pixels, lengths: Ints) -> pa.BinaryArray:
+    """The names in these headers, of these lengths, after their prefixes where they have one."""
+    texts = headers[:, _NAME]
+    part_of = np.arange(texts.shape[1]) < lengths[:, None]
+    if headers[:, _PREFIX.start].any():
+        prefixes, slash = headers[:, _PREFIX], np.full((len(headers), 1), ord("/"), np.uint8)
+        prefixed = np.arange(prefixes.shape[1]) < _lengths(prefixes)[:, None]
+        texts = np.concatenate([prefixes, slash, texts], axis=1)
+        part_of = np.concatenate([prefixed, prefixed[:, :1], part_of], axis=1)
+    stops = np.zeros(len(headers) + 1, np.int32)
+    np.cumsum(np.count_nonzero(part_of, axis=1), out=stops[1:])
+    return pa.BinaryArray.from_buffers(
+        pa.binary(), len(headers), [None, pa.py_buffer(stops), pa.py_buffer(texts[part_of])]
     )
+
+
+def _lengths(texts: Pixels) -> Ints:
+    """How many bytes of each text stand before its first zero."""
+    return np.where(texts.all(axis=1), texts.shape[1], (texts == 0).argmax(axis=1))
 
 
 def list_any(file: IO[bytes]) -> TarListing:

@@ -6,7 +6,7 @@ A gzip stream has no middle to start from: reading on is cheap, a cold start inf
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,13 +15,16 @@ import pyarrow as pa
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
+from mnist_batch.records import EncodedRows, Ints, Refusal, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
+from mnist_batch.sources.neighbours import neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
 from mnist_batch.sources.tar_headers import BLOCK, TarListing, list_any, list_plain
 
 _SKIP_CHUNK = 1 << 20
+# Stands for the size of a sparse file; longer than any member is.
+_NOT_ONE_PIECE = 2**62
 # GNU tar fills up with zeros to 10 KB, a tape drive to its block; zeros without end are no archive.
 _MOST_BYTES_AFTER = 64 << 20
 # What a damaged header or stream makes `tarfile` and gzip raise.
@@ -67,27 +70,35 @@ class TarReader:
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         members = self._source.members.slice(start, stop - start)
-        places = (members["offset"].to_pylist(), members["size"].to_pylist())
-        return [EncodedRows(*ids_and_labels(self._source.name, members), map(self._member, *places))]
+        return [EncodedRows(*ids_and_labels(self._source.name, members), self._images(members))]
 
     def close(self) -> None:
         self._file.close()
 
-    def _member(self, offset: int, size: int | None) -> bytes | Refusal:
-        if size is None:
-            return Refusal(RejectReason.UNREADABLE, "a sparse file: pack it anew without --sparse")
-        if (refusal := too_large(size)) is not None:
-            return refusal
+    def _images(self, members: pa.Table) -> Iterator[bytes | Refusal]:
+        offsets, sizes = members["offset"].to_numpy(), members["size"].fill_null(_NOT_ONE_PIECE).to_numpy()
+        for first, stop in neighbours(offsets, sizes):
+            if sizes[first] == _NOT_ONE_PIECE:
+                yield Refusal(RejectReason.UNREADABLE, "a sparse file: pack it anew without --sparse")
+            elif (refusal := too_large(int(sizes[first]))) is not None:
+                yield refusal
+            else:
+                yield from self._together(offsets[first:stop], sizes[first:stop])
+
+    def _together(self, offsets: Ints, sizes: Ints) -> list[bytes]:
+        """Members that lie side by side."""
+        starts = offsets - offsets[0]
+        stops = starts + sizes
         try:
-            self._file.seek(offset)
-            content = self._file.read(size)
+            self._file.seek(int(offsets[0]))
+            content = self._file.read(int(stops[-1]))
         except GZIP_ERRORS as error:
             raise _broken(self._source.path, str(error)) from error
-        if len(content) < size:
+        if len(content) < stops[-1]:
             raise InputError(
                 f"{self._source.path}: must stay as it was when the run began, is shorter now: start again"
             )
-        return content
+        return [content[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource]:

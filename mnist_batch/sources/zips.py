@@ -10,22 +10,32 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from deflate import DeflateError, deflate_decompress
+from isal.isal_zlib import crc32
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows
+from mnist_batch.records import EncodedRows, Ints, Refusal, RejectReason, Rows
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
+from mnist_batch.sources.neighbours import BETWEEN_BYTES, neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
 from mnist_batch.sources.zip_directory import list_members
 
-_LOCAL_HEADER_SIZE = 30
+_LOCAL = np.dtype(
+    {"names": ["signature", "name", "extra"], "formats": ["<u4", "<u2", "<u2"], "offsets": [0, 26, 28], "itemsize": 30}
+)
+_SIGNATURE = int.from_bytes(b"PK\3\4", "little")
+# Members that lie side by side are held together, if that is no more than this.
+_TOGETHER_BYTES = 1 << 24
 # Deflated data may begin with the tables of its code, some 300 bytes; its first bytes follow.
 _PACKED_HEAD_BYTES = 4096
 # What `zipfile` raises for a damaged directory, besides an OSError for a seek to nowhere (`opening.py` sees to it).
@@ -68,11 +78,46 @@ class ZipReader:
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         members = self._source.members.slice(start, stop - start)
-        places = (column.to_pylist() for column in members.columns[2:])
-        return [EncodedRows(*ids_and_labels(self._source.name, members), map(self._member, *places))]
+        return [EncodedRows(*ids_and_labels(self._source.name, members), self._images(members))]
 
     def close(self) -> None:
         self._file.close()
+
+    def _images(self, members: pa.Table) -> Iterator[bytes | Refusal]:
+        columns = [column.to_numpy() for column in members.columns[2:]]
+        for first, stop in neighbours(columns[0], columns[1]):
+            some = [column[first:stop] for column in columns]
+            if stop - first > 1 and some[2].sum(dtype=float) <= _TOGETHER_BYTES:
+                yield from self._together(some)
+            else:
+                yield from map(self._member, *(column.tolist() for column in some))
+
+    def _together(self, columns: Sequence[npt.NDArray[Any]]) -> list[bytes | Refusal]:
+        """Members that lie side by side; what is out of the ordinary or damaged is left to `_member`."""
+        offset, packed, size, checksum, method, encrypted = columns
+        starts = offset - offset[0]
+        try:
+            self._file.seek(int(offset[0]))
+            content = self._file.read(int(starts[-1] + packed[-1]) + BETWEEN_BYTES)
+        except (OSError, ValueError, OverflowError):
+            content = b""
+        local = _local_headers(content, starts)
+        starts += _LOCAL.itemsize + local["name"].astype(np.int64) + local["extra"]
+        known = (local["signature"] == _SIGNATURE) & (encrypted == 0)
+        stored = known & (method == zipfile.ZIP_STORED)
+        deflated = known & (method == zipfile.ZIP_DEFLATED) & (size > 0)
+        contents = [
+            _inflated(content[start : start + length], most) if inflate else content[start : start + length]
+            for start, length, most, inflate in zip(
+                *(c.tolist() for c in (starts, packed, size, deflated)), strict=True
+            )
+        ]
+        right = np.fromiter(map(len, contents), np.int64, len(contents)) == size
+        right &= np.fromiter(map(crc32, contents), np.uint32, len(contents)) == checksum
+        images: list[bytes | Refusal] = [*contents]
+        for place in np.flatnonzero(~(right & (stored | deflated))).tolist():
+            images[place] = self._member(*(column[place].item() for column in columns))
+        return images
 
     def _member(
         self, offset: int, packed: int, size: int, checksum: int, method: int, encrypted: bool
@@ -87,22 +132,37 @@ class ZipReader:
         content = _beginning(self._file, offset, packed, method, size + 1)
         if isinstance(content, Refusal):
             return content
-        if len(content) != size or zlib.crc32(content) != checksum:
+        if len(content) != size or crc32(content) != checksum:
             return Refusal(RejectReason.UNREADABLE, "damaged zip member: its checksum does not fit")
         return content
+
+
+def _local_headers(content: bytes, starts: Ints) -> npt.NDArray[np.void]:
+    """The headers that begin at these places, as `_LOCAL`; all zero where one reaches beyond the end."""
+    if starts[-1] + _LOCAL.itemsize > len(content):
+        return np.zeros(len(starts), _LOCAL)
+    return np.frombuffer(content, np.uint8)[starts[:, None] + np.arange(_LOCAL.itemsize)].view(_LOCAL)[:, 0]
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """What deflated data holds, of this size; nothing where they are damaged or hold more."""
+    try:
+        return bytes(deflate_decompress(data, size))
+    except DeflateError:
+        return b""
 
 
 def _beginning(file: IO[bytes], offset: int, packed: int, method: int, most: int) -> bytes | Refusal:
     """The first `most` bytes of a member that is stored or deflated, or why there are none."""
     try:
         file.seek(offset)
-        header = file.read(_LOCAL_HEADER_SIZE)
+        header = file.read(_LOCAL.itemsize)
     # An offset may point anywhere, and not every place can be sought.
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         header = b""
-    if len(header) < _LOCAL_HEADER_SIZE or header[:4] != b"PK\3\4":
+    if len(header) < _LOCAL.itemsize or header[:4] != b"PK\3\4":
         return Refusal(RejectReason.UNREADABLE, "no member where the zip's directory says")
     file.seek(header[26] + 256 * header[27] + header[28] + 256 * header[29], os.SEEK_CUR)
     if method == zipfile.ZIP_STORED:

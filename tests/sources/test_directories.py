@@ -102,8 +102,8 @@ def test_a_directory_cut_anywhere_is_left_to_zipfile(tmp_path: Path) -> None:
 
 
 def test_members_are_gathered_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_directory, "_AT_A_TIME", 2)
-    monkeypatch.setattr(tar_headers, "_AT_A_TIME", 2)
+    monkeypatch.setattr(zip_directory, "_READ_BYTES", 200)
+    monkeypatch.setattr(tar_headers, "_READ_BYTES", 2 * tar_headers.BLOCK)
     path = zip_of(tmp_path / "a.zip", NAMES)
     assert zip_directory.list_members(path).equals(zip_directory._any(path))
     data = tar_of(NAMES)
