@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.engines import local
@@ -25,7 +26,7 @@ from mnist_batch.output.manifest import SHOWN, differences, listed
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
 from mnist_batch.planning import Plan, planned
-from mnist_batch.process import collection_paused, imported_beside
+from mnist_batch.process import collection_paused, give_back_freed_memory, imported_beside
 from mnist_batch.records import Treatment
 from mnist_batch.rendering import comparison, page_of, read_baseline
 from mnist_batch.report.document import REPORT_VERSION, report_of
@@ -93,6 +94,9 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
         manifest = store.manifest()
         with collection_paused(), imported_beside("mnist_batch.pipeline", _SOON) if manifest is None else nullcontext():
             plan = planned(config)
+        # Of millions of names, while they were sorted and told apart.
+        pa.default_memory_pool().release_unused()
+        give_back_freed_memory()
         if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
             return _judged_again(config, store, manifest, started)
         _check_may_begin(config, store, manifest, plan)

@@ -29,6 +29,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, _KEPT_BYTES)
 
 
+def give_back_freed_memory() -> None:
+    """Has malloc give back to the system what is free now, wherever it lies, where it is glibc's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextmanager
 def collection_paused() -> Iterator[None]:
     """No search for garbage while the block runs: of what an import makes none is, and going through it takes longer

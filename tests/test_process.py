@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mnist_batch.process import collection_paused, imported_beside, keep_freed_memory
+from mnist_batch.process import collection_paused, give_back_freed_memory, imported_beside, keep_freed_memory
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -52,3 +52,4 @@ def test_an_import_that_fails_is_left_to_who_needs_it(capfd):
 def test_without_glibc_memory_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     keep_freed_memory()
+    give_back_freed_memory()
