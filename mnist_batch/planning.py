@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import ModelCard, card_path, find_card, model_digest, no_card
@@ -52,6 +54,8 @@ def planned(config: PredictConfig) -> Plan:
         raise no_card(card_path(model_path), str(error)) from error
     facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(digest, card))
     shards = list(cut(inputs.runs, config.rows_per_part))
+    # Arrow keeps what it freed: 60 MB after 660,000 names were sorted, and TensorFlow comes next.
+    pa.default_memory_pool().release_unused()
     return Plan(inputs, shards, labels, model_path, facts, fingerprint(facts), profile)
 
 

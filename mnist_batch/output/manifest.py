@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-p
 
 # A manifest names its input files up to this many; that is some 100 KB.
 _LISTED_FILES = 1000
+# At a time, for each is a Python object for a moment.
+_HASHED_FILES = 65_536
 # As many differences as a message can name.
 SHOWN = 5
 _LISTING = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})
@@ -49,7 +51,7 @@ def run_facts(
     """
     reading = config.reading
     return {
-        "inputs": {"files": files.num_rows, "bytes": _total(files), "sha256": _files_digest(_rows(files))},
+        "inputs": {"files": files.num_rows, "bytes": _total(files), "sha256": _files_digest(files)},
         "arrays": {text_of(path): list(names) for path, names in arrays.items()},
         "labels": str(reading.labels) if isinstance(reading.labels, str) else "file",
         "label_files": [[name, *_size_and_change(path)] for name, path in label_files.items()],
@@ -160,11 +162,14 @@ def cpu_features() -> str:
     return f"{platform.machine()} {hashlib.sha256(flags.encode()).hexdigest()[:16]}"
 
 
-def _files_digest(files: Iterable[tuple[bytes, int, int]]) -> str:
-    """SHA-256, in hex, over name, size in bytes and time of change in ns of every file, in order."""
+def _files_digest(files: pa.Table) -> str:
+    """SHA-256, in hex, over a line `BYTES_OF_PATH SIZE MTIME_NS PATH` for every file, in order."""
     digest = hashlib.sha256()
-    for name, size, changed in files:
-        digest.update(b"%d %d %d %s\n" % (len(name), size, changed, name))
+    for batch in files.to_batches(max_chunksize=_HASHED_FILES):
+        numbers = pc.binary_length(batch["path"]), batch["size"], batch["mtime_ns"]
+        fields = [column.cast(pa.string()).cast(pa.binary()) for column in numbers]
+        lines = pc.binary_join_element_wise(*fields, batch["path"], b" ")
+        digest.update(b"\n".join(lines.to_pylist()) + b"\n")
     return digest.hexdigest()
 
 

@@ -11,7 +11,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +74,11 @@ def list_files(inputs: tuple[str, ...]) -> Listing:
         rows.walk(folder)
     table = rows.table().sort_by("path")
     paths = table["path"]
-    if (unique := pc.count_distinct(paths).as_py()) != len(paths):
-        twice = next(path for path, after in pairwise(paths) if path == after).as_py()
+    again = pc.equal(paths[1:], paths[:-1])  # they are sorted
+    if more := pc.sum(again).as_py():
+        twice = paths[pc.index(again, True).as_py()].as_py()
         raise UsageError(
-            f"{text_of(twice)}: every file must be given once, "
-            f"{len(paths) - unique} are reached by two inputs: remove one"
+            f"{text_of(twice)}: every file must be given once, {more} are reached by two inputs: remove one"
         )
     return Listing(root, tuple(folders), table, arrays, rows.skipped)
 
@@ -153,6 +152,7 @@ class _Rows:
 
     def walk(self, folder: Path) -> None:
         """Adds the regular files below `folder`; links are followed, a link back to a folder above is not."""
+        below = len(self._root)
         pending: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(os.fsencode(folder), frozenset())]
         while pending:
             path, above = pending.pop()
@@ -164,12 +164,14 @@ class _Rows:
                     continue
                 with os.scandir(path) as entries:
                     for entry in entries:
-                        if _leads_nowhere(entry):
+                        if entry.is_file(follow_symlinks=False):  # nearly all of them
+                            self.add(entry.path[below:], entry.stat(), named=False)
+                        elif _leads_nowhere(entry):
                             self.skipped["(dangling link)"] += 1
                         elif entry.is_dir():
                             pending.append((entry.path, above | {here}))
                         elif entry.is_file():
-                            self.add(entry.path[len(self._root) :], entry.stat(), named=False)
+                            self.add(entry.path[below:], entry.stat(), named=False)
                         else:
                             self.skipped["(special file)"] += 1
             except OSError as error:

@@ -159,15 +159,15 @@ class _Files:
                         broken.append(error)
         if broken:
             raise broken[0] if len(broken) == 1 else InputError("; and ".join(map(str, broken)))
-        kept_rows = pa.array(is_image)
-        kept = paths.filter(kept_rows)
+        # The columns are held, and not copied where nothing is left out: `combine_chunks` copies even a single chunk.
+        images = listing.files if is_image.all() else listing.files.filter(pa.array(is_image))
+        kept = images["path"].combine_chunks()
         labels = pa.nulls(len(kept), pa.int8())
         if options.labels is AutoLabels.AUTO:
             labels = member_labels(kept, self._class_files)
         check_distinct(kept, [source.name for _, sources in opened for source in sources])
-        sizes, changes = (listing.files[name].filter(kept_rows) for name in ("size", "mtime_ns"))
-        table = pa.table({"path": kept, "label": labels, "size": sizes, "changed": changes})
-        self.images = FolderSource(listing.root, table, labels.null_count < len(labels))
+        columns = {"path": images["path"], "label": labels, "size": images["size"], "changed": images["mtime_ns"]}
+        self.images = FolderSource(listing.root, pa.table(columns), labels.null_count < len(labels))
         before = is_image.cumsum()
         self.containers = [(int(before[place]), self._stamp(place), sources) for place, sources in opened]
 
