@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.engines import local
@@ -26,7 +25,7 @@ from mnist_batch.output.manifest import SHOWN, differences, listed
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.uniqueness import check_unique_ids
 from mnist_batch.planning import Plan, planned
-from mnist_batch.process import collection_paused, give_back_freed_memory, imported_beside
+from mnist_batch.process import garbage_spared, imported_beside
 from mnist_batch.records import Treatment
 from mnist_batch.rendering import comparison, page_of, read_baseline
 from mnist_batch.report.document import REPORT_VERSION, report_of
@@ -53,8 +52,7 @@ def no_watch(done: int, rows: int) -> None:
     """For runs that nobody watches."""
 
 
-# Seconds. Where planning takes longer, TensorFlow is imported meanwhile, which takes two; until then most that is wrong
-# with an input has been told.
+# Seconds, after which TensorFlow is imported while planning goes on: by then most inputs that are wrong were refused.
 _SOON = 0.3
 
 # Errors after which another start would be another run (2, 65, 66, 78): what was staged is of no use to it.
@@ -88,15 +86,12 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
     earlier = None if config.baseline is None else read_baseline(config.baseline)
     store = OutputStore(config.output)
     store.check_ours(locked=False)
-    with locked(config.output):
+    with locked(config.output), garbage_spared() as search_again:
         store.check_ours(locked=True)
         store.roll_forward()
         manifest = store.manifest()
-        with collection_paused(), imported_beside("mnist_batch.pipeline", _SOON) if manifest is None else nullcontext():
+        with imported_beside("mnist_batch.pipeline", _SOON) if manifest is None else nullcontext():
             plan = planned(config)
-        # Of millions of names, while they were sorted and told apart.
-        pa.default_memory_pool().release_unused()
-        give_back_freed_memory()
         if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
             return _judged_again(config, store, manifest, started)
         _check_may_begin(config, store, manifest, plan)
@@ -104,7 +99,7 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
         if begun is None or begun["fingerprint"] != plan.mark:
             store.begin({"fingerprint": plan.mark, "facts": plan.facts}, plan.inputs.files)
         try:
-            scored = _scored(config, store, plan, watch)
+            scored = _scored(config, store, plan, watch, search_again)
             _reconcile(config, store, plan, scored.totals)
             return _committed(config, store, plan, scored, earlier, started)
         except MnistBatchError as error:
@@ -113,17 +108,17 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
             raise
 
 
-def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch) -> _Scored:
-    """Scores the shards that are missing."""
-    with collection_paused():
-        # TensorFlow comes in only now, when all that can be refused without it has been.
-        from mnist_batch.model.loading import load_model
-        from mnist_batch.pipeline import TensorFlowPredictor
+def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch, loaded: Callable[[], None]) -> _Scored:
+    """Scores the shards that are missing. loaded: called when the model is."""
+    # TensorFlow comes in only now, when all that can be refused without it has been.
+    from mnist_batch.model.loading import load_model
+    from mnist_batch.pipeline import TensorFlowPredictor
 
-        model = load_model(plan.model_path, config.scale)
+    model = load_model(plan.model_path, config.scale)
     if model.digest != plan.facts["model_sha256"]:
         raise ModelError(f"{config.model}: must not change while a run starts, is another model by now: start again")
     predictor = TensorFlowPredictor(model, config.batch_size)
+    loaded()
     started = time.monotonic()
     job = ScoringJob(
         sources=plan.inputs.sources,

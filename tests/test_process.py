@@ -7,18 +7,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from mnist_batch.process import collection_paused, give_back_freed_memory, imported_beside, keep_freed_memory
+from mnist_batch.process import garbage_spared, give_back_freed_memory, imported_beside, keep_freed_memory
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_search_for_garbage_pauses_and_is_left_as_it_was(enabled):
+def test_the_search_for_garbage_rests_until_told_and_is_left_as_it_was(enabled):
     was = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
+    frozen = gc.get_freeze_count()
     try:
-        with suppress(KeyError), collection_paused():
+        with suppress(KeyError), garbage_spared() as resume:
             assert not gc.isenabled()
+            resume()
+            assert gc.isenabled() is enabled
+            assert gc.get_freeze_count() > frozen
             raise KeyError
         assert gc.isenabled() is enabled
+        assert gc.get_freeze_count() == 0
     finally:
         (gc.enable if was else gc.disable)()
 
