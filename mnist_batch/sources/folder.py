@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +15,12 @@ import pyarrow as pa
 from mnist_batch.errors import StorageError
 from mnist_batch.names import text_of
 from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_array
+from mnist_batch.sources.files_ahead import FilesAhead, can_read_ahead
 from mnist_batch.sources.members import too_large
 from mnist_batch.sources.protocol import Stamp, gone, repr_of
+
+# Files for which a process that reads them ahead is started.
+_LEAST_AHEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +66,36 @@ class FolderReader:
     def __init__(self, source: FolderSource) -> None:
         self._source = source
         self._root = os.path.join(os.fsencode(source.root), b"")  # noqa: PTH118  (bytes: a name may be no UTF-8)
+        # Where the last rows ended that were read, and from then on what has been read ahead.
+        self._stop = -1
+        self._ahead: FilesAhead | None = None
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         files = self._source.files.slice(start, stop - start)
         labels = files["label"].combine_chunks().cast(pa.int32())
-        paths, sizes, changes = (files[name].to_pylist() for name in ("path", "size", "changed"))
-        return [
-            EncodedRows(text_array(files["path"].combine_chunks()), labels, map(self._image, paths, sizes, changes))
-        ]
+        images = self._images(files, self._read_ahead(start, stop))
+        return [EncodedRows(text_array(files["path"].combine_chunks()), labels, images)]
 
-    def _image(self, path: bytes, size: int, changed: int) -> bytes | Refusal:
-        return read_file(self._root + path, size, changed)
+    def _read_ahead(self, start: int, stop: int) -> Iterator[bytes | None]:
+        """What has been read of these rows already; only rows that follow on each other are read ahead."""
+        following, self._stop = start == self._stop, stop
+        if self._ahead is not None and self._ahead.position != start:
+            self.close()
+        if self._ahead is None and following and self._source.rows - start >= _LEAST_AHEAD and can_read_ahead():
+            with suppress(OSError):  # then we do without
+                self._ahead = FilesAhead(self._root, self._source.files, start)
+        return repeat(None) if self._ahead is None else self._ahead.take(stop - start)
+
+    def _images(self, files: pa.Table, read: Iterator[bytes | None]) -> Iterator[bytes | Refusal]:
+        columns = (files[name].to_pylist() for name in ("path", "size", "changed"))
+        for path, size, changed in zip(*columns, strict=True):
+            content = next(read)
+            yield read_file(self._root + path, size, changed) if content is None else content
 
     def close(self) -> None:
-        pass
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
 
 def read_file(path: bytes, size: int, changed: int) -> bytes | Refusal:
