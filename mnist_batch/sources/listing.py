@@ -1,6 +1,6 @@
 """Which files the inputs on a command line come to: globs expanded, folders walked, all in one order.
 
-Files are held as Arrow columns, for a folder may hold millions. Nothing is opened here.
+Files are held as Arrow columns, for a folder may hold millions. No file is opened here.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ import glob
 import os
 import re
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import text_of
+from mnist_batch.sources import folder_lister
+from mnist_batch.sources.files_ahead import can_read_ahead
 from mnist_batch.sources.members import Skipped
 
 FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})
+# A folder that is itself of this size holds some 20,000 files.
+_MANY_FILES_BYTES = 1 << 20
 # Rows gathered as Python objects before they become an Arrow batch.
 _ROWS_AT_A_TIME = 65_536
 
@@ -162,6 +169,8 @@ class _Rows:
                 if here in above:
                     self.skipped["(link to a folder above)"] += 1
                     continue
+                if status.st_size >= _MANY_FILES_BYTES and self._listed_beside(path):
+                    continue
                 with os.scandir(path) as entries:
                     for entry in entries:
                         if entry.is_file(follow_symlinks=False):  # nearly all of them
@@ -179,6 +188,27 @@ class _Rows:
                     f"{text_of(path)}: every folder of the input must be readable, but: {error.strerror}; "
                     "give the right to read it, or name the folders to be scored one by one"
                 ) from error
+
+    def _listed_beside(self, folder: bytes) -> bool:
+        """Adds the files in a folder that a process of its own lists; False where it holds more than regular files.
+
+        While it does, TensorFlow can be imported, for nobody else needs the interpreter.
+        """
+        if not can_read_ahead():
+            return False
+        command = [sys.executable, "-I", "-S", folder_lister.__file__, os.fsdecode(folder)]
+        listed = subprocess.run(command, check=False, capture_output=True, start_new_session=True)
+        if listed.returncode:
+            return False
+        count = int(np.frombuffer(listed.stdout, np.int64, 1)[0])
+        sizes, changes = np.frombuffer(listed.stdout, np.int64, 2 * count, 8).reshape(2, -1)
+        names = np.frombuffer(listed.stdout, np.uint8, offset=8 + 16 * count)
+        stops = np.append(np.flatnonzero(names == 0), len(names))[:count] - np.arange(count)
+        buffers = [None, pa.py_buffer(np.append(0, stops).astype(np.int32)), pa.py_buffer(names[names != 0])]
+        below = os.path.join(folder, b"")[len(self._root) :]  # noqa: PTH118  (bytes: a name may be no UTF-8)
+        paths = pc.binary_join_element_wise(below, pa.BinaryArray.from_buffers(pa.binary(), count, buffers), b"")
+        self._batches.append(pa.record_batch([paths, sizes, changes, np.zeros(count, bool)], schema=FILE_SCHEMA))
+        return True
 
     def table(self) -> pa.Table:
         self._flush()

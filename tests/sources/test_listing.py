@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mnist_batch.errors import StorageError
+from mnist_batch.sources import files_ahead, listing
+from mnist_batch.sources.listing import list_files
+
+pytestmark = pytest.mark.skipif(not files_ahead.can_read_ahead(), reason="needs Linux and two cores")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in [
+        b"flat/b \xff\n.png",
+        b"flat/a.png",
+        b"flat/c",
+        b"deep/x.png",
+        b"deep/er/y.png",
+        b"links/z.png",
+        b"top",
+    ]:
+        path = tmp_path / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "links" / "to.png").symlink_to("z.png")
+    return tmp_path
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """The folders that a process of its own listed, of which any may be."""
+    monkeypatch.setattr(listing, "_MANY_FILES_BYTES", 0)
+    listed = []
+    run = listing.subprocess.run
+
+    def watched(command, **options):
+        done = run(command, **options)
+        if done.returncode == 0:
+            listed.append(Path(command[-1]).name)
+        return done
+
+    monkeypatch.setattr(listing, "subprocess", SimpleNamespace(run=watched))
+    return listed
+
+
+def test_files_are_the_same_whoever_lists_them(folder, beside, monkeypatch):
+    found = list_files((str(folder),)).files
+    assert sorted(beside) == ["empty", "er", "flat"]  # and not those that hold folders or links
+    monkeypatch.setattr(listing, "_MANY_FILES_BYTES", 1 << 40)
+    assert found.to_pydict() == list_files((str(folder),)).files.to_pydict()
+    assert found["path"].to_pylist()[2:5] == [b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
+
+
+def test_ids_start_below_the_folder_common_to_all_inputs(folder, beside):
+    found = list_files((str(folder / "flat"), str(folder / "deep" / "er"))).files
+    assert beside == ["flat", "er"]
+    assert found["path"].to_pylist() == [b"deep/er/y.png", b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
+
+
+@pytest.mark.usefixtures("beside")
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_told_as_ever(folder):
+    (folder / "flat").chmod(0)
+    with pytest.raises(StorageError, match="every folder of the input must be readable"):
+        list_files((str(folder),))
