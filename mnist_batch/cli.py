@@ -33,7 +33,7 @@ from mnist_batch.config import (
 from mnist_batch.ending import Asked, Ending
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import shown
-from mnist_batch.process import keep_freed_memory, leave
+from mnist_batch.process import keep_freed_memory, leave, take_turns_quickly
 
 PROGRAM = "mnist-batch"
 _VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
@@ -121,6 +121,7 @@ def predict(
     from mnist_batch.job import no_watch, run_job
 
     keep_freed_memory()
+    take_turns_quickly()
     show = no_watch if quiet else console.Progress(ending.log)
 
     def watch(done: int, rows: int) -> None:

@@ -53,7 +53,7 @@ def no_watch(done: int, rows: int) -> None:
 
 
 # Seconds, after which TensorFlow is imported while planning goes on: by then most inputs that are wrong were refused.
-_SOON = 0.3
+_SOON = 0.2
 
 # Errors after which another start would be another run (2, 65, 66, 78): what was staged is of no use to it.
 _HOPELESS = (2, 65, 66, 78)

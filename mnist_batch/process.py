@@ -29,6 +29,14 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, _KEPT_BYTES)
 
 
+def take_turns_quickly() -> None:
+    """Has threads pass the interpreter's lock on after 0.5 milliseconds, not 5. For a program of ours only.
+
+    Each step of NumPy gives the lock up, and waited that long for it where another thread runs Python alone.
+    """
+    sys.setswitchinterval(0.0005)
+
+
 def give_back_freed_memory() -> None:
     """Has malloc give back to the system what is free now, wherever it lies, where it is glibc's."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
