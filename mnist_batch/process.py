@@ -44,6 +44,16 @@ def give_back_freed_memory() -> None:
         trim(0)
 
 
+def core_to_spare() -> bool:
+    """Whether a small Python process beside this one would have a core of its own, as far as the system tells."""
+    return bool(sys.executable) and hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
+
+
+def small_python(script: str, folder: bytes) -> list[str]:
+    """The command line of a process that runs a script, which needs nothing but Python, with a folder."""
+    return [sys.executable, "-I", "-S", script, os.fsdecode(folder)]
+
+
 @contextmanager
 def garbage_spared() -> Iterator[Callable[[], None]]:
     """No search for garbage until what is yielded is called; from then on none among what was there by that time.

@@ -19,19 +19,10 @@ NOT_READ = -1
 
 def _taken(count: int) -> bytes:
     """So many bytes of stdin."""
-    taken = bytearray()
-    while len(taken) < count:
-        more = os.read(0, count - len(taken))
-        if not more:
-            sys.exit()
-        taken += more
-    return bytes(taken)
-
-
-def _put(content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(1, left) :]
+    taken = sys.stdin.buffer.read(count)
+    if len(taken) < count:
+        sys.exit()
+    return taken
 
 
 def _content(path: bytes, size: int, changed: int, folder: int) -> bytes | None:
@@ -61,7 +52,8 @@ def main(root: bytes) -> None:
         paths = _taken(length).split(b"\0")
         contents = [_content(*asked, folder) for asked in zip(paths, sizes, changes, strict=True)]
         lengths = array("q", [NOT_READ if content is None else len(content) for content in contents])
-        _put(lengths.tobytes() + b"".join(filter(None, contents)))
+        sys.stdout.buffer.write(lengths.tobytes() + b"".join(filter(None, contents)))
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -7,16 +7,16 @@ plain case, a file that is as it was listed; whatever else there is, and should 
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import accumulate, pairwise
 
 import numpy as np
 import pyarrow as pa
 
+from mnist_batch.process import core_to_spare, small_python
 from mnist_batch.sources import file_reader
 
 # Asked for at once, at most: so many files, and so many bytes of them.
@@ -29,7 +29,7 @@ _SET_PIPE_SIZE: int = getattr(fcntl, "F_SETPIPE_SZ", 0)
 
 def can_read_ahead() -> bool:
     """Whether this system has the pipes, and a core to spare."""
-    return _SET_PIPE_SIZE != 0 and bool(sys.executable) and len(os.sched_getaffinity(0)) > 1
+    return _SET_PIPE_SIZE != 0 and core_to_spare()
 
 
 class FilesAhead:
@@ -44,11 +44,10 @@ class FilesAhead:
         self._open: deque[tuple[int, int]] = deque()
         self._come: deque[bytes | None] = deque()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", file_reader.__file__, os.fsdecode(root)],
+            small_python(file_reader.__file__, root),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=0,
             start_new_session=True,  # whoever interrupts the run interrupts us, and we end it
         )
         assert self._process.stdin is not None
@@ -81,7 +80,8 @@ class FilesAhead:
         self._process.kill()
         self._process.wait()
         for pipe in (self._to, self._from):
-            pipe.close()
+            with suppress(OSError):  # of what it was still to be asked
+                pipe.close()
 
     def _ask_ahead(self) -> None:
         """Keeps two questions open, if they fit the pipe: a question that had to wait for room would wait for ever,
@@ -99,9 +99,8 @@ class FilesAhead:
                 return
             self._open.append((len(sizes), len(question)))
             self._asked_for += len(sizes)
-            left = memoryview(question)
-            while left:
-                left = left[self._to.write(left) :]
+            self._to.write(question)
+            self._to.flush()
 
     def _receive(self) -> None:
         """The answer to the first open question."""
@@ -114,11 +113,7 @@ class FilesAhead:
             self._come.append(None if length == file_reader.NOT_READ else content[start:stop])
 
     def _read(self, count: int) -> bytes:
-        pieces = list[bytes]()
-        while count:
-            piece = self._from.read(min(count, _PIPE_BYTES))
-            if not piece:
-                raise BrokenPipeError
-            pieces.append(piece)
-            count -= len(piece)
-        return b"".join(pieces)
+        content = self._from.read(count)
+        if len(content) < count:
+            raise BrokenPipeError
+        return content

@@ -23,9 +23,8 @@ def main(folder: bytes) -> None:
             names.append(entry.name)
             sizes.append(status.st_size)
             changes.append(status.st_mtime_ns)
-    with open(1, "wb") as out:
-        for part in (array("q", [len(names)]), sizes, changes, b"\0".join(names)):
-            out.write(part)
+    for part in (array("q", [len(names)]), sizes, changes, b"\0".join(names)):
+        sys.stdout.buffer.write(part)
 
 
 if __name__ == "__main__":

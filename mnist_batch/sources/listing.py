@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import text_of
+from mnist_batch.process import core_to_spare, small_python
 from mnist_batch.sources import folder_lister
-from mnist_batch.sources.files_ahead import can_read_ahead
 from mnist_batch.sources.members import Skipped
 
 FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})
@@ -194,11 +193,12 @@ class _Rows:
 
         While it does, TensorFlow can be imported, for nobody else needs the interpreter.
         """
-        if not can_read_ahead():
+        if not core_to_spare():
             return False
-        command = [sys.executable, "-I", "-S", folder_lister.__file__, os.fsdecode(folder)]
-        listed = subprocess.run(command, check=False, capture_output=True, start_new_session=True)
-        if listed.returncode:
+        command = small_python(folder_lister.__file__, folder)
+        try:
+            listed = subprocess.run(command, check=True, capture_output=True, start_new_session=True)
+        except (OSError, subprocess.CalledProcessError):  # the former where the system has no process to spare
             return False
         count = int(np.frombuffer(listed.stdout, np.int64, 1)[0])
         sizes, changes = np.frombuffer(listed.stdout, np.int64, 2 * count, 8).reshape(2, -1)

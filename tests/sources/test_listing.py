@@ -1,14 +1,15 @@
 import os
+import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from mnist_batch.errors import StorageError
-from mnist_batch.sources import files_ahead, listing
+from mnist_batch.process import core_to_spare
+from mnist_batch.sources import listing
 from mnist_batch.sources.listing import list_files
 
-pytestmark = pytest.mark.skipif(not files_ahead.can_read_ahead(), reason="needs Linux and two cores")
+pytestmark = pytest.mark.skipif(not core_to_spare(), reason="needs Linux and two cores")
 
 
 @pytest.fixture
@@ -35,15 +36,14 @@ def beside(monkeypatch):
     """The folders that a process of its own listed, of which any may be."""
     monkeypatch.setattr(listing, "_MANY_FILES_BYTES", 0)
     listed = []
-    run = listing.subprocess.run
+    run = subprocess.run
 
     def watched(command, **options):
         done = run(command, **options)
-        if done.returncode == 0:
-            listed.append(Path(command[-1]).name)
+        listed.append(Path(command[-1]).name)
         return done
 
-    monkeypatch.setattr(listing, "subprocess", SimpleNamespace(run=watched))
+    monkeypatch.setattr(subprocess, "run", watched)
     return listed
 
 
@@ -59,6 +59,17 @@ def test_ids_start_below_the_folder_common_to_all_inputs(folder, beside):
     found = list_files((str(folder / "flat"), str(folder / "deep" / "er"))).files
     assert beside == ["flat", "er"]
     assert found["path"].to_pylist() == [b"deep/er/y.png", b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
+
+
+def test_without_a_process_to_spare_files_are_listed_without_it(folder, beside, monkeypatch):
+    expected = list_files((str(folder),)).files.to_pydict()
+    assert beside
+
+    def none(*_, **__):
+        raise BlockingIOError
+
+    monkeypatch.setattr(subprocess, "run", none)
+    assert list_files((str(folder),)).files.to_pydict() == expected
 
 
 @pytest.mark.usefixtures("beside")
