@@ -8,15 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.images.words import (
-    AT_A_TIME,
-    EVERY_OTHER,
-    PAIR_WORDS,
-    Words,
-    empty_pairs,
-    line_pairs,
-    lowest_bits,
-)
+from mnist_batch.images.words import PAIR_WORDS, Words, line_pairs, lowest_bits, split
 from mnist_batch.records import IMAGE_SIDE, Ints, Pixels
 from mnist_batch.report.bins import IMAGE_BINS
 
@@ -32,61 +24,50 @@ Lines = npt.NDArray[np.uint32]
 def pixel_histograms(pixels: Pixels) -> dict[str, Ints]:
     """How many of the images, uint8 [n, 28, 28], lie in each bin of each of `bins.IMAGE_EDGES`."""
     counts = {name: np.zeros(bins, np.int64) for name, bins in IMAGE_BINS.items()}
-    meter = _Meter(min(len(pixels), AT_A_TIME))
-    for first in range(0, len(pixels), AT_A_TIME):
-        for name, found in meter.bins(pixels[first : first + AT_A_TIME]).items():
-            counts[name] += np.bincount(np.minimum(found, IMAGE_BINS[name] - 1), minlength=IMAGE_BINS[name])
+    for _, pairs, (even, odd) in line_pairs(pixels, rooms=2):
+        found = {"ink": _levels(pairs, even, odd) * IMAGE_BINS["ink"] // (255 * IMAGE_SIDE**2)}
+        found |= _shapes(_lines(pairs, even))
+        for name, places in found.items():
+            counts[name] += np.bincount(np.minimum(places, IMAGE_BINS[name] - 1), minlength=IMAGE_BINS[name])
     return counts
 
 
-class _Meter:
-    """Measures up to `size` images at a time, in arrays that are made once."""
+def _shapes(lines: Lines) -> dict[str, Ints]:
+    """The bins of stroke, width and height of each image, uint32 [28, n], before the last takes what lies beyond it.
 
-    def __init__(self, size: int) -> None:
-        self._pairs, self._room = empty_pairs(size), empty_pairs(size)
+    The stroke's width is twice the ink's area over the length of its outline, in quarters of a pixel.
+    """
+    area = np.bitwise_count(lines).sum(axis=0, dtype=np.uint16)
+    # The outline, line by line: steps from pixel to pixel within it, from the line above, and at the borders.
+    steps = np.bitwise_count(lines ^ (lines << np.uint32(1)))
+    steps[1:] += np.bitwise_count(lines[1:] ^ lines[:-1])
+    steps[0] += np.bitwise_count(lines[0])
+    steps[-1] += np.bitwise_count(lines[-1])
+    outline = steps.sum(axis=0, dtype=np.uint16)
+    return {
+        "stroke": 8 * area.astype(np.int64) // np.maximum(outline, 1),
+        "width": _extent(np.bitwise_or.reduce(lines, axis=0)) // 2,
+        "height": _extent(np.bitwise_or.reduce((lines != 0) * _LINES, axis=0)) // 2,
+    }
 
-    def bins(self, pixels: Pixels) -> dict[str, Ints]:
-        """The bin of each image, before the last bin takes what lies beyond it.
 
-        The stroke's width is twice the ink's area over the length of its outline, in quarters of a pixel.
-        """
-        if len(pixels) < self._pairs.shape[-1]:
-            return _Meter(len(pixels)).bins(pixels)
-        pairs = line_pairs(pixels, self._pairs)
-        levels, lines = self._levels(pairs), self._lines(pairs)
-        area = np.bitwise_count(lines).sum(axis=0, dtype=np.uint16)
-        # The outline, line by line: steps from pixel to pixel within it, from the line above, and at the borders.
-        steps = np.bitwise_count(lines ^ (lines << np.uint32(1)))
-        steps[1:] += np.bitwise_count(lines[1:] ^ lines[:-1])
-        steps[0] += np.bitwise_count(lines[0])
-        steps[-1] += np.bitwise_count(lines[-1])
-        outline = steps.sum(axis=0, dtype=np.uint16)
-        return {
-            "ink": levels * IMAGE_BINS["ink"] // (255 * IMAGE_SIDE**2),
-            "stroke": 8 * area.astype(np.int64) // np.maximum(outline, 1),
-            "width": _extent(np.bitwise_or.reduce(lines, axis=0)) // 2,
-            "height": _extent(np.bitwise_or.reduce((lines != 0) * _LINES, axis=0)) // 2,
-        }
+def _levels(pairs: Words, even: Words, odd: Words) -> Ints:
+    """int64 [n]: the sum of each image's pixels, of which 16 bits hold 196. even, odd: written over."""
+    split(pairs, even, odd)
+    even += odd
+    sums = np.add.reduce(even.reshape(-1, pairs.shape[-1]), axis=0)
+    return sums.view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int64)
 
-    def _levels(self, pairs: Words) -> Ints:
-        """int64 [n]: the sum of each image's pixels. 16 bits hold what 196 of them come to at most."""
-        room = np.bitwise_and(pairs, EVERY_OTHER, out=self._room)
-        words = room.reshape(-1, room.shape[-1])
-        sums = np.add.reduce(words, axis=0)
-        np.right_shift(pairs, np.uint64(8), out=room)
-        room &= EVERY_OTHER
-        sums += np.add.reduce(words, axis=0)
-        return sums.view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int64)
 
-    def _lines(self, pairs: Words) -> Lines:
-        """uint32 [28, n]: a bit for each pixel that is ink, the leftmost the lowest."""
-        bits = lowest_bits(np.right_shift(pairs, _HIGHEST, out=self._room))
-        bits <<= _BYTES
-        both = np.bitwise_or.reduce(bits, axis=1)
-        lines = np.empty((IMAGE_SIDE, pairs.shape[-1]), np.uint32)
-        lines[0::2] = both & _LINE
-        lines[1::2] = both >> np.uint64(IMAGE_SIDE)
-        return lines
+def _lines(pairs: Words, room: Words) -> Lines:
+    """uint32 [28, n]: a bit for each pixel that is ink, the leftmost the lowest. room: written over."""
+    bits = lowest_bits(np.right_shift(pairs, _HIGHEST, out=room))
+    bits <<= _BYTES
+    both = np.bitwise_or.reduce(bits, axis=1)
+    lines = np.empty((IMAGE_SIDE, pairs.shape[-1]), np.uint32)
+    lines[0::2] = both & _LINE
+    lines[1::2] = both >> np.uint64(IMAGE_SIDE)
+    return lines
 
 
 def _extent(bits: Lines) -> Ints:
