@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.images.words import HALF, PAIR_WORDS, PAIRS, Words, line_pairs, lowest_bits, split
+from mnist_batch.images.bitmaps import Words, bitmaps, columns, rows
 from mnist_batch.records import IMAGE_SIDE, Pixels
 
 # The longer side of the ink's box, in pixels: what digits are scaled to (LeCun et al. 1998, III.A).
@@ -20,82 +20,41 @@ CENTRE = 14
 _LEAST_CENTRE, _MOST_CENTRE = 13.48, 14.50
 _LEAST_PEAK = 254
 
-
-def _moments() -> npt.NDArray[np.float32]:
-    """float32 [84, 3]: what each of `_lane_sums` counts for the mass, and for it times line and column.
-
-    Every sum is a whole number below 2**24, so exact in float32 in whatever order a matrix library adds: the verdict on
-    an image does not depend on its neighbours.
-    """
-    word, lane = np.meshgrid(np.arange(PAIR_WORDS), np.arange(4), indexing="ij")
-    weights = np.zeros((3, PAIR_WORDS, 4, 3), np.float32)
-    for odd in (0, 1):
-        place = 8 * word + 2 * lane + odd
-        weights[odd] = np.stack([place >= 0, place >= IMAGE_SIDE, place % IMAGE_SIDE], axis=-1)
-    weights[2, ..., 1] = 2
-    return weights.reshape(-1, 3)
-
-
-_MOMENTS = _moments()
-_PAIR_NUMBERS = np.arange(PAIRS, dtype=np.uint64)[:, None, None]
-_FIRST_LINES = np.uint64(1) << np.arange(0, IMAGE_SIDE, 2, dtype=np.uint64)[:, None]
-_COLUMN_WORDS = np.arange(0, 32, 8, dtype=np.uint64)[:, None]
+# By how much each pixel of an image counts for its mass, and for that times line and times column.
+_MASS = np.ones(IMAGE_SIDE**2, np.float32)
+_DOWN, _ACROSS = (axis.reshape(-1).astype(np.float32) for axis in np.indices((IMAGE_SIDE, IMAGE_SIDE)))
+# As many images as stay, as float32, in a core's cache.
+_AT_A_TIME = 128
 
 
 def in_mnist_form(pixels: Pixels) -> npt.NDArray[np.bool_]:
     """bool [n]: which of the images, uint8 [n, 28, 28], are in MNIST's form."""
-    verdicts = np.zeros(len(pixels), bool)
-    for which, pairs, (even, odd) in line_pairs(pixels, rooms=2):
-        # At most 1,024 images, just under 2**18 multiplications. Beyond that OpenBLAS wakes threads of its own, which
-        # then wait in a loop and take the cores from the model: 5 to 20 microseconds an image instead of 0.4.
-        mass, *moments = np.matmul(_lane_sums(pairs, even, odd), _MOMENTS).T
-        centred = np.asarray(mass > 0)
-        for moment in moments:
-            centre = moment / np.maximum(mass, 1)
-            centred &= (centre >= _LEAST_CENTRE) & (centre <= _MOST_CENTRE)
-        peak = np.maximum.reduce(pairs.reshape(-1, len(mass)).view(np.uint8), axis=0).reshape(-1, 8).max(axis=1)
-        small = _is_short(_inked_lines(pairs)) & _is_short(_inked_columns(pairs))
-        verdicts[which] = centred & small & (peak >= _LEAST_PEAK)
-    return verdicts
+    pixels = np.ascontiguousarray(pixels)
+    flat = pixels.reshape(len(pixels), IMAGE_SIDE**2)
+    ink = bitmaps(pixels)
+    return _centred(flat) & (flat.max(axis=1) >= _LEAST_PEAK) & _is_short(columns(ink)) & _is_short(rows(ink))
 
 
-def _lane_sums(pairs: Words, even: Words, odd: Words) -> npt.NDArray[np.float32]:
-    """float32 [n, 84], four to a word: pixels of the same place in all pairs of lines, those at even places and those
-    at odd ones; and both together, times the number of their pair. None reaches 2**16.
+def _centred(flat: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """bool [n]: whether the centre of mass of each image, uint8 [n, 784], is where MNIST has it.
 
-    even, odd: written over.
+    Every sum is a whole number below 2**24, so exact in float32 in whatever order a matrix library adds: the verdict on
+    an image does not depend on its neighbours.
     """
-    sums = np.empty((3, *pairs.shape[1:]), np.uint64)
-    split(pairs, even, odd)
-    np.add.reduce(even, axis=0, out=sums[0])
-    np.add.reduce(odd, axis=0, out=sums[1])
-    even += odd
-    even *= _PAIR_NUMBERS
-    np.add.reduce(even, axis=0, out=sums[2])
-    return np.ascontiguousarray(sums.reshape(-1, pairs.shape[-1]).T).view(np.uint16).astype(np.float32)
-
-
-def _inked_lines(pairs: Words) -> Words:
-    """uint64 [n]: a bit for each line that holds ink, the uppermost the lowest."""
-    middle = pairs[:, PAIR_WORDS // 2]
-    first, second = middle << HALF, middle >> HALF
-    for word in range(PAIR_WORDS // 2):
-        first |= pairs[:, word]
-        second |= pairs[:, -1 - word]
-    lines = (first != 0) * _FIRST_LINES + (second != 0) * (_FIRST_LINES << np.uint64(1))
-    return np.bitwise_or.reduce(lines, axis=0)
-
-
-def _inked_columns(pairs: Words) -> Words:
-    """uint64 [n]: a bit for each column that holds ink, the leftmost the lowest."""
-    both = np.bitwise_or.reduce(pairs, axis=0)
-    columns = both[:4].copy()  # the first line of the pairs, and in the last word's upper half four pixels too many
-    columns |= both[3:] >> HALF
-    columns[:3] |= both[4:] << HALF
-    for bits in (4, 2, 1):
-        columns |= columns >> np.uint64(bits)
-    found = np.bitwise_or.reduce(lowest_bits(columns) << _COLUMN_WORDS, axis=0)
-    return found & np.uint64((1 << IMAGE_SIDE) - 1)
+    sums = np.empty((3, len(flat)), np.float32)
+    room = np.empty((min(len(flat), _AT_A_TIME), flat.shape[1]), np.float32)
+    for first in range(0, len(flat), _AT_A_TIME):
+        some = flat[first : first + _AT_A_TIME]
+        floats = room[: len(some)]
+        np.copyto(floats, some)
+        for weights, found in zip((_MASS, _DOWN, _ACROSS), sums[:, first : first + len(some)], strict=True):
+            np.dot(floats, weights, out=found)
+    mass, *moments = sums
+    centred = np.asarray(mass > 0)
+    for moment in moments:
+        centre = moment / np.maximum(mass, 1)
+        centred &= (centre >= _LEAST_CENTRE) & (centre <= _MOST_CENTRE)
+    return centred
 
 
 def _is_short(bits: Words) -> npt.NDArray[np.bool_]:
