@@ -13,6 +13,10 @@ class MnistBatchError(Exception):
 
     exit_code: ClassVar[int] = 70
 
+    def __str__(self) -> str:
+        # Names of files and of what is in them may hold the end of a line.
+        return " ".join(super().__str__().splitlines())
+
 
 class UsageError(MnistBatchError):
     """Options that contradict each other or name nothing that exists."""

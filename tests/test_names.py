@@ -8,6 +8,7 @@ import pytest
 from contracts import DIGITS, write_parquet
 
 from mnist_batch import predict
+from mnist_batch.errors import InputError
 
 BAD, SHOWN = os.fsdecode(b"\xff"), r"\xff"
 
@@ -46,3 +47,7 @@ def test_a_terminal_that_cannot_show_a_name_ends_no_run(tmp_path):
         run = subprocess.run([*command, *options], env=environment, capture_output=True, check=True)
         assert shown in run.stdout
         assert run.stderr == b""
+
+
+def test_an_error_is_one_line_whatever_a_name_in_it_holds():
+    assert str(InputError("a\nb.npz: must hold images\r\n")) == "a b.npz: must hold images"
