@@ -33,7 +33,7 @@ from mnist_batch.config import (
 from mnist_batch.ending import Asked, Ending
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import shown
-from mnist_batch.process import keep_freed_memory, leave, take_turns_quickly
+from mnist_batch.process import keep_freed_memory, leave, settle_libraries, take_turns_quickly
 
 PROGRAM = "mnist-batch"
 _VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
@@ -118,10 +118,11 @@ def predict(
     )
     ending: Ending = context.obj
     ending.check_files()
-    from mnist_batch.job import no_watch, run_job
-
+    settle_libraries()
     keep_freed_memory()
     take_turns_quickly()
+    from mnist_batch.job import no_watch, run_job
+
     show = no_watch if quiet else console.Progress(ending.log)
 
     def watch(done: int, rows: int) -> None:

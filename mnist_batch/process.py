@@ -18,6 +18,20 @@ _M_TOP_PAD = -2
 _KEPT_BYTES = 1 << 28
 
 
+# Of libraries, read by them when they are imported.
+_SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
+def settle_libraries() -> None:
+    """Settles how NumPy and Arrow work, where the environment does not; call it before they are imported.
+
+    Sums over a batch need no threads of OpenBLAS's, and each of those begins by waiting in a loop. Arrow's memory comes
+    from malloc, which keeps what is freed.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
 def keep_freed_memory() -> None:
     """Has malloc keep up to 256 MB of what is freed, where it is glibc's; it is given out again before more is taken.
 

@@ -1,5 +1,6 @@
 import ctypes
 import gc
+import os
 import sys
 import time
 from contextlib import suppress
@@ -7,7 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from mnist_batch.process import garbage_spared, give_back_freed_memory, imported_beside, keep_freed_memory
+from mnist_batch.process import (
+    garbage_spared,
+    give_back_freed_memory,
+    imported_beside,
+    keep_freed_memory,
+    settle_libraries,
+)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -58,3 +65,11 @@ def test_without_glibc_memory_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     keep_freed_memory()
     give_back_freed_memory()
+
+
+def test_what_the_environment_says_of_libraries_stands(monkeypatch):
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    settle_libraries()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+    assert os.environ.pop("ARROW_DEFAULT_MEMORY_POOL") == "system"
