@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import importlib
 import os
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from pathlib import Path
+from typing import IO, NoReturn
 
 # From glibc's malloc.h: how much more than was asked for is taken from the system, and how much stays when memory is
 # given back.
@@ -18,6 +21,8 @@ _M_TOP_PAD = -2
 _KEPT_BYTES = 1 << 28
 
 
+_SET_PIPE_SIZE: int = getattr(fcntl, "F_SETPIPE_SZ", 0)
+_PIPE_BYTES = 1 << 20
 # Of libraries, read by them when they are imported.
 _SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
@@ -66,6 +71,44 @@ def core_to_spare() -> bool:
 def small_python(script: str, folder: bytes) -> list[str]:
     """The command line of a process that runs a script, which needs nothing but Python, with a folder."""
     return [sys.executable, "-I", "-S", script, os.fsdecode(folder)]
+
+
+def like_this_python(module: str, argument: str) -> list[str]:
+    """The command line of a process that runs the `main` of a module, found where this process would find it."""
+    places = [*sys.path, str(Path(__file__).parents[1])]
+    start = f"import sys; sys.path[:] = {places!r}; from {module} import main; main(sys.argv[1])"
+    return [sys.executable, "-I", "-S", "-c", start, argument]
+
+
+def printed_by(command: Sequence[str]) -> bytes | None:
+    """What a process writes to stdout; None where it fails, or the system has none to spare.
+
+    It has a session of its own: whoever interrupts a run interrupts us, and we end it.
+    """
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError:
+        return None
+    assert process.stdout is not None
+    with process:
+        try:
+            with suppress(OSError):  # it is only slower so
+                widened(process.stdout)
+            printed = process.stdout.read()
+        except BaseException:
+            process.kill()
+            raise
+    return None if process.returncode else printed
+
+
+def widened(pipe: IO[bytes]) -> int:
+    """Gives a pipe as much room as Linux lets anybody have, and returns how much that is: 0 on other systems.
+
+    Raises OSError where the user's pipes have too much already.
+    """
+    return fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES) if _SET_PIPE_SIZE else 0
 
 
 @contextmanager

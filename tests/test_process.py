@@ -1,6 +1,7 @@
 import ctypes
 import gc
 import os
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -73,3 +74,31 @@ def test_what_the_environment_says_of_libraries_stands(monkeypatch):
     settle_libraries()
     assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
     assert os.environ.pop("ARROW_DEFAULT_MEMORY_POOL") == "system"
+
+
+WAITING = """
+import signal, sys
+from mnist_batch.process import like_this_python, printed_by
+sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+printed_by(like_this_python("lasting", sys.argv[2]))
+"""
+LASTING = """
+import os, time
+def main(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+def test_a_process_is_ended_with_whoever_waits_for_it(tmp_path):
+    told = tmp_path / "pid"
+    (tmp_path / "lasting.py").write_text(LASTING)
+    waiting = subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path), str(told)])
+    while not told.exists() or not told.read_text():
+        time.sleep(0.01)
+    waiting.terminate()
+    assert waiting.wait() == 3
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)

@@ -16,20 +16,16 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.process import core_to_spare, small_python
+from mnist_batch.process import core_to_spare, small_python, widened
 from mnist_batch.sources import file_reader
 
 # Asked for at once, at most: so many files, and so many bytes of them.
 _FILES, _BYTES = 4096, 1 << 22
-# Of what is asked for and answered, on its way: as much as Linux lets anybody have.
-_PIPE_BYTES = 1 << 20
-# The kind of pipes that takes; elsewhere files are not read ahead.
-_SET_PIPE_SIZE: int = getattr(fcntl, "F_SETPIPE_SZ", 0)
 
 
 def can_read_ahead() -> bool:
-    """Whether this system has the pipes, and a core to spare."""
-    return _SET_PIPE_SIZE != 0 and core_to_spare()
+    """Whether this system has pipes with enough room, and a core to spare."""
+    return hasattr(fcntl, "F_SETPIPE_SZ") and core_to_spare()
 
 
 class FilesAhead:
@@ -54,7 +50,7 @@ class FilesAhead:
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
         try:
-            self._room = min(fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES) for pipe in (self._to, self._from))
+            self._room = min(widened(self._to), widened(self._from))
         except OSError:
             self.close()
             raise

@@ -10,7 +10,6 @@ import glob
 import os
 import re
 import stat
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import text_of
-from mnist_batch.process import core_to_spare, small_python
+from mnist_batch.process import core_to_spare, printed_by, small_python
 from mnist_batch.sources import folder_lister
 from mnist_batch.sources.members import Skipped
 
@@ -195,14 +194,12 @@ class _Rows:
         """
         if not core_to_spare():
             return False
-        command = small_python(folder_lister.__file__, folder)
-        try:
-            listed = subprocess.run(command, check=True, capture_output=True, start_new_session=True)
-        except (OSError, subprocess.CalledProcessError):  # the former where the system has no process to spare
+        listed = printed_by(small_python(folder_lister.__file__, folder))
+        if listed is None:
             return False
-        count = int(np.frombuffer(listed.stdout, np.int64, 1)[0])
-        sizes, changes = np.frombuffer(listed.stdout, np.int64, 2 * count, 8).reshape(2, -1)
-        names = np.frombuffer(listed.stdout, np.uint8, offset=8 + 16 * count)
+        count = int(np.frombuffer(listed, np.int64, 1)[0])
+        sizes, changes = np.frombuffer(listed, np.int64, 2 * count, 8).reshape(2, -1)
+        names = np.frombuffer(listed, np.uint8, offset=8 + 16 * count)
         stops = np.append(np.flatnonzero(names == 0), len(names))[:count] - np.arange(count)
         buffers = [None, pa.py_buffer(np.append(0, stops).astype(np.int32)), pa.py_buffer(names[names != 0])]
         below = os.path.join(folder, b"")[len(self._root) :]  # noqa: PTH118  (bytes: a name may be no UTF-8)

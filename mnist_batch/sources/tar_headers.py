@@ -21,7 +21,7 @@ from mnist_batch.records import Ints, Pixels
 
 BLOCK = tarfile.BLOCKSIZE
 _EMPTY = bytes(BLOCK)
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 22
 # Where a header holds a file's name, and what is to stand before it.
 _NAME, _PREFIX = slice(0, 100), slice(345, 500)
 _POSIX, _GNU = b"ustar\x0000", b"ustar  \0"

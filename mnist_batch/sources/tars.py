@@ -9,7 +9,6 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 
@@ -20,13 +19,10 @@ from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
 from mnist_batch.sources.neighbours import neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
-from mnist_batch.sources.tar_headers import BLOCK, TarListing, list_any, list_plain
+from mnist_batch.sources.tar_listing import broken, listed
 
-_SKIP_CHUNK = 1 << 20
 # Stands for the size of a sparse file; longer than any member is.
 _NOT_ONE_PIECE = 2**62
-# GNU tar fills up with zeros to 10 KB, a tape drive to its block; zeros without end are no archive.
-_MOST_BYTES_AFTER = 64 << 20
 # What a damaged header or stream makes `tarfile` and gzip raise.
 _UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, ValueError, OverflowError, *GZIP_ERRORS)
 
@@ -93,7 +89,7 @@ class TarReader:
             self._file.seek(int(offsets[0]))
             content = self._file.read(int(stops[-1]))
         except GZIP_ERRORS as error:
-            raise _broken(self._source.path, str(error)) from error
+            raise broken(self._source.path, str(error)) from error
         if len(content) < stops[-1]:
             raise InputError(
                 f"{self._source.path}: must stay as it was when the run began, is shorter now: start again"
@@ -107,7 +103,7 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
     Raises InputError where a header is damaged, or the file ends before tar's (or gzip's) own end mark.
     """
     try:
-        listing = _listed(path)
+        listing = listed(path)
         with open_plain_or_gzip(path) as file:
 
             def first_bytes(place: int) -> bytes:
@@ -116,33 +112,8 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
 
             images = find_images(path, listing.members["name"], first_bytes, options)
     except _UNREADABLE as error:
-        raise _broken(path, str(error)) from error
+        raise broken(path, str(error)) from error
     members = images.columns(listing.members)
     skipped = images.skipped + listing.skipped
     form = "tar.gz" if is_gzip(path) else "tar"
     return [TarSource(path, display_name(path, root), members, images.labelled, skipped, form)]
-
-
-def _listed(path: Path) -> TarListing:
-    with open_plain_or_gzip(path) as file:
-        listing = list_plain(file)
-        if listing is None:
-            file.seek(0)
-            listing = list_any(file)
-        _check_end(path, listing.last, file)
-    return listing
-
-
-def _check_end(path: Path, last: bytes, file: IO[bytes]) -> None:
-    """Reads on to the end of the file, where gzip's checksum is. Raises InputError where a tar does not end so."""
-    if last != bytes(BLOCK):
-        raise _broken(path, "it ends, or is damaged, before the two empty blocks that end a tar")
-    after = 0
-    while chunk := file.read(_SKIP_CHUNK):
-        after += len(chunk)
-        if after > _MOST_BYTES_AFTER:
-            raise _broken(path, f"more than {_MOST_BYTES_AFTER} bytes follow on its end mark")
-
-
-def _broken(path: Path, cause: str) -> InputError:
-    return InputError(f"{path}: tar must be whole, but: {cause}; it was probably cut off: fetch it again")

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from mnist_batch import process
 from mnist_batch.errors import InputError
 from mnist_batch.records import Refusal, RejectReason
 from mnist_batch.sources import files_ahead, folder
@@ -72,7 +73,7 @@ def test_rows_that_were_not_taken_to_the_end_do_not_shift_the_next(source, conte
 
 
 def test_questions_that_do_not_fit_the_pipe_are_asked_one_by_one(source, contents, monkeypatch):
-    monkeypatch.setattr(files_ahead, "_PIPE_BYTES", 4096)
+    monkeypatch.setattr(process, "_PIPE_BYTES", 4096)
     monkeypatch.setattr(files_ahead, "_FILES", 1000)
     with closing(source.open()) as reader:
         assert read(reader, 0, 10) + read(reader, 10, COUNT) == contents

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mnist_batch.errors import StorageError
-from mnist_batch.process import core_to_spare
+from mnist_batch.process import core_to_spare, printed_by
 from mnist_batch.sources import listing
 from mnist_batch.sources.listing import list_files
 
@@ -36,14 +36,14 @@ def beside(monkeypatch):
     """The folders that a process of its own listed, of which any may be."""
     monkeypatch.setattr(listing, "_MANY_FILES_BYTES", 0)
     listed = []
-    run = subprocess.run
 
-    def watched(command, **options):
-        done = run(command, **options)
-        listed.append(Path(command[-1]).name)
-        return done
+    def watched(command):
+        printed = printed_by(command)
+        if printed is not None:
+            listed.append(Path(command[-1]).name)
+        return printed
 
-    monkeypatch.setattr(subprocess, "run", watched)
+    monkeypatch.setattr(listing, "printed_by", watched)
     return listed
 
 
@@ -68,7 +68,7 @@ def test_without_a_process_to_spare_files_are_listed_without_it(folder, beside, 
     def none(*_, **__):
         raise BlockingIOError
 
-    monkeypatch.setattr(subprocess, "run", none)
+    monkeypatch.setattr(subprocess, "Popen", none)
     assert list_files((str(folder),)).files.to_pydict() == expected
 
 
