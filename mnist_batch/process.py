@@ -23,18 +23,14 @@ _KEPT_BYTES = 1 << 28
 
 _SET_PIPE_SIZE: int = getattr(fcntl, "F_SETPIPE_SZ", 0)
 _PIPE_BYTES = 1 << 20
-# Of libraries, read by them when they are imported.
-_SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 def settle_libraries() -> None:
-    """Settles how NumPy and Arrow work, where the environment does not; call it before they are imported.
+    """Settles how NumPy works, where the environment does not; call it before that is imported.
 
-    Sums over a batch need no threads of OpenBLAS's, and each of those begins by waiting in a loop. Arrow's memory comes
-    from malloc, which keeps what is freed.
+    Sums over a batch need no threads of OpenBLAS's, and each of those begins by waiting in a loop.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def keep_freed_memory() -> None:

@@ -68,12 +68,15 @@ def test_without_glibc_memory_is_left_as_it_is(monkeypatch):
     give_back_freed_memory()
 
 
-def test_what_the_environment_says_of_libraries_stands(monkeypatch):
-    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+@pytest.mark.parametrize(("said", "settled"), [("3", "3"), (None, "1")])
+def test_what_the_environment_says_of_libraries_stands(monkeypatch, said, settled):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")  # so that it is put back
+    if said is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    else:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
     settle_libraries()
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
-    assert os.environ.pop("ARROW_DEFAULT_MEMORY_POOL") == "system"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == settled
 
 
 WAITING = """
