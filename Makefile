@@ -48,7 +48,7 @@ bench-framing: $(VENV)/ready-dev ## measure speed and accuracy of framing (wants
 bench-report: $(VENV)/ready-dev ## measure what the report costs in time and bytes (wants nothing else running)
 	@$(BIN)/python benchmarks/report.py $(ARGS)
 
-bench-reliability: $(VENV)/ready ## measure time from SIGTERM to the end, and memory (wants MNIST_BATCH_DATA and 8 GB of disk)
+bench-reliability: $(VENV)/ready ## measure time from SIGTERM to the end (wants MNIST_BATCH_DATA)
 	@$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import lzma
 import math
-import os
 import struct
 import zipfile
 import zlib
@@ -31,15 +30,13 @@ from mnist_batch.labels import digit_labels
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
 from mnist_batch.sources.idx import read_in_pieces, row_ids
 from mnist_batch.sources.protocol import display_name
+from mnist_batch.sources.zip_directory import seek_data
 
 # What `zipfile` (RuntimeError: encrypted) and numpy's reading of a header raise for damaged files.
 _UNREADABLE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, OverflowError, struct.error,
     SyntaxError, TokenError,
 )  # fmt: skip
-# A zip's header before a member, without its name and extra field; how long these are stands in its last four bytes.
-_LOCAL_BYTES = 30
-_LENGTHS = struct.Struct("<2H")
 _CHECKED_BYTES = 1 << 20
 
 
@@ -149,8 +146,7 @@ def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
         return file
     file.close()
     plain = Path(str(archive.filename)).open("rb")  # noqa: SIM115  # who asked for it closes it
-    plain.seek(member.header_offset + _LOCAL_BYTES - _LENGTHS.size)
-    plain.seek(sum(_LENGTHS.unpack(plain.read(_LENGTHS.size))), os.SEEK_CUR)
+    seek_data(plain, member.header_offset)
     return plain
 
 

@@ -11,6 +11,7 @@ import os
 import struct
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,9 @@ _MEMBER = np.dtype(
     }
 )
 _SIGNATURE = int.from_bytes(b"PK\1\2", "little")
+# The header before a member's data: its signature, and how long the name and the extra field behind it are.
+_LOCAL = struct.Struct("<4s22x2H")
+_LOCAL_SIGNATURE = b"PK\3\4"
 _IN_ZIP64 = 0xFFFF_FFFF
 # Of the directory at once; more than any entry has.
 _READ_BYTES = 1 << 18
@@ -72,6 +76,20 @@ def list_members(path: Path) -> pa.Table:
     """
     members = _plain(path)
     return _any(path) if members is None else members
+
+
+def seek_data(file: IO[bytes], offset: int) -> bool:
+    """Goes to where a member's data begin, by its local header at `offset`; False where none lies there.
+
+    Raises what a seek to that place raises.
+    """
+    file.seek(offset)
+    header = file.read(_LOCAL.size)
+    if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
+        return False
+    _, *lengths = _LOCAL.unpack(header)
+    file.seek(sum(lengths), os.SEEK_CUR)
+    return True
 
 
 def _plain(path: Path) -> pa.Table | None:

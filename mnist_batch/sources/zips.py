@@ -6,7 +6,6 @@ Members that are stored or deflated, which is nearly all, need no `zipfile`: a w
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import zipfile
 import zlib
@@ -28,7 +27,7 @@ from mnist_batch.records import EncodedRows, Ints, Refusal, RejectReason, Rows
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
 from mnist_batch.sources.neighbours import BETWEEN_BYTES, neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
-from mnist_batch.sources.zip_directory import list_members
+from mnist_batch.sources.zip_directory import list_members, seek_data
 
 _LOCAL = np.dtype(
     {"names": ["signature", "name", "extra"], "formats": ["<u4", "<u2", "<u2"], "offsets": [0, 26, 28], "itemsize": 30}
@@ -155,16 +154,14 @@ def _inflated(data: bytes, size: int) -> bytes:
 def _beginning(file: IO[bytes], offset: int, packed: int, method: int, most: int) -> bytes | Refusal:
     """The first `most` bytes of a member that is stored or deflated, or why there are none."""
     try:
-        file.seek(offset)
-        header = file.read(_LOCAL.itemsize)
+        found = seek_data(file, offset)
     # An offset may point anywhere, and not every place can be sought.
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        header = b""
-    if len(header) < _LOCAL.itemsize or header[:4] != b"PK\3\4":
+        found = False
+    if not found:
         return Refusal(RejectReason.UNREADABLE, "no member where the zip's directory says")
-    file.seek(header[26] + 256 * header[27] + header[28] + 256 * header[29], os.SEEK_CUR)
     if method == zipfile.ZIP_STORED:
         return file.read(min(packed, most))
     try:
