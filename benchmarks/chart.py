@@ -54,7 +54,7 @@ def main() -> None:
             f'<text class="note" x="{LEFT + WIDTH * share:.0f}" y="{y + 18}" text-anchor="middle">{share:g}</text>'
             for share in (0, 0.25, 0.5, 0.75, 1)
         ),
-        f'<text class="note" x="{end + 8}" y="{y + 18}">red: target</text>',
+        f'<text class="note" x="{end + 24}" y="{y + 18}">red: target</text>',
         "</svg>",
     ]
     (HERE.parent / "docs" / "performance.svg").write_text("\n".join(lines) + "\n")
