@@ -2,7 +2,7 @@
 
     MNIST_BATCH_DATA=... python benchmarks/speed.py [--rows 600000] [--rounds 3] [--folder build/bench] [--ray PYTHON]
 
-Prints the Markdown table of docs/performance.md, and writes it with every figure to benchmarks/results.json. Each
+Prints a Markdown table, which docs/performance.md holds, and writes its figures to benchmarks/results.json. Each
 figure is of whole processes, each a fresh one, over files that were read before. The rate of a form is by difference,
 of a run of a tenth of the rows and a run of `--rows` more, of five times as many where they are plain numbers: so
 start-up is apart, and planning is not. Ceiling and forms are paired within a round, and the median of the rounds is

@@ -146,7 +146,7 @@ def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
         return file
     file.close()
     plain = Path(str(archive.filename)).open("rb")  # noqa: SIM115  # who asked for it closes it
-    seek_data(plain, member.header_offset)
+    seek_data(plain, member.header_offset)  # where `archive.open` has just found it
     return plain
 
 

@@ -49,8 +49,10 @@ _MEMBER = np.dtype(
 )
 _SIGNATURE = int.from_bytes(b"PK\1\2", "little")
 # The header before a member's data: its signature, and how long the name and the extra field behind it are.
-_LOCAL = struct.Struct("<4s22x2H")
-_LOCAL_SIGNATURE = b"PK\3\4"
+LOCAL = np.dtype(
+    {"names": ["signature", "name", "extra"], "formats": ["<u4", "<u2", "<u2"], "offsets": [0, 26, 28], "itemsize": 30}
+)
+LOCAL_SIGNATURE = int.from_bytes(b"PK\3\4", "little")
 _IN_ZIP64 = 0xFFFF_FFFF
 # Of the directory at once; more than any entry has.
 _READ_BYTES = 1 << 18
@@ -84,10 +86,12 @@ def seek_data(file: IO[bytes], offset: int) -> bool:
     Raises what a seek to that place raises.
     """
     file.seek(offset)
-    header = file.read(_LOCAL.size)
-    if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
+    header = file.read(LOCAL.itemsize)
+    if len(header) < LOCAL.itemsize:
         return False
-    _, *lengths = _LOCAL.unpack(header)
+    signature, *lengths = np.frombuffer(header, LOCAL)[0].item()
+    if signature != LOCAL_SIGNATURE:
+        return False
     file.seek(sum(lengths), os.SEEK_CUR)
     return True
 

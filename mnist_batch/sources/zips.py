@@ -27,12 +27,8 @@ from mnist_batch.records import EncodedRows, Ints, Refusal, RejectReason, Rows
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
 from mnist_batch.sources.neighbours import BETWEEN_BYTES, neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
-from mnist_batch.sources.zip_directory import list_members, seek_data
+from mnist_batch.sources.zip_directory import LOCAL, LOCAL_SIGNATURE, list_members, seek_data
 
-_LOCAL = np.dtype(
-    {"names": ["signature", "name", "extra"], "formats": ["<u4", "<u2", "<u2"], "offsets": [0, 26, 28], "itemsize": 30}
-)
-_SIGNATURE = int.from_bytes(b"PK\3\4", "little")
 # Members that lie side by side are held together, if that is no more than this.
 _TOGETHER_BYTES = 1 << 24
 # Deflated data may begin with the tables of its code, some 300 bytes; its first bytes follow.
@@ -101,8 +97,8 @@ class ZipReader:
         except (OSError, ValueError, OverflowError):
             content = b""
         local = _local_headers(content, starts)
-        starts += _LOCAL.itemsize + local["name"].astype(np.int64) + local["extra"]
-        known = (local["signature"] == _SIGNATURE) & (encrypted == 0)
+        starts += LOCAL.itemsize + local["name"].astype(np.int64) + local["extra"]
+        known = (local["signature"] == LOCAL_SIGNATURE) & (encrypted == 0)
         stored = known & (method == zipfile.ZIP_STORED)
         deflated = known & (method == zipfile.ZIP_DEFLATED) & (size > 0)
         contents = [
@@ -137,10 +133,10 @@ class ZipReader:
 
 
 def _local_headers(content: bytes, starts: Ints) -> npt.NDArray[np.void]:
-    """The headers that begin at these places, as `_LOCAL`; all zero where one reaches beyond the end."""
-    if starts[-1] + _LOCAL.itemsize > len(content):
-        return np.zeros(len(starts), _LOCAL)
-    return np.frombuffer(content, np.uint8)[starts[:, None] + np.arange(_LOCAL.itemsize)].view(_LOCAL)[:, 0]
+    """The headers that begin at these places, as `LOCAL`; all zero where one reaches beyond the end."""
+    if starts[-1] + LOCAL.itemsize > len(content):
+        return np.zeros(len(starts), LOCAL)
+    return np.frombuffer(content, np.uint8)[starts[:, None] + np.arange(LOCAL.itemsize)].view(LOCAL)[:, 0]
 
 
 def _inflated(data: bytes, size: int) -> bytes:
