@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from images.transforms import MORE, PROMISED, Gray, Transform, inverted, on_paper, resized
 
 from mnist_batch.config import Preparation
-from mnist_batch.images.batches import prepared
-from mnist_batch.images.framing import frame
+from mnist_batch.images.framing.frame import frame
 from mnist_batch.images.mnist_form import in_mnist_form
+from mnist_batch.images.preprocess import prepared
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.loading import load_model
-from mnist_batch.pipeline import TensorFlowPredictor
+from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.records import EncodedRows, null_labels, string_array
 from mnist_batch.sources.idx import read_idx, read_labels
 

@@ -3,9 +3,9 @@
 python benchmarks/no_output.py predict INPUT --output OUT ...
 """
 
-from mnist_batch import scoring
-from mnist_batch.cli import run
+from mnist_batch.cli.app import run
 from mnist_batch.output.formats import sink_for
+from mnist_batch.run import scoring
 
 
 class _Empty:

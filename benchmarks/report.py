@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 10_000_000])
     began = time.perf_counter()
-    from mnist_batch.report.page import page
+    from mnist_batch.report.render.page import page
 
     print(f"importing Jinja2 and the page: {time.perf_counter() - began:.3f} s\n")
     print("| rows | counting, of a row | report.json | page | report.json, size | page, size | record of a shard |")

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mnist_batch.images.digit import digit_mask
-from mnist_batch.images.framing import Framed, frame
-from mnist_batch.images.ink import Ink, find_ink, shrunk
+from mnist_batch.images.framing.digit import digit_mask
+from mnist_batch.images.framing.frame import Framed, frame
+from mnist_batch.images.framing.ink import Ink, find_ink, shrunk
 from mnist_batch.records import Pixels, Refusal
 
 DIGITS = Path(__file__).resolve().parent.parent / "sample_data" / "digits"

@@ -1,5 +1,5 @@
 """`python -m mnist_batch`, for where the console script is not on the path."""
 
-from mnist_batch.cli import run
+from mnist_batch.cli.app import run
 
 run()

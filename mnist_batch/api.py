@@ -23,7 +23,7 @@ from mnist_batch.config import (
 from mnist_batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from mnist_batch.result import Result
+    from mnist_batch.run.result import Result
 
 Choice = TypeVar("Choice", ValueRange, OutputFormat, Preprocess)
 
@@ -56,7 +56,7 @@ def predict(
     Returns counts, accuracy, gates and paths, also where a gate failed; `.to_pandas()` gives the predictions.
     Raises a subclass of `mnist_batch.errors.MnistBatchError`, whose `exit_code` is the command line's.
     """
-    from mnist_batch.job import run_job
+    from mnist_batch.run.job import run_job
 
     reading = ReadOptions(
         labels=labels_choice(fspath(labels)),

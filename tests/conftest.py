@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from mnist_batch.cli import main
+from mnist_batch.cli.app import main
 
 PROJECT = Path(__file__).parent.parent
 

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from mnist_batch.config import Preparation, Preprocess, ReadOptions, ValueRange
 from mnist_batch.records import ImageBatch
-from mnist_batch.sources.opening import Inputs, open_inputs
-from mnist_batch.sources.reading import Readers
+from mnist_batch.run.reading import Readers
+from mnist_batch.sources.discover import Inputs, open_inputs
 
 SAMPLES = Path(__file__).parent.parent / "sample_data"
 ROWS = 60

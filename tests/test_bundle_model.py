@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mnist_batch.config import TrainConfig
 from mnist_batch.model.card import find_card, model_digest
-from mnist_batch.training.bundle import bundle
+from tools.bundle_model import bundle
 
 
 def test_the_bundled_folder_holds_the_saved_model_and_a_card_that_speaks_for_it(

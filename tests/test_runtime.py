@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mnist_batch.process import (
+from mnist_batch.runtime import (
     garbage_spared,
     give_back_freed_memory,
     imported_beside,
@@ -81,7 +81,7 @@ def test_what_the_environment_says_of_libraries_stands(monkeypatch, said, settle
 
 WAITING = """
 import signal, sys
-from mnist_batch.process import like_this_python, printed_by
+from mnist_batch.runtime import like_this_python, printed_by
 sys.path.insert(0, sys.argv[1])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
 printed_by(like_this_python("lasting", sys.argv[2]))

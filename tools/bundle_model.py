@@ -1,4 +1,4 @@
-"""Makes the model that ships with the package: `python -m mnist_batch.training.bundle --data DIR --output BUNDLED`.
+"""Makes the model that ships with the package: `python tools/bundle_model.py --data DIR --output BUNDLED`.
 
 For those who work on the package. A bundled model is the SavedModel alone, `NAME/`, with `NAME.card.json` beside it.
 """

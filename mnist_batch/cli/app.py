@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mnist_batch import console, options
 from mnist_batch.api import kept_columns, labels_choice, output_folder
+from mnist_batch.cli import console, options
+from mnist_batch.cli.outcome import Asked, Ending
 from mnist_batch.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_REJECT_RATE,
@@ -30,10 +31,9 @@ from mnist_batch.config import (
     TrainConfig,
     check_rows_per_part,
 )
-from mnist_batch.ending import Asked, Ending
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import shown
-from mnist_batch.process import keep_freed_memory, leave, settle_libraries, take_turns_quickly
+from mnist_batch.runtime import keep_freed_memory, leave, settle_libraries, take_turns_quickly
 
 PROGRAM = "mnist-batch"
 _VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
@@ -121,7 +121,7 @@ def predict(
     settle_libraries()
     keep_freed_memory()
     take_turns_quickly()
-    from mnist_batch.job import no_watch, run_job
+    from mnist_batch.run.job import no_watch, run_job
 
     show = no_watch if quiet else console.Progress(ending.log)
 
@@ -156,10 +156,10 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
+    from mnist_batch.run.inspection import samples
     from mnist_batch.shards import cut
+    from mnist_batch.sources.discover import open_inputs
     from mnist_batch.sources.label_file import open_label_file
-    from mnist_batch.sources.opening import open_inputs
-    from mnist_batch.sources.sampling import samples
 
     check_rows_per_part(rows_per_part)
     preparation = Preparation(preprocess, transpose)
@@ -222,7 +222,7 @@ def report(
     baseline: options.Baseline = None,
 ) -> None:
     """Render the report of a run again: its page, Markdown for a pull request, or its gates as JUnit XML."""
-    from mnist_batch.rendering import rendered
+    from mnist_batch.run.reports import rendered
 
     ending: Ending = context.obj
     ending.say(rendered(output, format, baseline))

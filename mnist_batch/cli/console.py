@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mnist_batch.cli.log import Log
 from mnist_batch.errors import SkippedRun
-from mnist_batch.log import Log
 from mnist_batch.names import shown
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
-    from mnist_batch.result import Result
-    from mnist_batch.sources.opening import Inputs
+    from mnist_batch.run.result import Result
+    from mnist_batch.sources.discover import Inputs
 
 _BAR_WIDTH = 30
 # `records.Treatment`, which is not imported here: NumPy's threads must not start before signals are blocked.

@@ -16,15 +16,15 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_batch import console
+from mnist_batch.cli import console
+from mnist_batch.cli.interrupts import Interrupts
+from mnist_batch.cli.log import Log
 from mnist_batch.config import LogFormat
 from mnist_batch.errors import InterruptedRun, LockedError, MnistBatchError, OutputError, SkippedRun, StorageError
-from mnist_batch.interrupts import Interrupts
-from mnist_batch.log import Log
 from mnist_batch.names import shown
 
 if TYPE_CHECKING:
-    from mnist_batch.result import Result
+    from mnist_batch.run.result import Result
 
 # Ends that are no failure to whoever starts the job every minute or every day.
 _EXPECTED = (LockedError.exit_code, SkippedRun.exit_code)
@@ -148,7 +148,7 @@ class Ending:
         """The summary and the metrics, each whole or not at all. Raises StorageError."""
         # A start that another run kept out has nothing to report: the other one will.
         if self._asked.metrics_file is not None and said["exit_code"] != LockedError.exit_code:
-            from mnist_batch.prometheus import write_metrics
+            from mnist_batch.cli.metrics import write_metrics
 
             write_metrics(self._asked.metrics_file, said, {} if result is None else result.report["timings"])
         if self._asked.summary_file is not None:

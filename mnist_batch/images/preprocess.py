@@ -28,13 +28,13 @@ from mnist_batch.records import (
     Rows,
     Treatment,
 )
-from mnist_batch.stages import Stage, Stopwatch
+from mnist_batch.timing import Stage, Stopwatch
 
 # Encoded images held at once, so that reading and decoding can be told apart; one alone may be larger.
 _READ_BYTES = 1 << 22
 
 if TYPE_CHECKING:
-    from mnist_batch.images.framing import Framed
+    from mnist_batch.images.framing.frame import Framed
 
 
 def prepared(rows: Rows, preparation: Preparation, watch: Stopwatch | None = None) -> ImageBatch:
@@ -215,7 +215,7 @@ def _as_is(pixels: Pixels, on_grid: npt.NDArray[np.bool_], mode: Preprocess) -> 
 
 def _brought_to_form(pixels: Pixels, places: npt.NDArray[np.int64], mode: Preprocess) -> dict[int, Framed | Refusal]:
     """What becomes of the images of 28x28 at these places, which are not in MNIST form."""
-    from mnist_batch.images.framing import Framed
+    from mnist_batch.images.framing.frame import Framed
 
     inverse = ~pixels[places]
     # MNIST's images as a negative: the way back is exact.
@@ -227,7 +227,7 @@ def _brought_to_form(pixels: Pixels, places: npt.NDArray[np.int64], mode: Prepro
 
 
 def _frame(gray: Pixels) -> Framed | Refusal:
-    from mnist_batch.images.framing import frame
+    from mnist_batch.images.framing.frame import frame
 
     return frame(np.ascontiguousarray(gray))
 

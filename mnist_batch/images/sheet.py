@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mnist_batch.images.ink import shrunk
+from mnist_batch.images.framing.ink import shrunk
 from mnist_batch.records import Pixels, Treatment
 
 _SIDE = 84  # three times 28

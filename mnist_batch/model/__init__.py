@@ -1,1 +1,1 @@
-
+"""Models: open, test, calibrate and run them."""

@@ -1,1 +1,1 @@
-
+"""The output folder: formats, staging, commit, lock, manifest."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Reject
 from mnist_batch.report.bins import CONFIDENCE_BINS, IMAGE_BINS, confidence_bin
-from mnist_batch.report.kept import KEPT_IMAGES, KEPT_REJECTS, RejectExample, Remarkable, lowest, remarkable
+from mnist_batch.report.examples import KEPT_IMAGES, KEPT_REJECTS, RejectExample, Remarkable, lowest, remarkable
 from mnist_batch.report.pixels import pixel_histograms
 
 # Unit of the sums of probabilities and of Brier scores. A confidence, which is a float32 of at least 0.1, is a whole

@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from mnist_batch.config import Preparation
-from mnist_batch.images.batches import gray_images, prepared
+from mnist_batch.images.preprocess import gray_images, prepared
 from mnist_batch.records import EncodedRows, Pixels, Refusal, Rows
+from mnist_batch.run.reading import Readers
 from mnist_batch.shards import spread
-from mnist_batch.sources.opening import Inputs
-from mnist_batch.sources.reading import Readers
+from mnist_batch.sources.discover import Inputs
 
 # How many images are looked at, and in how many places: a sorted folder begins with all of one digit.
 SAMPLE_ROWS, SAMPLE_PLACES = 512, 16

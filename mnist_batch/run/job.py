@@ -14,35 +14,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_batch.config import PredictConfig
-from mnist_batch.engines import local
 from mnist_batch.errors import InputError, MnistBatchError, ModelError, OutputError, UsageError
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.names import shown
-from mnist_batch.orientation import transposition_warning
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import locked
 from mnist_batch.output.manifest import SHOWN, differences, listed
 from mnist_batch.output.store import OutputStore
-from mnist_batch.output.uniqueness import check_unique_ids
-from mnist_batch.planning import Plan, planned
-from mnist_batch.process import garbage_spared, imported_beside
+from mnist_batch.output.unique import check_unique_ids
 from mnist_batch.records import Treatment
-from mnist_batch.rendering import comparison, page_of, read_baseline
 from mnist_batch.report.document import REPORT_VERSION, report_of
 from mnist_batch.report.drift import drift_warnings
 from mnist_batch.report.gates import judge
 from mnist_batch.report.preprocessing import preprocessing_warnings
-from mnist_batch.result import Result
-from mnist_batch.scoring import ScoringJob, ShardResult
+from mnist_batch.run.engines import local
+from mnist_batch.run.inspection import SAMPLE_PLACES, SAMPLE_ROWS
+from mnist_batch.run.plan import Plan, planned
+from mnist_batch.run.reports import comparison, page_of, read_baseline
+from mnist_batch.run.result import Result
+from mnist_batch.run.scoring import ScoringJob, ShardResult
+from mnist_batch.run.totals import Totals
+from mnist_batch.run.transpose_check import transposition_warning
+from mnist_batch.runtime import garbage_spared, imported_beside
 from mnist_batch.shards import Shard, spread
 from mnist_batch.sources.label_file import LabelsById
 from mnist_batch.sources.listing import input_folders
-from mnist_batch.sources.sampling import SAMPLE_PLACES, SAMPLE_ROWS
-from mnist_batch.totals import Totals
 
 if TYPE_CHECKING:
     from mnist_batch.model.loading import LoadedModel
-    from mnist_batch.pipeline import TensorFlowPredictor
+    from mnist_batch.model.predictor import TensorFlowPredictor
 
 # Called as rows are done: rows so far, rows in all. May raise to stop the run, whose state is kept.
 Watch = Callable[[int, int], None]
@@ -90,7 +90,7 @@ def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
         store.check_ours(locked=True)
         store.roll_forward()
         manifest = store.manifest()
-        with imported_beside("mnist_batch.pipeline", _SOON) if manifest is None else nullcontext():
+        with imported_beside("mnist_batch.model.predictor", _SOON) if manifest is None else nullcontext():
             plan = planned(config)
         if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
             return _judged_again(config, store, manifest, started)
@@ -112,7 +112,7 @@ def _scored(config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch,
     """Scores the shards that are missing. loaded: called when the model is."""
     # TensorFlow comes in only now, when all that can be refused without it has been.
     from mnist_batch.model.loading import load_model
-    from mnist_batch.pipeline import TensorFlowPredictor
+    from mnist_batch.model.predictor import TensorFlowPredictor
 
     model = load_model(plan.model_path, config.scale)
     if model.digest != plan.facts["model_sha256"]:

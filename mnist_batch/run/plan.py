@@ -15,11 +15,11 @@ from mnist_batch.model.card import ModelCard, card_path, find_card, model_digest
 from mnist_batch.names import shown
 from mnist_batch.output.formats import check_kept
 from mnist_batch.output.manifest import fingerprint, run_facts
-from mnist_batch.process import give_back_freed_memory
 from mnist_batch.report.drift import check_profile
+from mnist_batch.runtime import give_back_freed_memory
 from mnist_batch.shards import Shard, cut
+from mnist_batch.sources.discover import Inputs, open_inputs
 from mnist_batch.sources.label_file import LabelFile, open_label_file
-from mnist_batch.sources.opening import Inputs, open_inputs
 from mnist_batch.sources.protocol import display_name
 
 

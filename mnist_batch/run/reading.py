@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from mnist_batch.config import Preparation
 from mnist_batch.errors import StorageError
-from mnist_batch.images.batches import prepared
+from mnist_batch.images.preprocess import prepared
 from mnist_batch.records import ImageBatch, Rows, concat_batches
 from mnist_batch.shards import Shard, Span
 from mnist_batch.sources.protocol import Reader, Source, Stamp, gone
-from mnist_batch.stages import Stage, Stopwatch
+from mnist_batch.timing import Stage, Stopwatch
 
 T = TypeVar("T")
 

@@ -63,7 +63,7 @@ def comparison(report: dict[str, Any], baseline: Path | None, earlier: dict[str,
 
 def page_of(report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
     """`report.html`. gates: as a manifest holds them."""
-    from mnist_batch.report.page import page
+    from mnist_batch.report.render.page import page
 
     return page(report, gates)
 
@@ -95,6 +95,6 @@ def _as(form: ReportFormat, output: Path, report: dict[str, Any], gates: list[di
 def _rendered(form: ReportFormat, report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
     if form is ReportFormat.HTML:
         return page_of(report, gates)
-    from mnist_batch.report import text
+    from mnist_batch.report.render import text
 
     return text.markdown(report, gates) if form is ReportFormat.MARKDOWN else text.junit(report, gates)

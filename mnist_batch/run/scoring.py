@@ -17,16 +17,16 @@ from mnist_batch.config import OutputFormat, Preparation
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.output.files import FileRecord
 from mnist_batch.output.formats import sink_for
+from mnist_batch.output.schema import prediction_table, reject_table
 from mnist_batch.output.store import as_json, write_part, write_shard_record
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
 from mnist_batch.report import tally as tallies
 from mnist_batch.report.tally import Tally
-from mnist_batch.schema import prediction_table, reject_table
+from mnist_batch.run.reading import Chunk, Readers
 from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
 from mnist_batch.sources.protocol import Source, Stamp
-from mnist_batch.sources.reading import Chunk, Readers
-from mnist_batch.stages import Stage, total
+from mnist_batch.timing import Stage, total
 
 
 class Predictor(Protocol):

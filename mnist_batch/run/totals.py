@@ -8,9 +8,9 @@ from typing import Any
 
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.report.tally import NOTHING, merge
-from mnist_batch.scoring import ShardResult
+from mnist_batch.run.scoring import ShardResult
 from mnist_batch.shards import Shard
-from mnist_batch.stages import total
+from mnist_batch.timing import total
 
 
 class Totals:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mnist_batch.records import Floats, Pixels
-from mnist_batch.scoring import Predictor
+from mnist_batch.run.scoring import Predictor
 
 # On 512 images by writers that a 512-512 network was not trained on, transposing costs 0.10 of its mean confidence, at
 # least 0.083 in 200 samples; of a single class 0.006 (zeros) to 0.15. Half of the 0.10: for images that lie wrong it

@@ -20,14 +20,14 @@ import pyarrow as pa
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import EmptyInputError, InputError, StorageError, UsageError
-from mnist_batch.labels import digit_of_class_file
 from mnist_batch.names import text_of
 from mnist_batch.records import first_line
 from mnist_batch.shards import Span
 from mnist_batch.sources import idx, npz, parquet
-from mnist_batch.sources.folder import FolderSource
+from mnist_batch.sources.folder.reader import FolderSource
 from mnist_batch.sources.formats import FORMATS, is_npz
 from mnist_batch.sources.gzipped import GZIP_MAGIC
+from mnist_batch.sources.labels import digit_of_class_file
 from mnist_batch.sources.listing import Listing, list_files
 from mnist_batch.sources.members import (
     CLASS_FILE_BYTES,

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_batch.config import ReadOptions
-from mnist_batch.sources import idx, npz, parquet, tars, zips
+from mnist_batch.sources import idx, npz, parquet
 from mnist_batch.sources.protocol import Source
+from mnist_batch.sources.tar.reader import open_tar
+from mnist_batch.sources.zip.reader import open_zip
 
 _Open = Callable[[Path, Path, ReadOptions], Sequence[Source]]
 
@@ -52,7 +54,7 @@ def is_npz(head: bytes) -> bool:
 FORMATS = (
     Format("idx of images (00 00 08 03)", _is_idx, idx.open_idx, ("idx3-ubyte", "idx3-ubyte.gz")),
     Format("npz", is_npz, npz.open_npz, (".npz",)),
-    Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), zips.open_zip, (".zip",)),
-    Format("tar", _is_tar, tars.open_tar, (".tar", ".tar.gz", ".tgz")),
+    Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), open_zip, (".zip",)),
+    Format("tar", _is_tar, open_tar, (".tar", ".tar.gz", ".tgz")),
     Format("parquet", lambda head: head.startswith(b"PAR1"), parquet.open_parquet, (".parquet",)),
 )

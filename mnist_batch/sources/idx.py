@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
-from mnist_batch.labels import digit_labels, sibling_label_file
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
 from mnist_batch.sources.gzipped import GZIP_ERRORS, broken_gzip, is_gzip, open_plain_or_gzip
+from mnist_batch.sources.labels import digit_labels, sibling_label_file
 from mnist_batch.sources.protocol import display_name
 
 IMAGES_MAGIC = b"\0\0\x08\x03"

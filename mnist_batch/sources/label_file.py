@@ -17,11 +17,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError, InputMissingError, StorageError
-from mnist_batch.labels import digit_label_column
 from mnist_batch.records import Ints, first_line
 from mnist_batch.sources.gzipped import GZIP_ERRORS, broken_gzip, open_plain_or_gzip
 from mnist_batch.sources.idx import count_labels, read_labels
-from mnist_batch.sources.parquet_columns import listed
+from mnist_batch.sources.labels import digit_label_column
+from mnist_batch.sources.tabular import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import text_of
-from mnist_batch.process import core_to_spare, printed_by, small_python
-from mnist_batch.sources import folder_lister
+from mnist_batch.runtime import core_to_spare, printed_by, small_python
+from mnist_batch.sources.folder import list_folder
 from mnist_batch.sources.members import Skipped
 
 FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})
@@ -194,7 +194,7 @@ class _Rows:
         """
         if not core_to_spare():
             return False
-        listed = printed_by(small_python(folder_lister.__file__, folder))
+        listed = printed_by(small_python(list_folder.__file__, folder))
         if listed is None:
             return False
         count = int(np.frombuffer(listed, np.int64, 1)[0])

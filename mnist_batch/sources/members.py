@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
-from mnist_batch.labels import CLASS_SUFFIX, digit_of_class_file, labels_from_class_files, labels_from_folders
 from mnist_batch.names import text_of
 from mnist_batch.records import Refusal, RejectReason, string_array, text_array
+from mnist_batch.sources.labels import CLASS_SUFFIX, digit_of_class_file, labels_from_class_files, labels_from_folders
 from mnist_batch.sources.protocol import suffix_of
 
 # An encoded image is held in memory whole; 64 megapixels of 16-bit RGBA, not compressed at all, are 512 MB.

@@ -26,11 +26,11 @@ from isal.isal_zlib import crc32
 from mnist_batch.config import AutoLabels, ReadOptions, ValueRange
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import MAX_PIXELS
-from mnist_batch.labels import digit_labels
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
 from mnist_batch.sources.idx import read_in_pieces, row_ids
+from mnist_batch.sources.labels import digit_labels
 from mnist_batch.sources.protocol import display_name
-from mnist_batch.sources.zip_directory import seek_data
+from mnist_batch.sources.zip.directory import seek_data
 
 # What `zipfile` (RuntimeError: encrypted) and numpy's reading of a header raise for damaged files.
 _UNREADABLE = (

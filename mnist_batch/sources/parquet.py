@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.labels import digit_label_column
 from mnist_batch.records import EncodedRows, NumericRows, Rows, first_line, null_labels
 from mnist_batch.sources.idx import row_ids
-from mnist_batch.sources.parquet_columns import (
+from mnist_batch.sources.labels import digit_label_column
+from mnist_batch.sources.protocol import display_name, gone
+from mnist_batch.sources.tabular import (
     Form,
     ImageColumn,
     check_single,
@@ -27,7 +28,6 @@ from mnist_batch.sources.parquet_columns import (
     numeric_images,
     raw_images,
 )
-from mnist_batch.sources.protocol import display_name, gone
 
 # Rows decoded at a time: as many as a batch takes, so that a read rarely cuts one in two.
 _DECODE_ROWS = 4096

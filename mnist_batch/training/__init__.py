@@ -1,1 +1,1 @@
-
+"""Training: data, networks, recipes, and saving a model with its card."""

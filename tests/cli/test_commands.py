@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from contracts import PIXELS
 
-from mnist_batch import console, job
-from mnist_batch.log import Log
+from mnist_batch.cli import console
+from mnist_batch.cli.log import Log
 from mnist_batch.records import Treatment
+from mnist_batch.run import job
 
 
 def test_a_run_ends_with_a_summary_a_person_can_read(cli, sample_data, tmp_path):

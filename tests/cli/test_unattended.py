@@ -12,9 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from reliability.readers import FAKE_JOB
 
-from mnist_batch import console, job
+from mnist_batch.cli import console
+from mnist_batch.cli.metrics import write_metrics
 from mnist_batch.output.lock import locked
-from mnist_batch.prometheus import write_metrics
+from mnist_batch.run import job
 
 PREDICT = [sys.executable, "-m", "mnist_batch", "predict"]
 NOISY = {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_MAX_VLOG_LEVEL": "1", "PYTHONWARNINGS": "always", "OPENCV_LOG_LEVEL": "V"}
@@ -76,7 +77,7 @@ def test_with_both_streams_in_one_pipe_sigterm_is_told_as_any_other_end(telling,
 
 
 def test_what_the_process_prints_after_its_end_was_told_goes_nowhere():
-    program = "import atexit, os, sys; from mnist_batch.cli import run; atexit.register(print, 'late', flush=True);"
+    program = "import atexit, os, sys; from mnist_batch.cli.app import run; atexit.register(print, 'late', flush=True);"
     program += "atexit.register(os.write, 1, b'native'); run('models', '--json')"
     run = merged([sys.executable, "-c", program])
     (line,) = run.communicate(timeout=60)[0].splitlines()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from images.transforms import MORE, PROMISED, beside, on_paper
 from mnist_batch.config import Preparation, Preprocess
-from mnist_batch.images.batches import prepared
-from mnist_batch.images.framing import Framed, frame
+from mnist_batch.images.framing.frame import Framed, frame
 from mnist_batch.images.mnist_form import in_mnist_form
+from mnist_batch.images.preprocess import prepared
 from mnist_batch.records import (
     EncodedRows,
     ImageBatch,

@@ -5,10 +5,10 @@ import pytest
 
 from images.transforms import PROMISED
 from mnist_batch.config import Preparation
-from mnist_batch.images.batches import prepared
+from mnist_batch.images.preprocess import prepared
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.loading import load_model
-from mnist_batch.pipeline import TensorFlowPredictor
+from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.records import EncodedRows, null_labels, string_array
 from mnist_batch.sources.idx import read_idx, read_labels
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from mnist_batch.config import Preparation
 from mnist_batch.images import png
-from mnist_batch.images.batches import prepared
 from mnist_batch.images.decode import decode
 from mnist_batch.images.png import inflated, unfiltered
+from mnist_batch.images.preprocess import prepared
 from mnist_batch.records import EncodedRows, RejectReason, null_labels, string_array
 
 

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as nps
 
 from images.encoders import digit, encode
 from mnist_batch.config import Preparation, Preprocess, ValueRange
-from mnist_batch.images.batches import gray_levels, prepared
+from mnist_batch.images.preprocess import gray_levels, prepared
 from mnist_batch.records import EncodedRows, NumericRows, Refusal, RejectReason, string_array
 
 BLACK_TO_WHITE = {ValueRange.UNIT: (0.0, 1.0), ValueRange.BYTE: (0.0, 255.0), ValueRange.SYMMETRIC: (-1.0, 1.0)}

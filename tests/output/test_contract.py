@@ -15,8 +15,8 @@ from mnist_batch.config import OutputFormat
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.parquet import ParquetSink
 from mnist_batch.output.protocol import Sink
+from mnist_batch.output.schema import prediction_table, reject_table
 from mnist_batch.records import Predictions, Reject, RejectReason, string_array
-from mnist_batch.schema import prediction_table, reject_table
 
 # What breaks a careless CSV, and what a careless reader takes for a number, a date, a truth or nothing.
 AWKWARD = [

@@ -38,7 +38,7 @@ class FakePredictor:
 
 def stand_in() -> None:
     """Puts the fakes where `job.py` will look for the real ones."""
-    loading, pipeline = types.ModuleType("mnist_batch.model.loading"), types.ModuleType("mnist_batch.pipeline")
+    loading, pipeline = types.ModuleType("mnist_batch.model.loading"), types.ModuleType("mnist_batch.model.predictor")
     loading.load_model = FakeModel
     pipeline.TensorFlowPredictor = FakePredictor
     sys.modules |= {loading.__name__: loading, pipeline.__name__: pipeline}
@@ -46,6 +46,6 @@ def stand_in() -> None:
 
 if __name__ == "__main__":
     stand_in()
-    from mnist_batch.cli import run
+    from mnist_batch.cli.app import run
 
     run("predict")

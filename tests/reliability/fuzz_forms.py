@@ -20,8 +20,8 @@ from images.encoders import encode, exif, jpeg_with_exif, tiff
 from mnist_batch.config import ReadOptions
 from mnist_batch.model.bundled import BUNDLED
 from mnist_batch.model.card import read_card
+from mnist_batch.sources.discover import open_inputs
 from mnist_batch.sources.label_file import open_label_file
-from mnist_batch.sources.opening import open_inputs
 
 # Few rows, so that most mutations hit structure and not pixels; more than one row group of `contracts`.
 _DIGITS = Digits(DIGITS.pixels[:20], DIGITS.labels[:20])

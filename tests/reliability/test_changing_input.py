@@ -5,10 +5,10 @@ import shutil
 import pytest
 from contracts import DIGITS, FORMS, write_idx_pair
 
-from mnist_batch import planning
 from mnist_batch.config import PredictConfig, ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.job import run_job
+from mnist_batch.run import plan as planning
+from mnist_batch.run.job import run_job
 from reliability.readers import set_in
 
 

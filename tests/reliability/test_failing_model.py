@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from mnist_batch.config import Preparation, Preprocess
 from mnist_batch.errors import MnistBatchError
-from mnist_batch.pipeline import TensorFlowPredictor
+from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.records import NumericRows, Refusal, RejectReason, null_labels, string_array
-from mnist_batch.scoring import ScoringJob, answered, score_shard
+from mnist_batch.run.scoring import ScoringJob, answered, score_shard
 from mnist_batch.shards import Shard, Span
 
 

@@ -12,7 +12,7 @@ import pytest
 from mnist_batch import predict
 from mnist_batch.config import PredictConfig, ReadOptions
 from mnist_batch.errors import ModelError, OutputError
-from mnist_batch.job import run_job
+from mnist_batch.run.job import run_job
 from reliability.readers import parts_of, set_in
 
 
@@ -188,7 +188,9 @@ def test_the_same_run_is_not_done_twice_even_with_overwrite(digits, tmp_path):
 def test_gates_are_judged_again_on_the_set_that_is_there_without_tensorflow(digits, tmp_path):
     result = start(digits, tmp_path / "out")
     assert set_in(result.output) is not None
-    code = "import sys; from mnist_batch.cli import run\ntry: run()\nfinally: assert 'tensorflow' not in sys.modules"
+    code = (
+        "import sys; from mnist_batch.cli.app import run\ntry: run()\nfinally: assert 'tensorflow' not in sys.modules"
+    )
     command = [sys.executable, "-c", code, "predict", str(digits), "-o", str(result.output), "--rows-per-part", "40"]
     for options, exit_code in ((["--min-accuracy", "0.999"], 3), (["--max-reject-rate", "0"], 3), ([], 0)):
         run = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
@@ -299,8 +301,8 @@ def test_a_set_that_lost_a_part_is_refused_and_mended_by_overwriting(digits, tmp
 
 
 def test_a_model_that_is_replaced_while_a_run_starts_is_refused(digits, tmp_path, monkeypatch):
-    from mnist_batch import job
     from mnist_batch.model.bundled import BUNDLED
+    from mnist_batch.run import job
 
     model = tmp_path / "model"
     shutil.copytree(BUNDLED / "seed", model)

@@ -99,7 +99,7 @@ def test_a_way_out_that_takes_too_long_is_cut_short():
     code = """if True:
         import os, signal, time
         from mnist_batch.errors import InterruptedRun
-        from mnist_batch.interrupts import Interrupts
+        from mnist_batch.cli.interrupts import Interrupts
         interrupts = Interrupts(lambda error: print(error, flush=True), "for a test")
         interrupts.start()
         os.kill(os.getpid(), signal.SIGTERM)

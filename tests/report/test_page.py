@@ -13,7 +13,7 @@ import pytest
 from mnist_batch.records import RejectReason
 from mnist_batch.report.baseline import compared
 from mnist_batch.report.drift import profile_of
-from mnist_batch.report.page import page, thumbnail
+from mnist_batch.report.render.page import page, thumbnail
 from mnist_batch.report.tally import tally_of
 from report.rows import batch_of, drawn, guessed, tally
 from report.runs import GATES, report

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_batch.errors import InputError
-from mnist_batch.labels import (
+from mnist_batch.sources.labels import (
     digit_label_column,
     digit_labels,
     digit_of_class_file,

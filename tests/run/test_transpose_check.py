@@ -5,7 +5,7 @@ import pytest
 from contracts import PIXELS, idx_bytes
 
 from mnist_batch import predict
-from mnist_batch.orientation import transposition_warning
+from mnist_batch.run.transpose_check import transposition_warning
 from mnist_batch.sources.idx import read_idx
 
 

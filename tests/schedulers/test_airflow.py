@@ -25,8 +25,8 @@ predict.retry_delay, predict.execution_timeout = timedelta(seconds=1), timedelta
 SLOW_ONCE = """#!{python}
 import sys, time
 from pathlib import Path
-from mnist_batch.cli import run
-from mnist_batch.ending import Ending
+from mnist_batch.cli.app import run
+from mnist_batch.cli.outcome import Ending
 
 started, check = Path("{started}"), Ending.check
 if not started.exists():

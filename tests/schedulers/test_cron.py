@@ -17,8 +17,8 @@ LIMIT_SECONDS = 400
 # The real job, two and a half seconds a batch: of 60 batches it makes a run of more than two minutes.
 SLOW = """#!{python}
 import time
-from mnist_batch.cli import run
-from mnist_batch.ending import Ending
+from mnist_batch.cli.app import run
+from mnist_batch.cli.outcome import Ending
 
 check = Ending.check
 Ending.check = lambda ending: time.sleep(2.5) or check(ending)

@@ -12,7 +12,7 @@ from contracts import (
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError, InputMissingError, MnistBatchError, UsageError
-from mnist_batch.sources.opening import open_inputs
+from mnist_batch.sources.discover import open_inputs
 
 
 def fails(path: Path, error: type[MnistBatchError], match: str, **options: Any) -> None:

@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError, InputMissingError
-from mnist_batch.sources.opening import open_inputs
+from mnist_batch.sources.discover import open_inputs
 from sources.failing import fails
 
 PNG = png_of(PIXELS[0])

@@ -24,7 +24,7 @@ from contracts import (
 
 from mnist_batch.config import ReadOptions, ValueRange
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.sources.opening import open_inputs
+from mnist_batch.sources.discover import open_inputs
 from sources.failing import fails
 
 PNG = png_of(PIXELS[0])

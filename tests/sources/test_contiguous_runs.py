@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from mnist_batch.config import Preparation, ReadOptions
 from mnist_batch.records import EncodedRows
+from mnist_batch.run.reading import Readers
+from mnist_batch.sources.discover import open_inputs
 from mnist_batch.sources.neighbours import BETWEEN_BYTES, neighbours
-from mnist_batch.sources.opening import open_inputs
-from mnist_batch.sources.reading import Readers
 
 PLACE = st.integers(0, 4 << 20) | st.sampled_from([0, 2**62])
 

@@ -11,7 +11,7 @@ from contracts import AUTO, DIGITS, FORMS, LABELS, PIXELS, ROWS, Written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_batch.images.batches import prepared
+from mnist_batch.images.preprocess import prepared
 from mnist_batch.records import ImageBatch, concat_batches
 from mnist_batch.sources.protocol import Source
 

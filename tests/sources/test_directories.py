@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_batch.sources import tar_headers, zip_directory
-from mnist_batch.sources.tar_headers import list_any, list_plain
+from mnist_batch.sources.tar import headers as tar_headers
+from mnist_batch.sources.tar.headers import list_any, list_plain
+from mnist_batch.sources.zip import directory as zip_directory
 
 
 def tar_of(names: list[str], form: int = tarfile.GNU_FORMAT, kind: bytes = tarfile.REGTYPE) -> bytes:

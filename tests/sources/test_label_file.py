@@ -20,8 +20,8 @@ from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.output.csv import CsvSink
 from mnist_batch.records import string_array
 from mnist_batch.sources import label_file
+from mnist_batch.sources.discover import open_inputs
 from mnist_batch.sources.label_file import open_label_file
-from mnist_batch.sources.opening import open_inputs
 
 IDS = ["a.png", "b,c.png", 'd "e".png', "two\nlines.png", "007", "NA", "é"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mnist_batch.errors import StorageError
-from mnist_batch.process import core_to_spare, printed_by
+from mnist_batch.runtime import core_to_spare, printed_by
 from mnist_batch.sources import listing
 from mnist_batch.sources.listing import list_files
 

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mnist_batch import process
+from mnist_batch import runtime as process
 from mnist_batch.errors import InputError
 from mnist_batch.records import Refusal, RejectReason
-from mnist_batch.sources import files_ahead, folder
-from mnist_batch.sources.file_reader import MOST_BYTES
-from mnist_batch.sources.folder import FolderSource
+from mnist_batch.sources.folder import prefetch as files_ahead
+from mnist_batch.sources.folder import reader as folder
+from mnist_batch.sources.folder.read_files import MOST_BYTES
+from mnist_batch.sources.folder.reader import FolderSource
 
 pytestmark = pytest.mark.skipif(not files_ahead.can_read_ahead(), reason="needs Linux and two cores")
 COUNT = 5000

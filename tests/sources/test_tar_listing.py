@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mnist_batch.errors import InputError
-from mnist_batch.process import core_to_spare
-from mnist_batch.sources import tar_listing
-from mnist_batch.sources.tar_listing import listed
+from mnist_batch.runtime import core_to_spare
+from mnist_batch.sources.tar import listing as tar_listing
+from mnist_batch.sources.tar.listing import listed
 
 pytestmark = pytest.mark.skipif(not core_to_spare(), reason="needs Linux and two cores")
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.images.ink import Ink, Mask
+from mnist_batch.images.framing.ink import Ink, Mask
 from mnist_batch.records import Refusal, RejectReason
 
 # All sizes below are shares: of the image's sides, or of the largest object, the digit to be.

@@ -13,8 +13,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from mnist_batch.images.digit import digit_mask, is_too_wide
-from mnist_batch.images.ink import Ink, Mask, above, as_gray, find_ink, shrunk
+from mnist_batch.images.framing.digit import digit_mask, is_too_wide
+from mnist_batch.images.framing.ink import Ink, Mask, above, as_gray, find_ink, shrunk
 from mnist_batch.images.mnist_form import CENTRE, INK_SIDE
 from mnist_batch.records import IMAGE_SIDE, Pixels, Refusal, RejectReason
 

@@ -17,9 +17,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from mnist_batch.records import IMAGE_SIDE
-from mnist_batch.report import charts
 from mnist_batch.report.drift import FEATURES, drift_warnings
-from mnist_batch.report.text import confidence, gate_lines, number, percent, points, seconds, significant
+from mnist_batch.report.render import charts
+from mnist_batch.report.render.text import confidence, gate_lines, number, percent, points, seconds, significant
 
 # Confidences between which rows are counted on the page: each nine is a step of its own.
 _STEPS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
@@ -31,7 +31,7 @@ def page(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     Raises LookupError, TypeError, ValueError or AttributeError where the report is not as a run wrote it.
     """
     environment = Environment(
-        loader=PackageLoader("mnist_batch.report"),
+        loader=PackageLoader("mnist_batch.report.render"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

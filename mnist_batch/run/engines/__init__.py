@@ -1,1 +1,1 @@
-
+"""Engines: who calls `score_shard`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from mnist_batch.scoring import Heartbeat, Predictor, ScoringJob, ShardResult, answered, score_shard
+from mnist_batch.run.reading import ReadAhead
+from mnist_batch.run.scoring import Heartbeat, Predictor, ScoringJob, ShardResult, answered, score_shard
 from mnist_batch.shards import Shard
-from mnist_batch.sources.reading import ReadAhead
 
 
 def score(

@@ -1,4 +1,4 @@
-"""A process that lists one folder of very many files for another: run by `listing.py`, with the folder.
+"""A process that lists one folder of very many files for another: run by `sources/listing.py`, with the folder.
 
 Writes to stdout how many files there are, their sizes and times of change in ns, all int64, and their names, a null
 byte between them. Ends with 1 where anything is not a regular file, which is then the other's business. Needs nothing

@@ -16,8 +16,8 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.process import core_to_spare, small_python, widened
-from mnist_batch.sources import file_reader
+from mnist_batch.runtime import core_to_spare, small_python, widened
+from mnist_batch.sources.folder import read_files
 
 # Asked for at once, at most: so many files, and so many bytes of them.
 _FILES, _BYTES = 4096, 1 << 22
@@ -40,7 +40,7 @@ class FilesAhead:
         self._open: deque[tuple[int, int]] = deque()
         self._come: deque[bytes | None] = deque()
         self._process = subprocess.Popen(
-            small_python(file_reader.__file__, root),
+            small_python(read_files.__file__, root),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -106,7 +106,7 @@ class FilesAhead:
         content = self._read(int(read.sum()))
         stops = accumulate(read.tolist(), initial=0)
         for length, (start, stop) in zip(lengths.tolist(), pairwise(stops), strict=True):
-            self._come.append(None if length == file_reader.NOT_READ else content[start:stop])
+            self._come.append(None if length == read_files.NOT_READ else content[start:stop])
 
     def _read(self, count: int) -> bytes:
         content = self._from.read(count)

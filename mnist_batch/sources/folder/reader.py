@@ -15,7 +15,7 @@ import pyarrow as pa
 from mnist_batch.errors import StorageError
 from mnist_batch.names import text_of
 from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_array
-from mnist_batch.sources.files_ahead import FilesAhead, can_read_ahead
+from mnist_batch.sources.folder.prefetch import FilesAhead, can_read_ahead
 from mnist_batch.sources.members import too_large
 from mnist_batch.sources.protocol import Stamp, gone, repr_of
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from mnist_batch.errors import InputError
-from mnist_batch.process import core_to_spare, keep_freed_memory, like_this_python, printed_by
+from mnist_batch.runtime import core_to_spare, keep_freed_memory, like_this_python, printed_by
 from mnist_batch.sources.gzipped import is_gzip, open_plain_or_gzip
-from mnist_batch.sources.tar_headers import BLOCK, TarListing, list_any, list_plain
+from mnist_batch.sources.tar.headers import BLOCK, TarListing, list_any, list_plain
 
 # From how many bytes on a tar is large, and one in gzip: 0.3 seconds' work, as long as the process takes to start.
 _LARGE, _LARGE_GZIP = 1 << 28, 1 << 26

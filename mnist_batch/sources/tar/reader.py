@@ -19,7 +19,7 @@ from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
 from mnist_batch.sources.neighbours import neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
-from mnist_batch.sources.tar_listing import broken, listed
+from mnist_batch.sources.tar.listing import broken, listed
 
 # Stands for the size of a sparse file; longer than any member is.
 _NOT_ONE_PIECE = 2**62

@@ -27,7 +27,7 @@ from mnist_batch.records import EncodedRows, Ints, Refusal, RejectReason, Rows
 from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
 from mnist_batch.sources.neighbours import BETWEEN_BYTES, neighbours
 from mnist_batch.sources.protocol import display_name, repr_of
-from mnist_batch.sources.zip_directory import LOCAL, LOCAL_SIGNATURE, list_members, seek_data
+from mnist_batch.sources.zip.directory import LOCAL, LOCAL_SIGNATURE, list_members, seek_data
 
 # Members that lie side by side are held together, if that is no more than this.
 _TOGETHER_BYTES = 1 << 24

@@ -1,0 +1,1 @@
+"""The command line: commands, options, and what a person or a scheduler sees."""

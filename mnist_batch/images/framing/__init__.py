@@ -1,0 +1,1 @@
+"""Framing: any decoded image to 28x28, white ink on black."""

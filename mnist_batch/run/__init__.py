@@ -1,0 +1,1 @@
+"""One run: plan, read, score, commit, report."""

@@ -1,0 +1,1 @@
+"""Images in a tar archive, plain or gzip."""
