@@ -37,8 +37,8 @@ def main() -> None:
         "<title>Images a second by form of input, as a share of what the model alone does</title>",
         f"<style>{STYLE}</style>",
     ]
-    for place, row in enumerate(forms):
-        y, share, target = 8 + LINE * place, row["value"], float(row["target"].split()[0])
+    for position, row in enumerate(forms):
+        y, share, target = 8 + LINE * position, row["value"], float(row["target"].split()[0])
         rate = row["measured"].split(", ")[1]
         at = LEFT + WIDTH * target
         lines += [

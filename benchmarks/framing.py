@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from images.transforms import MORE, PROMISED, Gray, Transform, inverted, on_paper, resized
 
-from mnist_batch.config import Preparation
+from mnist_batch.config import PreprocessOptions
 from mnist_batch.images.framing.frame import frame
-from mnist_batch.images.mnist_form import in_mnist_form
-from mnist_batch.images.preprocess import prepared
+from mnist_batch.images.mnist_form import is_mnist_form
+from mnist_batch.images.preprocess import preprocess
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.loading import load_model
 from mnist_batch.model.predictor import TensorFlowPredictor
@@ -61,7 +61,7 @@ def speed_table(images: Gray) -> str:
 
     dark, moved = (lambda image, _: 255 - np.roll(image, 3, 1)), (lambda image, _: np.roll(image, 3, 1))
     rows = [
-        ("as-is check, 28x28", 1_500_000, rate(lambda: in_mnist_form(images), len(images))),
+        ("as-is check, 28x28", 1_500_000, rate(lambda: is_mnist_form(images), len(images))),
         ("framing 28x28, light ink", 20_000, framing(moved, 2000)),
         ("framing 28x28, dark ink", 20_000, framing(dark, 2000)),
         ("framing 28x28, on gray paper with noise", None, framing(on_paper(28, 6), 2000)),
@@ -93,8 +93,8 @@ def accuracy_table(images: Gray, labels: Gray) -> str:
             part = slice(first, min(rows, first + 500))
             made = [transform(image, generator) for image in images[part]]
             ids = string_array(str(row) for row in range(len(made)))
-            batch = prepared(EncodedRows(ids, null_labels(len(made)), made), Preparation())
-            hits += right(batch.pixels, labels[part][batch.places]) if len(batch) else 0
+            batch = preprocess(EncodedRows(ids, null_labels(len(made)), made), PreprocessOptions())
+            hits += right(batch.pixels, labels[part][batch.positions]) if len(batch) else 0
             base += right(images[part], labels[part])
             rejects.update(str(reject.reason) for reject in batch.rejects)
         told = ", ".join(f"{count} {reason}" for reason, count in rejects.items()) or "-"

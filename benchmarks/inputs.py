@@ -40,16 +40,16 @@ class Digits:
     def pieces(self, rows: int, size: int = _AT_A_TIME) -> Pieces:
         """Images and labels of `rows` rows, a few at a time."""
         for first in range(0, rows, size):
-            places = np.arange(first, min(first + size, rows)) % len(self.images)
-            yield self.images[places], self.labels[places]
+            positions = np.arange(first, min(first + size, rows)) % len(self.images)
+            yield self.images[positions], self.labels[positions]
 
     def pngs(self, rows: int) -> Iterator[tuple[str, bytes]]:
         """Name, `DIGIT/NUMBER.png`, and file of each row, as OpenCV writes them by default."""
         if not self._encoded:
             self._encoded = [cv2.imencode(".png", image)[1].tobytes() for image in self.images]
         for row in range(rows):
-            place = row % len(self.images)
-            yield f"{self.labels[place]}/{row:08d}.png", self._encoded[place]
+            position = row % len(self.images)
+            yield f"{self.labels[position]}/{row:08d}.png", self._encoded[position]
 
 
 def made(folder: Path, form: str, digits: Digits, rows: int) -> Path:

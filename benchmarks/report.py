@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from report.rows import guessed, tally
 from report.runs import GATES, report
 
-from mnist_batch.output.files import json_text
+from mnist_batch.output.files import to_json
 from mnist_batch.records import ImageBatch, RejectReason, string_array
-from mnist_batch.report.drift import profile_of
-from mnist_batch.report.tally import Tally, as_json, merge, tally_of
+from mnist_batch.report.drift import build_profile
+from mnist_batch.report.tally import Tally, as_json, merge, tally_batch
 
 BATCH, PASSES = 4096, 5
 
@@ -58,18 +58,18 @@ def counted(rows: int) -> tuple[Tally, float]:
     for first in range(0, rows, BATCH):
         drawn, probabilities = batch(first)
         began = time.process_time()
-        total = merge([total, tally_of(drawn, first, probabilities)])
+        total = merge([total, tally_batch(drawn, first, probabilities)])
         seconds += time.process_time() - began
     return total, seconds
 
 
-def row(rows: int, page: Callable[[Any, Any], str]) -> str:
+def row(rows: int, render_html: Callable[[Any, Any], str]) -> str:
     """What so many rows cost, as a row of a Markdown table."""
     total, counting = counted(rows)
-    profile = profile_of(total, total)
+    profile = build_profile(total, total)
     building, document = timed(lambda: report(total, profile))
-    writing, written = timed(lambda: json_text(document))
-    drawing, html = timed(lambda: page(document, GATES))
+    writing, written = timed(lambda: to_json(document))
+    drawing, html = timed(lambda: render_html(document, GATES))
     times = [f"{counting / total.predicted * 1e6:.2f} µs", f"{building + writing:.3f} s", f"{drawing:.3f} s"]
     sizes = [len(text.encode()) for text in (written, html, json.dumps(as_json(total)))]
     return " | ".join(["", f"{total.predicted:,}", *times, *(f"{size / 1000:,.0f} KB" for size in sizes), ""]).strip()
@@ -80,13 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 10_000_000])
     began = time.perf_counter()
-    from mnist_batch.report.render.page import page
+    from mnist_batch.report.render.render_html import render_html
 
     print(f"importing Jinja2 and the page: {time.perf_counter() - began:.3f} s\n")
     print("| rows | counting, of a row | report.json | page | report.json, size | page, size | record of a shard |")
     print("|---|---|---|---|---|---|---|")
     for rows in parser.parse_args().rows:
-        print(row(rows, page))
+        print(row(rows, render_html))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ def sheet(images: Path, output: Path, path: Path) -> None:
     """Writes a PNG of the images under `images` that the run in `output` was least sure of, doubtful ones first."""
     table = pq.read_table(output / "predictions").sort_by("confidence").slice(0, COLUMNS * ROWS)
     canvas = np.full((ROWS * (CELL + 28), COLUMNS * CELL, 3), 255, np.uint8)
-    for place, row in enumerate(table.to_pylist()):
-        top, left = place // COLUMNS * (CELL + 28) + 6, place % COLUMNS * CELL + (CELL - 28 * ZOOM) // 2
+    for position, row in enumerate(table.to_pylist()):
+        top, left = position // COLUMNS * (CELL + 28) + 6, position % COLUMNS * CELL + (CELL - 28 * ZOOM) // 2
         digit = cv2.imread(str(images / row["id"]), cv2.IMREAD_GRAYSCALE)
         ink = cv2.resize(digit, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
         canvas[top : top + 28 * ZOOM, left : left + 28 * ZOOM] = ink[..., None]

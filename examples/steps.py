@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mnist_batch.images.framing.digit import digit_mask
+from mnist_batch.images.framing.digit import find_digit
 from mnist_batch.images.framing.frame import Framed, frame
-from mnist_batch.images.framing.ink import Ink, find_ink, shrunk
-from mnist_batch.records import Pixels, Refusal
+from mnist_batch.images.framing.ink import Ink, find_ink, shrink
+from mnist_batch.records import ImageError, Pixels
 
 DIGITS = Path(__file__).resolve().parent.parent / "sample_data" / "digits"
 SIDE, MARGIN, HEAD, CAPTION = 150, 12, 34, 250
@@ -58,13 +58,13 @@ def scans() -> dict[str, Pixels]:
 
 def steps(scan: Pixels) -> list[Pixels | str]:
     """The scan, its ink, its digit and the outcome; a refusal in words where it came to one."""
-    searched = shrunk(scan, 160)
+    searched = shrink(scan, 160)
     ink = find_ink(searched)
     shown: list[Pixels | str] = [scan]
     if isinstance(ink, Ink):
         shown.append(np.clip(ink.strength * (255 / ink.level), 0, 255).astype(np.uint8))
-        mask = digit_mask(ink)
-        shown.append(mask.reason if isinstance(mask, Refusal) else mask * 255)
+        mask = find_digit(ink)
+        shown.append(mask.reason if isinstance(mask, ImageError) else mask * 255)
     outcome = frame(scan)
     shown.append(outcome.pixels if isinstance(outcome, Framed) else "reject")
     return shown
@@ -87,7 +87,7 @@ def sheet(path: Path) -> None:
             if isinstance(image, str):
                 cv2.putText(canvas, image, (left + 8, top + SIDE // 2), FONT, 0.42, 60, 1, cv2.LINE_AA)
                 continue
-            fitted = shrunk(image, SIDE)
+            fitted = shrink(image, SIDE)
             scale = SIDE / max(fitted.shape)
             size = (round(fitted.shape[1] * scale), round(fitted.shape[0] * scale))
             large = cv2.resize(fitted, size, interpolation=cv2.INTER_NEAREST)

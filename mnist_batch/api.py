@@ -15,8 +15,8 @@ from mnist_batch.config import (
     AutoLabels,
     OutputFormat,
     PredictConfig,
-    Preparation,
     Preprocess,
+    PreprocessOptions,
     ReadOptions,
     ValueRange,
 )
@@ -59,17 +59,17 @@ def predict(
     from mnist_batch.run.job import run_job
 
     reading = ReadOptions(
-        labels=labels_choice(fspath(labels)),
+        labels=parse_labels(fspath(labels)),
         image_column=image_column,
         label_column=label_column,
         id_column=id_column,
         pixel_range=None if pixel_range is None else _choice(ValueRange, pixel_range, "pixel_range"),
-        keep=kept_columns(keep) if isinstance(keep, str) else tuple(keep),
-        preparation=Preparation(_choice(Preprocess, preprocess, "preprocess"), transpose),
+        keep=parse_columns(keep) if isinstance(keep, str) else tuple(keep),
+        preprocess_options=PreprocessOptions(_choice(Preprocess, preprocess, "preprocess"), transpose),
     )
     config = PredictConfig(
         inputs=tuple(fspath(path) for path in inputs),
-        output=output_folder(fspath(output)),
+        output=parse_output(fspath(output)),
         reading=reading,
         model=fspath(model),
         scale=None if scale is None else _choice(ValueRange, scale, "scale"),
@@ -85,19 +85,19 @@ def predict(
     return run_job(config)
 
 
-def labels_choice(text: str) -> AutoLabels | Path:
+def parse_labels(text: str) -> AutoLabels | Path:
     """`auto`, `none`, or the path of a label file."""
     return AutoLabels(text) if text in list(AutoLabels) else Path(text)
 
 
-def output_folder(text: str) -> Path:
+def parse_output(text: str) -> Path:
     """Raises UsageError where it is empty, a variable that was not set: Path takes it for the working directory."""
     if not text:
         raise UsageError("--output must name a folder, is empty: give its path, or . for the working directory")
     return Path(text)
 
 
-def kept_columns(text: str) -> tuple[str, ...]:
+def parse_columns(text: str) -> tuple[str, ...]:
     """The names of columns, which are written `a,b`."""
     return tuple(filter(None, text.split(",")))
 

@@ -73,7 +73,7 @@ class Preprocess(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
+class PreprocessOptions:
     """How images are brought to the form the model knows. transpose: rows and columns are exchanged first (EMNIST)."""
 
     mode: Preprocess = Preprocess.AUTO
@@ -94,7 +94,7 @@ class ReadOptions:
     id_column: str | None = None
     pixel_range: ValueRange | None = None
     keep: tuple[str, ...] = ()
-    preparation: Preparation = field(default_factory=Preparation)
+    preprocess_options: PreprocessOptions = field(default_factory=PreprocessOptions)
 
     def __post_init__(self) -> None:
         reserved = {"id", "label", "prediction", "confidence", "digit_score", *(f"p{i}" for i in range(10))}

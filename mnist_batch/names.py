@@ -8,11 +8,11 @@ import re
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
-def text_of(path: bytes) -> str:
+def to_text(path: bytes) -> str:
     """A path as it is written in ids."""
     return path.decode("utf-8", "backslashreplace")
 
 
-def shown(text: object) -> str:
+def printable(text: object) -> str:
     """A path, or text with paths in it, as it is printed."""
     return _NOT_UTF8.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(text))

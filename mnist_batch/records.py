@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mnist_batch.config import ValueRange
-from mnist_batch.names import text_of
+from mnist_batch.names import to_text
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -45,7 +45,7 @@ class RejectReason(StrEnum):
     UNSCORABLE = "unscorable"
 
 
-class Treatment(StrEnum):
+class Preprocessing(StrEnum):
     """What was done to an image before it was scored: nothing; inverted, and framed where needed; framed."""
 
     AS_IS = "as_is"
@@ -54,7 +54,7 @@ class Treatment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ImageError:
     """Why one image could not be brought to MNIST form; becomes a `Reject` where its row's id is known."""
 
     reason: RejectReason
@@ -75,13 +75,13 @@ class EncodedRows:
     """Consecutive rows as they are stored, image by image.
 
     images: n of them, read as they are iterated over: encoded, or gray [height, width], or why there is none;
-    ids, labels, kept: as in `ImageBatch`, n rows.
+    ids, labels, extra_columns: as in `ImageBatch`, n rows.
     """
 
     ids: pa.StringArray
     labels: pa.Int32Array
-    images: Iterable[bytes | Pixels | Refusal]
-    kept: pa.Table | None = None
+    images: Iterable[bytes | Pixels | ImageError]
+    extra_columns: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,15 @@ class NumericRows:
     """Consecutive rows as they are stored, in one array.
 
     values: [n, 784], [n, height, width] or [n, height, width, 1] of any numeric type, integers being gray levels
-    0..255; pixel_range: what floats mean, needed for them; refusals: by row, what is known to be no image already.
+    0..255; pixel_range: what floats mean, needed for them; image_errors: by row, what is known to be no image already.
     """
 
     ids: pa.StringArray
     labels: pa.Int32Array
     values: npt.NDArray[Any]
     pixel_range: ValueRange | None = None
-    kept: pa.Table | None = None
-    refusals: Mapping[int, Refusal] = field(default_factory=dict)
+    extra_columns: pa.Table | None = None
+    image_errors: Mapping[int, ImageError] = field(default_factory=dict)
 
 
 Rows = EncodedRows | NumericRows
@@ -108,17 +108,17 @@ class ImageBatch:
     """Consecutive input rows: `n` images in MNIST form, and the rows among them that were rejected.
 
     ids: string [n]; pixels: uint8 [n, 28, 28], white ink (255) on black (0); labels: int32 [n] of 0..9 or null;
-    places: int64 [n], where among the rows read each image stood, from 0, ascending; kept: the input columns named by
-    `--keep`, n rows, None where none was named; treatments: how many of the images were treated in which way.
+    positions: int64 [n], where among the rows read each image stood, from 0, ascending; extra_columns: the input columns named by
+    `--keep`, n rows, None where none was named; preprocessing: how many of the images were treated in which way.
     """
 
     ids: pa.StringArray
     pixels: Pixels
     labels: pa.Int32Array
-    places: Ints
+    positions: Ints
     rejects: Sequence[Reject] = ()
-    kept: pa.Table | None = None
-    treatments: Counter[Treatment] = field(default_factory=Counter)
+    extra_columns: pa.Table | None = None
+    preprocessing: Counter[Preprocessing] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -142,7 +142,7 @@ class Predictions:
     digits: npt.NDArray[np.int32]
     confidence: Floats
     probabilities: Floats
-    kept: pa.Table | None = None
+    extra_columns: pa.Table | None = None
 
     def __len__(self) -> int:
         return len(self.digits)
@@ -152,16 +152,16 @@ def concat_batches(batches: Sequence[ImageBatch]) -> ImageBatch:
     """One batch with the rows of all, in order. `batches` is not empty."""
     if len(batches) == 1:
         return batches[0]
-    kept = [b.kept for b in batches if b.kept is not None]
+    extra_columns = [b.extra_columns for b in batches if b.extra_columns is not None]
     before = np.cumsum([0, *(b.rows for b in batches)])
     return ImageBatch(
         ids=pa.concat_arrays([b.ids for b in batches]),
         pixels=np.concatenate([b.pixels for b in batches]),
         labels=pa.concat_arrays([b.labels for b in batches]),
-        places=np.concatenate([b.places + first for b, first in zip(batches, before[:-1], strict=True)]),
+        positions=np.concatenate([b.positions + first for b, first in zip(batches, before[:-1], strict=True)]),
         rejects=[r for b in batches for r in b.rejects],
-        kept=pa.concat_tables(kept, promote_options="permissive") if kept else None,
-        treatments=sum((b.treatments for b in batches), Counter()),
+        extra_columns=pa.concat_tables(extra_columns, promote_options="permissive") if extra_columns else None,
+        preprocessing=sum((b.preprocessing for b in batches), Counter()),
     )
 
 
@@ -176,11 +176,11 @@ def string_array(values: Iterable[Any]) -> pa.StringArray:
 
 
 def text_array(paths: pa.BinaryArray) -> pa.StringArray:
-    """Paths as they are written in ids: `text_of` each."""
+    """Paths as they are written in ids: `to_text` each."""
     try:
         return paths.cast(pa.string())
     except pa.ArrowInvalid:  # some are no UTF-8
-        return string_array(map(text_of, paths.to_pylist()))
+        return string_array(map(to_text, paths.to_pylist()))
 
 
 def first_line(error: Exception) -> str:

@@ -25,7 +25,7 @@ _SET_PIPE_SIZE: int = getattr(fcntl, "F_SETPIPE_SZ", 0)
 _PIPE_BYTES = 1 << 20
 
 
-def settle_libraries() -> None:
+def limit_blas_threads() -> None:
     """Settles how NumPy works, where the environment does not; call it before that is imported.
 
     Sums over a batch need no threads of OpenBLAS's, and each of those begins by waiting in a loop.
@@ -44,7 +44,7 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, _KEPT_BYTES)
 
 
-def take_turns_quickly() -> None:
+def shorten_switch_interval() -> None:
     """Has threads pass the interpreter's lock on after 0.5 milliseconds, not 5. For a program of ours only.
 
     Each step of NumPy gives the lock up, and waited that long for it where another thread runs Python alone.
@@ -52,31 +52,31 @@ def take_turns_quickly() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def give_back_freed_memory() -> None:
+def release_freed_memory() -> None:
     """Has malloc give back to the system what is free now, wherever it lies, where it is glibc's."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
-def core_to_spare() -> bool:
+def has_spare_core() -> bool:
     """Whether a small Python process beside this one would have a core of its own, as far as the system tells."""
     return bool(sys.executable) and hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
 
 
-def small_python(script: str, folder: bytes) -> list[str]:
+def script_command(script: str, folder: bytes) -> list[str]:
     """The command line of a process that runs a script, which needs nothing but Python, with a folder."""
     return [sys.executable, "-I", "-S", script, os.fsdecode(folder)]
 
 
-def like_this_python(module: str, argument: str) -> list[str]:
+def module_command(module: str, argument: str) -> list[str]:
     """The command line of a process that runs the `main` of a module, found where this process would find it."""
-    places = [*sys.path, str(Path(__file__).parents[1])]
-    start = f"import sys; sys.path[:] = {places!r}; from {module} import main; main(sys.argv[1])"
+    positions = [*sys.path, str(Path(__file__).parents[1])]
+    start = f"import sys; sys.path[:] = {positions!r}; from {module} import main; main(sys.argv[1])"
     return [sys.executable, "-I", "-S", "-c", start, argument]
 
 
-def printed_by(command: Sequence[str]) -> bytes | None:
+def read_output(command: Sequence[str]) -> bytes | None:
     """What a process writes to stdout; None where it fails, or the system has none to spare.
 
     It has a session of its own: whoever interrupts a run interrupts us, and we end it.
@@ -91,7 +91,7 @@ def printed_by(command: Sequence[str]) -> bytes | None:
     with process:
         try:
             with suppress(OSError):  # it is only slower so
-                widened(process.stdout)
+                widen_pipe(process.stdout)
             printed = process.stdout.read()
         except BaseException:
             process.kill()
@@ -99,7 +99,7 @@ def printed_by(command: Sequence[str]) -> bytes | None:
     return None if process.returncode else printed
 
 
-def widened(pipe: IO[bytes]) -> int:
+def widen_pipe(pipe: IO[bytes]) -> int:
     """Gives a pipe as much room as Linux lets anybody have, and returns how much that is: 0 on other systems.
 
     Raises OSError where the user's pipes have too much already.
@@ -108,7 +108,7 @@ def widened(pipe: IO[bytes]) -> int:
 
 
 @contextmanager
-def garbage_spared() -> Iterator[Callable[[], None]]:
+def pause_garbage_collection() -> Iterator[Callable[[], None]]:
     """No search for garbage until what is yielded is called; from then on none among what was there by that time.
 
     Of what an import makes nothing is garbage, and TensorFlow's million objects take 0.2 seconds to go through.
@@ -130,7 +130,7 @@ def garbage_spared() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def imported_beside(module: str, after: float) -> Iterator[None]:
+def import_in_background(module: str, after: float) -> Iterator[None]:
     """Imports a module in a thread of its own, once the block has been running for `after` seconds.
 
     Whoever imports it afterwards waits for that, and meets its errors.
@@ -148,7 +148,7 @@ def imported_beside(module: str, after: float) -> Iterator[None]:
         timer.cancel()
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """Ends the process at once, with all that was printed written out.
 
     What the interpreter and TensorFlow would still take down, for most of a second, is the process's own memory.

@@ -52,13 +52,16 @@ class Shard:
             yield tuple(group)
 
 
-def spread(spans: Sequence[Span], rows: int, places: int) -> Iterator[Span]:
-    """About `rows` of the rows, in order, from `places` places at equal distances; all where there are no more."""
+def spread_sample(spans: Sequence[Span], rows: int, positions: int) -> Iterator[Span]:
+    """About `rows` of the rows, in order, from `positions` places at equal distances; all where there are no more."""
     whole = sum(span.rows for span in spans)
     if whole <= rows:
         yield from spans
         return
-    wanted = [(place * whole // places, place * whole // places + rows // places) for place in range(places)]
+    wanted = [
+        (position * whole // positions, position * whole // positions + rows // positions)
+        for position in range(positions)
+    ]
     first = 0
     for span in spans:
         for start, stop in wanted:
@@ -68,7 +71,7 @@ def spread(spans: Sequence[Span], rows: int, places: int) -> Iterator[Span]:
         first += span.rows
 
 
-def cut(runs: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:
+def cut_shards(runs: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:
     """Shards of at most `rows_per_part` rows that hold every row of `runs` once, in order; empty runs vanish.
 
     A run is something better not split, such as a Parquet row group: where it does not fit into what is left of a

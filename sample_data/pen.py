@@ -97,11 +97,11 @@ def _drawn_ink(form: Form, hand: Hand, rng: np.random.Generator) -> Pixels:
 
 def _varied(form: Form, hand: Hand, rng: np.random.Generator) -> list[Track]:
     """The form's strokes as smooth tracks [n, 2] (x, y in digit heights), each point strayed a little."""
-    places = sorted({point for stroke in form.strokes for point in stroke.split() if point != "|"})
+    positions = sorted({point for stroke in form.strokes for point in stroke.split() if point != "|"})
     # 0.02 of the height is 0.4 pixels: more, and neighbouring points give kinks that no hand makes.
     strayed = {
-        place: np.array(place.split(","), dtype=float) / 100 + rng.normal(0, 0.02 * hand.looseness, 2)
-        for place in places
+        position: np.array(position.split(","), dtype=float) / 100 + rng.normal(0, 0.02 * hand.looseness, 2)
+        for position in positions
     }
     tracks = []
     for stroke in form.strokes:

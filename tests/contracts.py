@@ -22,15 +22,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mnist_batch.config import Preparation, Preprocess, ReadOptions, ValueRange
+from mnist_batch.config import Preprocess, PreprocessOptions, ReadOptions, ValueRange
 from mnist_batch.records import ImageBatch
 from mnist_batch.run.reading import Readers
 from mnist_batch.sources.discover import Inputs, open_inputs
 
 SAMPLES = Path(__file__).parent.parent / "sample_data"
 ROWS = 60
-AUTO = Preparation()
-NOTHING_FRAMED = Preparation(Preprocess.NONE)
+AUTO = PreprocessOptions()
+FRAME_NOTHING = PreprocessOptions(Preprocess.NONE)
 # No divisor of anything else here, so that reads begin and end inside of row groups.
 ROW_GROUP_ROWS = 17
 Array = npt.NDArray[Any]
@@ -267,9 +267,9 @@ def opened(*inputs: Path | str, options: ReadOptions | None = None) -> Inputs:
     return open_inputs(tuple(map(str, inputs)), options or ReadOptions())
 
 
-def read_all(inputs: Inputs, preparation: Preparation = AUTO) -> list[ImageBatch]:
+def read_all(inputs: Inputs, preprocess_options: PreprocessOptions = AUTO) -> list[ImageBatch]:
     """Each of a plan's runs, in order."""
-    with closing(Readers(inputs.sources, inputs.stamps, preparation)) as readers:
+    with closing(Readers(inputs.sources, inputs.stamps, preprocess_options)) as readers:
         return [readers.read(run) for run in inputs.runs]
 
 
@@ -282,7 +282,7 @@ def labels_of(inputs: Inputs) -> list[int | None]:
     return [label for batch in read_all(inputs) for label in batch.labels.to_pylist()]
 
 
-def rejects_of(inputs: Inputs, preparation: Preparation = AUTO) -> list[tuple[str, str]]:
+def rejects_of(inputs: Inputs, preprocess_options: PreprocessOptions = AUTO) -> list[tuple[str, str]]:
     """Id and reason of a plan's rejects, in order."""
-    batches = read_all(inputs, preparation)
+    batches = read_all(inputs, preprocess_options)
     return [(reject.id, str(reject.reason)) for batch in batches for reject in batch.rejects]

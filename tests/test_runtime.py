@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from mnist_batch.runtime import (
-    garbage_spared,
-    give_back_freed_memory,
-    imported_beside,
+    import_in_background,
     keep_freed_memory,
-    settle_libraries,
+    limit_blas_threads,
+    pause_garbage_collection,
+    release_freed_memory,
 )
 
 
@@ -24,7 +24,7 @@ def test_the_search_for_garbage_rests_until_told_and_is_left_as_it_was(enabled):
     (gc.enable if enabled else gc.disable)()
     frozen = gc.get_freeze_count()
     try:
-        with suppress(KeyError), garbage_spared() as resume:
+        with suppress(KeyError), pause_garbage_collection() as resume:
             assert not gc.isenabled()
             resume()
             assert gc.isenabled() is enabled
@@ -45,19 +45,19 @@ def module(tmp_path, monkeypatch):
 
 
 def test_a_module_is_imported_beside_what_takes_longer(module):
-    with imported_beside(module, after=0):
+    with import_in_background(module, after=0):
         while not getattr(sys.modules.get(module), "done", False):
             time.sleep(0.01)
 
 
 def test_a_module_is_not_imported_beside_what_is_quick(module):
-    with imported_beside(module, after=3600):
+    with import_in_background(module, after=3600):
         pass
     assert module not in sys.modules
 
 
 def test_an_import_that_fails_is_left_to_who_needs_it(capfd):
-    with imported_beside("no_such_module", after=0):
+    with import_in_background("no_such_module", after=0):
         time.sleep(0.1)
     assert capfd.readouterr().err == ""
 
@@ -65,7 +65,7 @@ def test_an_import_that_fails_is_left_to_who_needs_it(capfd):
 def test_without_glibc_memory_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     keep_freed_memory()
-    give_back_freed_memory()
+    release_freed_memory()
 
 
 @pytest.mark.parametrize(("said", "settled"), [("3", "3"), (None, "1")])
@@ -75,7 +75,7 @@ def test_what_the_environment_says_of_libraries_stands(monkeypatch, said, settle
         monkeypatch.delenv("OPENBLAS_NUM_THREADS")
     else:
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
-    settle_libraries()
+    limit_blas_threads()
     assert os.environ["OPENBLAS_NUM_THREADS"] == settled
 
 

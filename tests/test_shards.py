@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_batch.shards import Shard, Span, cut, spread
+from mnist_batch.shards import Shard, Span, cut_shards, spread_sample
 
 RUNS = st.lists(st.integers(0, 50), max_size=30).map(
     lambda sizes: [
@@ -22,14 +22,14 @@ def rows(spans: list[Span] | tuple[Span, ...]) -> list[tuple[int, int]]:
 @given(RUNS, SIZES)
 @settings(deadline=None)
 def test_every_row_is_in_one_shard_in_order(runs: list[Span], rows_per_part: int) -> None:
-    shards = list(cut(runs, rows_per_part))
+    shards = list(cut_shards(runs, rows_per_part))
     assert [row for shard in shards for row in rows(shard.spans)] == rows(runs)
 
 
 @given(RUNS, SIZES)
 @settings(deadline=None)
 def test_no_shard_is_empty_or_too_large(runs: list[Span], rows_per_part: int) -> None:
-    for shard in cut(runs, rows_per_part):
+    for shard in cut_shards(runs, rows_per_part):
         assert 1 <= shard.rows <= rows_per_part
         assert all(span.rows > 0 for span in shard.spans)
 
@@ -37,7 +37,7 @@ def test_no_shard_is_empty_or_too_large(runs: list[Span], rows_per_part: int) ->
 @given(RUNS, SIZES)
 @settings(deadline=None)
 def test_shards_are_numbered_and_know_their_first_row(runs: list[Span], rows_per_part: int) -> None:
-    shards = list(cut(runs, rows_per_part))
+    shards = list(cut_shards(runs, rows_per_part))
     assert [shard.index for shard in shards] == list(range(len(shards)))
     assert all(after.first_row == shard.first_row + shard.rows for shard, after in pairwise(shards))
     assert not shards or shards[0].first_row == 0
@@ -47,7 +47,7 @@ def test_shards_are_numbered_and_know_their_first_row(runs: list[Span], rows_per
 @settings(deadline=None)
 def test_a_run_that_fits_is_not_split_behind_a_shard_that_is_half_full(runs: list[Span], rows_per_part: int) -> None:
     whole = {run.source: run for run in runs}
-    for shard in cut(runs, rows_per_part):
+    for shard in cut_shards(runs, rows_per_part):
         filled = 0
         for span in shard.spans:
             run = whole[span.source]
@@ -58,20 +58,20 @@ def test_a_run_that_fits_is_not_split_behind_a_shard_that_is_half_full(runs: lis
 
 def test_a_row_group_goes_whole_into_the_next_shard() -> None:
     runs = [Span(0, 0, 60), Span(0, 60, 120), Span(0, 120, 130)]
-    assert [shard.spans for shard in cut(runs, 100)] == [(runs[0],), (runs[1], runs[2])]
+    assert [shard.spans for shard in cut_shards(runs, 100)] == [(runs[0],), (runs[1], runs[2])]
 
 
 def test_a_row_group_is_split_where_the_shard_would_stay_nearly_empty() -> None:
     runs = [Span(0, 0, 40), Span(0, 40, 120)]
-    assert [shard.rows for shard in cut(runs, 100)] == [100, 20]
+    assert [shard.rows for shard in cut_shards(runs, 100)] == [100, 20]
 
 
 def test_what_is_larger_than_a_shard_is_split() -> None:
-    assert [shard.rows for shard in cut([Span(0, 0, 250)], 100)] == [100, 100, 50]
+    assert [shard.rows for shard in cut_shards([Span(0, 0, 250)], 100)] == [100, 100, 50]
 
 
 def test_nothing_makes_no_shard() -> None:
-    assert list(cut([Span(0, 0, 0)], 10)) == []
+    assert list(cut_shards([Span(0, 0, 0)], 10)) == []
 
 
 @given(RUNS, SIZES)
@@ -87,14 +87,14 @@ def test_chunks_hold_every_row_in_groups_of_one_size_but_the_last(runs: list[Spa
 
 @given(RUNS, st.integers(1, 200), st.integers(1, 20))
 @settings(deadline=None)
-def test_a_sample_is_spread_in_order_over_the_rows(runs: list[Span], wanted: int, places: int) -> None:
+def test_a_sample_is_spread_in_order_over_the_rows(runs: list[Span], wanted: int, positions: int) -> None:
     every = rows(runs)
-    sample = rows(list(spread(runs, wanted, places)))
+    sample = rows(list(spread_sample(runs, wanted, positions)))
     assert sample == sorted(set(sample))
     assert set(sample) <= set(every)
     if len(every) <= wanted:
         assert sample == every
     else:
-        assert len(sample) == wanted // places * places
+        assert len(sample) == wanted // positions * positions
         if sample:
-            assert every.index(sample[-1]) >= len(every) * (places - 1) // places
+            assert every.index(sample[-1]) >= len(every) * (positions - 1) // positions

@@ -14,13 +14,13 @@ from shutil import copytree, rmtree
 
 from mnist_batch.config import TrainConfig
 from mnist_batch.model.card import ModelCard, card_path, read_card
-from mnist_batch.training.fit import Say, train
+from mnist_batch.training.fit import PrintLine, train
 from mnist_batch.training.saving import MODEL_NAME
 
 _SIBLING_VALIDATION = 0.1
 
 
-def bundle(config: TrainConfig, say: Say) -> ModelCard:
+def bundle(config: TrainConfig, say: PrintLine) -> ModelCard:
     """Trains by `config` and puts the SavedModel into `config.output` under the recipe's name, over an older one."""
     target = config.output / config.recipe
     with tempfile.TemporaryDirectory() as scratch:
@@ -34,7 +34,7 @@ def bundle(config: TrainConfig, say: Say) -> ModelCard:
     return card
 
 
-def with_profile(card: ModelCard, config: TrainConfig, say: Say) -> ModelCard:
+def with_profile(card: ModelCard, config: TrainConfig, say: PrintLine) -> ModelCard:
     """The card of a model that was trained by `config`, with the profile of its data.
 
     A model trained on all rows has none left to show how confident it is on rows it does not know. A sibling of the

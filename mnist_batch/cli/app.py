@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mnist_batch.api import kept_columns, labels_choice, output_folder
+from mnist_batch.api import parse_columns, parse_labels, parse_output
 from mnist_batch.cli import console, options
-from mnist_batch.cli.outcome import Asked, Ending
+from mnist_batch.cli.outcome import OutcomeOptions, OutcomeReporter
 from mnist_batch.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_REJECT_RATE,
@@ -24,16 +24,16 @@ from mnist_batch.config import (
     OnEmpty,
     OutputFormat,
     PredictConfig,
-    Preparation,
     Preprocess,
+    PreprocessOptions,
     ReadOptions,
     ReportFormat,
     TrainConfig,
     check_rows_per_part,
 )
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
-from mnist_batch.names import shown
-from mnist_batch.runtime import keep_freed_memory, leave, settle_libraries, take_turns_quickly
+from mnist_batch.names import printable
+from mnist_batch.runtime import exit_now, keep_freed_memory, limit_blas_threads, shorten_switch_interval
 
 PROGRAM = "mnist-batch"
 _VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
@@ -90,20 +90,26 @@ def predict(
     min_accuracy: options.MinAccuracy = None,
     baseline: options.Baseline = None,
     on_empty: options.OnEmpty = OnEmpty.FAIL,
-    json: options.Json = False,  # noqa: ARG001  (this and what follows is read by `_asked`)
+    json: options.Json = False,  # noqa: ARG001  (this and what follows is read by `_parse_outcome_options`)
     quiet: options.Quiet = False,
     log_format: options.LogFormat = LogFormat.TEXT,  # noqa: ARG001
     summary_file: options.SummaryFile = None,  # noqa: ARG001
     metrics_file: options.MetricsFile = None,  # noqa: ARG001
 ) -> None:
     """Score images: a prediction and a confidence for each, and a report where there are labels."""
-    preparation = Preparation(preprocess, transpose)
+    preprocess_options = PreprocessOptions(preprocess, transpose)
     reading = ReadOptions(
-        labels_choice(labels), image_column, label_column, id_column, pixel_range, kept_columns(keep), preparation
+        parse_labels(labels),
+        image_column,
+        label_column,
+        id_column,
+        pixel_range,
+        parse_columns(keep),
+        preprocess_options,
     )
     config = PredictConfig(
         inputs=tuple(inputs),
-        output=output_folder(output),
+        output=parse_output(output),
         reading=reading,
         model=model,
         scale=scale,
@@ -116,27 +122,27 @@ def predict(
         min_accuracy=min_accuracy,
         baseline=baseline,
     )
-    ending: Ending = context.obj
-    ending.check_files()
-    settle_libraries()
+    reporter: OutcomeReporter = context.obj
+    reporter.check_files()
+    limit_blas_threads()
     keep_freed_memory()
-    take_turns_quickly()
+    shorten_switch_interval()
     from mnist_batch.run.job import no_watch, run_job
 
-    show = no_watch if quiet else console.Progress(ending.log)
+    show = no_watch if quiet else console.Progress(reporter.log)
 
     def watch(done: int, rows: int) -> None:
-        ending.check()
+        reporter.check_interrupted()
         show(done, rows)
 
     try:
-        with ending.hushed():
+        with reporter.quiet():
             result = run_job(config, watch)
     except EmptyInputError as error:
         if on_empty is OnEmpty.SKIP:
             raise SkippedRun(str(error)) from error
         raise
-    ending.done(result)
+    reporter.report_result(result)
     raise typer.Exit(result.exit_code)
 
 
@@ -156,29 +162,29 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
-    from mnist_batch.run.inspection import samples
-    from mnist_batch.shards import cut
+    from mnist_batch.run.inspection import sample_images
+    from mnist_batch.shards import cut_shards
     from mnist_batch.sources.discover import open_inputs
     from mnist_batch.sources.label_file import open_label_file
 
     check_rows_per_part(rows_per_part)
-    preparation = Preparation(preprocess, transpose)
-    source = (labels_choice(labels), image_column, label_column, id_column, pixel_range)
-    reading = ReadOptions(*source, preparation=preparation)
+    preprocess_options = PreprocessOptions(preprocess, transpose)
+    source = (parse_labels(labels), image_column, label_column, id_column, pixel_range)
+    reading = ReadOptions(*source, preprocess_options=preprocess_options)
     found = open_inputs(tuple(inputs), reading)
     if label_file := isinstance(reading.labels, Path):
         open_label_file(reading.labels, found.rows)  # refused here as it would be by predict
-    shards = sum(1 for _ in cut(found.runs, rows_per_part))
-    looked_at = samples(found, preparation)
+    shards = sum(1 for _ in cut_shards(found.runs, rows_per_part))
+    looked_at = sample_images(found, preprocess_options)
     if sheet is not None:
         _write_sheet(sheet, [(sample.before, sample.after, sample.verdict) for sample in looked_at])
     verdicts = [sample.verdict for sample in looked_at]
-    inspection = console.inspection(found, label_file, shards, rows_per_part, preprocess, verdicts)
-    ending: Ending = context.obj
+    inspection = console.describe_inputs(found, label_file, shards, rows_per_part, preprocess, verdicts)
+    reporter: OutcomeReporter = context.obj
     if json:
-        ending.say_json(inspection)
+        reporter.print_json(inspection)
     else:
-        ending.say(console.inspection_text(inspection))
+        reporter.print(console.format_inspection(inspection))
 
 
 @app.command()
@@ -194,7 +200,7 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model on MNIST and save it as .h5, .keras and SavedModel, with its card."""
-    folder = output_folder(output)
+    folder = parse_output(output)
     config = TrainConfig(folder, data, recipe, seed, validation, epochs, overwrite)
     from mnist_batch.training.recipes import find_recipe
 
@@ -205,13 +211,13 @@ def train(
         with suppress(OSError):  # a reader who has seen enough ends no training
             print(line, file=sys.stderr if json else sys.stdout, flush=True)
 
-    ending: Ending = context.obj
-    result = fit(config, say, ending.check)
+    reporter: OutcomeReporter = context.obj
+    result = fit(config, say, reporter.check_interrupted)
     if json:
         card = result.card
-        ending.say_json({"output": shown(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
+        reporter.print_json({"output": printable(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
     else:
-        ending.say(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
+        reporter.print(f"saved model_mnist.h5, model_mnist.keras, model_mnist/ and their card in {output}")
 
 
 @app.command()
@@ -222,10 +228,10 @@ def report(
     baseline: options.Baseline = None,
 ) -> None:
     """Render the report of a run again: its page, Markdown for a pull request, or its gates as JUnit XML."""
-    from mnist_batch.run.reports import rendered
+    from mnist_batch.run.reports import render_report
 
-    ending: Ending = context.obj
-    ending.say(rendered(output, format, baseline))
+    reporter: OutcomeReporter = context.obj
+    reporter.print(render_report(output, format, baseline))
 
 
 @app.command()
@@ -233,58 +239,58 @@ def models(context: typer.Context, json: options.Json = False) -> None:
     """List the bundled models: size, accuracy, calibration, digest."""
     from dataclasses import asdict
 
-    from mnist_batch.model.bundled import bundled_cards
+    from mnist_batch.model.bundled import list_bundled
 
-    bundled = bundled_cards()
-    ending: Ending = context.obj
+    bundled = list_bundled()
+    reporter: OutcomeReporter = context.obj
     if json:
-        ending.say_json([asdict(model.card) | {"size": model.size} for model in bundled])
+        reporter.print_json([asdict(model.card) | {"size": model.size} for model in bundled])
     else:
-        ending.say(console.models_text(bundled))
+        reporter.print(console.format_models(bundled))
 
 
-def main(arguments: Sequence[str], ending: Ending | None = None) -> int:
+def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> int:
     """Runs one command and returns its exit code. The only place where an error is caught and shown."""
-    ending = ending or Ending(_asked(arguments))
+    reporter = reporter or OutcomeReporter(_parse_outcome_options(arguments))
     try:
-        return app(arguments, prog_name=PROGRAM, standalone_mode=False, obj=ending) or 0
+        return app(arguments, prog_name=PROGRAM, standalone_mode=False, obj=reporter) or 0
     except MnistBatchError as error:
-        return ending.failed(str(error), error.exit_code)
+        return reporter.report_error(str(error), error.exit_code)
     except typer.TyperException as error:  # unknown options, values that do not parse
         if not arguments:  # Typer has shown the help
             return 2
         message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-        return ending.failed(f"{message}: see mnist-batch --help", 2)
+        return reporter.report_error(f"{message}: see mnist-batch --help", 2)
     except KeyboardInterrupt:
-        return ending.failed("interrupted: start it again", 130)
+        return reporter.report_error("interrupted: start it again", 130)
     except Exception as error:
-        return ending.bug(error)
+        return reporter.report_bug(error)
 
 
 def run(*command: str) -> None:
     """The console script; `command` comes before the arguments the process was given. Does not return."""
     arguments = [*command, *sys.argv[1:]]
-    console.keep_native_noise_away()
+    console.redirect_native_output()
     outcome = "what was done is kept: start it again and it continues"
     if arguments[:1] != ["predict"]:
         outcome = "nothing was written: start it again"
-    ending = Ending(_asked(arguments), outcome)
-    ending.start()
-    code = main(arguments, ending)
-    console.fall_silent()
-    leave(code)
+    reporter = OutcomeReporter(_parse_outcome_options(arguments), outcome)
+    reporter.start()
+    code = main(arguments, reporter)
+    console.discard_output()
+    exit_now(code)
 
 
-def _write_sheet(path: Path, samples: Sequence[tuple[Any, Any, str]]) -> None:
+def _write_sheet(path: Path, sample_images: Sequence[tuple[Any, Any, str]]) -> None:
     from mnist_batch.images.sheet import contact_sheet
 
     try:
-        path.write_bytes(contact_sheet(samples))
+        path.write_bytes(contact_sheet(sample_images))
     except OSError as error:
         raise OutputError(f"{path}: the sheet must be written, but: {error.strerror}; choose another place") from error
 
 
-def _asked(arguments: Sequence[str]) -> Asked:
+def _parse_outcome_options(arguments: Sequence[str]) -> OutcomeOptions:
     """How the end is to be told, as far as a command line can be understood that will perhaps be refused."""
     group = typer.main.get_group(app)
     context = group.context_class(group, info_name=PROGRAM, auto_envvar_prefix=_VARIABLES, resilient_parsing=True)
@@ -295,5 +301,7 @@ def _asked(arguments: Sequence[str]) -> Asked:
             known = command.make_context(
                 name, rest, parent=context, resilient_parsing=True, ignore_unknown_options=True
             ).params
-    asked = Asked(**{field.name: known[field.name] for field in fields(Asked) if known.get(field.name)})
-    return replace(asked, output=asked.output and shown(asked.output), json=asked.json or "--json" in arguments)
+    asked = OutcomeOptions(
+        **{field.name: known[field.name] for field in fields(OutcomeOptions) if known.get(field.name)}
+    )
+    return replace(asked, output=asked.output and printable(asked.output), json=asked.json or "--json" in arguments)

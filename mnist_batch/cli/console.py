@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mnist_batch.cli.log import Log
 from mnist_batch.errors import SkippedRun
-from mnist_batch.names import shown
+from mnist_batch.names import printable
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mnist_batch.sources.discover import Inputs
 
 _BAR_WIDTH = 30
-# `records.Treatment`, which is not imported here: NumPy's threads must not start before signals are blocked.
+# `records.Preprocessing`, which is not imported here: NumPy's threads must not start before signals are blocked.
 _TREATMENTS = {"as_is": "as they are", "inverted": "with dark ink inverted", "framed": "framed"}
 # A log file wants a sign of life, not a film.
 _LOG_SECONDS = 10.0
@@ -52,7 +52,7 @@ class Progress:
             self._log.info(f"{done:,} of {rows:,} rows, {rate}", done=done, rows=rows)
 
 
-def summary(result: Result) -> str:
+def format_summary(result: Result) -> str:
     """The end of a run, for a person."""
     report = result.report
     model = report["model"]["name"]
@@ -65,10 +65,10 @@ def summary(result: Result) -> str:
         first,
         "",
         f"  predicted  {result.predicted:>10,}",
-        f"  rejected   {result.rejected:>10,}{_listed(report['rejects_by_reason'])}",
+        f"  rejected   {result.rejected:>10,}{_format_counts(report['rejects_by_reason'])}",
     ]
     if report["skipped"]:
-        lines.append(f"  skipped    {sum(report['skipped'].values()):>10,}{_listed(report['skipped'])}")
+        lines.append(f"  skipped    {sum(report['skipped'].values()):>10,}{_format_counts(report['skipped'])}")
     if result.accuracy is not None:
         low, high = report["accuracy_interval"]
         lines.append(
@@ -85,14 +85,14 @@ def summary(result: Result) -> str:
     return "\n".join([*lines, f"  report       {result.output / 'report.html'}"])
 
 
-def run_object(result: Result) -> dict[str, Any]:
+def build_run_object(result: Result) -> dict[str, Any]:
     """The `--json` object of a run that came to its end."""
-    failed = gate_line(result)
+    failed = format_failed_gates(result)
     return {
         "status": "gate_failed" if failed else "already_done" if result.already_done else "done",
         "exit_code": result.exit_code,
         "error": failed,
-        "output": shown(result.output),
+        "output": printable(result.output),
         "rows": result.rows,
         "predicted": result.predicted,
         "rejected": result.rejected,
@@ -100,24 +100,24 @@ def run_object(result: Result) -> dict[str, Any]:
         "accuracy": result.accuracy,
         "seconds": round(result.seconds, 3),
         "images_per_second": round(result.scored / result.seconds, 1),
-        "stages": {} if result.already_done else _shares(result.report["timings"]),
+        "stages": {} if result.already_done else _stage_shares(result.report["timings"]),
         "model": result.report["model"]["sha256"],
         "fingerprint": result.fingerprint,
     }
 
 
-def _shares(timings: Mapping[str, Any]) -> dict[str, float]:
+def _stage_shares(timings: Mapping[str, Any]) -> dict[str, float]:
     """What each stage took of the time that scoring took; the first three run beside the model."""
     return {stage: round(seconds / timings["score"], 3) for stage, seconds in timings["stages"].items()}
 
 
-def gate_line(result: Result) -> str | None:
+def format_failed_gates(result: Result) -> str | None:
     """What a set that failed a gate is told by; None where none failed."""
     gates = "; ".join(map(str, result.failed_gates))
-    return f"{shown(result.output)}: {gates}: the set is there, its _SUCCESS is not" if gates else None
+    return f"{printable(result.output)}: {gates}: the set is there, its _SUCCESS is not" if gates else None
 
 
-def error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
+def build_error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
     """The `--json` object of a run that ended in an error: the same keys, null where nothing is known."""
     known = {
         "status": "skipped" if exit_code == SkippedRun.exit_code else "failed",
@@ -129,7 +129,7 @@ def error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
 
-def inspection(
+def describe_inputs(
     inputs: Inputs, label_file: bool, shards: int, rows_per_part: int, mode: str, verdicts: Sequence[str]
 ) -> dict[str, Any]:
     """What `inspect` found, as an object.
@@ -138,7 +138,7 @@ def inspection(
     """
     counts = Counter(verdicts)
     return {
-        "root": shown(inputs.root),
+        "root": printable(inputs.root),
         "rows": inputs.rows,
         "labelled": label_file or inputs.labelled,
         "shards": shards,
@@ -162,17 +162,17 @@ def inspection(
     }
 
 
-def inspection_text(found: Mapping[str, Any]) -> str:
+def format_inspection(found: Mapping[str, Any]) -> str:
     """What `inspect` found, for a person; of many sources the first twenty."""
     sources = found["sources"]
     rows = [[s["format"], f"{s['rows']:,}", "yes" if s["labelled"] else "no", s["name"]] for s in sources[:20]]
-    lines = [f"{found['root']}", "", _table(["format", "rows", "labels", "name"], rows, right=(1,))]
+    lines = [f"{found['root']}", "", _format_table(["format", "rows", "labels", "name"], rows, right=(1,))]
     if len(sources) > len(rows):
         lines.append(f"... and {len(sources) - len(rows):,} more")
     parts = f"{found['shards']:,} part{'s' if found['shards'] != 1 else ''} of up to {found['rows_per_part']:,}"
     lines += ["", f"{found['rows']:,} rows in {parts}", _sample_line(found["preprocessing"])]
     if found["skipped"]:
-        lines.append(f"skipped{_listed(found['skipped'])}")
+        lines.append(f"skipped{_format_counts(found['skipped'])}")
     return "\n".join(lines)
 
 
@@ -182,7 +182,7 @@ def _sample_line(found: Mapping[str, Any]) -> str:
     return f"preprocessing {found['mode']}, {found['sampled']:,} images sampled: {', '.join(counts)}"
 
 
-def models_text(models: Sequence[BundledModel]) -> str:
+def format_models(models: Sequence[BundledModel]) -> str:
     """The bundled models, a line each."""
     rows = [
         [
@@ -195,20 +195,20 @@ def models_text(models: Sequence[BundledModel]) -> str:
         ]
         for model in models
     ]
-    return _table(["model", "size", "accuracy", "ECE", "measured on", "digest"], rows, right=(1, 2, 3))
+    return _format_table(["model", "size", "accuracy", "ECE", "measured on", "digest"], rows, right=(1, 2, 3))
 
 
-def keep_native_noise_away() -> None:
+def redirect_native_output() -> None:
     """Sends what C libraries write to file descriptors 1 and 2 nowhere; Python's own streams go on as before.
 
     libpng and OpenCV complain there of every damaged image, which is already a row among the rejects, and TensorFlow
     of the machine. Once for the process, since doing it for each image would cost more than decoding it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stdout, sys.stderr = _moved(sys.stdout, 1), _moved(sys.stderr, 2)
+    sys.stdout, sys.stderr = _redirect(sys.stdout, 1), _redirect(sys.stderr, 2)
 
 
-def _moved(stream: TextIO | None, number: int) -> TextIO:
+def _redirect(stream: TextIO | None, number: int) -> TextIO:
     """A stream that leads where that of this number did; the number itself then leads nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     # Where it was closed by who started the program, the number must not become that of a file of ours.
@@ -221,7 +221,7 @@ def _moved(stream: TextIO | None, number: int) -> TextIO:
     return os.fdopen(ours, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
-def fall_silent() -> None:
+def discard_output() -> None:
     """Nothing follows the last line: what is printed from now on, by whomever, goes nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
@@ -230,11 +230,11 @@ def fall_silent() -> None:
         os.dup2(nowhere, stream.fileno())
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _format_counts(counts: Mapping[str, int]) -> str:
     return "  " + ", ".join(f"{count:,} x {name}" for name, count in counts.items()) if counts else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
+def _format_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = (
         "  ".join(

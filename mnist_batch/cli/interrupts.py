@@ -19,7 +19,7 @@ from mnist_batch.errors import InterruptedRun
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Cron, systemd and Airflow kill after 5 s at the earliest; a batch of 4,096 rows takes 0.05 s.
-_PATIENCE_SECONDS = 1.5
+_GRACE_SECONDS = 1.5
 # For the way out, which waits for the batches in flight: with the patience above well below 10 s.
 _UNWINDING_SECONDS = 5.0
 
@@ -27,16 +27,16 @@ _UNWINDING_SECONDS = 5.0
 class Interrupts:
     """Waits for a signal from `start` on.
 
-    last_words: called with the error when the process is ended outright; outcome: as in `InterruptedRun`.
+    report_interrupt: called with the error when the process is ended outright; outcome: as in `InterruptedRun`.
     """
 
-    def __init__(self, last_words: Callable[[InterruptedRun], object], outcome: str) -> None:
-        self._last_words = last_words
+    def __init__(self, report_interrupt: Callable[[InterruptedRun], object], outcome: str) -> None:
+        self._report_interrupt = report_interrupt
         self._outcome = outcome
         self._received: InterruptedRun | None = None
         # Whoever has it tells of the interruption: the run, or the thread that waits.
         self._turn = threading.Lock()
-        self._answered = threading.Event()
+        self._acknowledged = threading.Event()
 
     def start(self) -> None:
         """To be called in the main thread, before TensorFlow is imported."""
@@ -45,19 +45,19 @@ class Interrupts:
             signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
             threading.Thread(target=self._wait, args=(awaited,), name="signals", daemon=True).start()
 
-    def check(self) -> None:
+    def check_interrupted(self) -> None:
         """Raises InterruptedRun once a signal has come."""
         if self._received is None:
             return
         if not self._turn.acquire(blocking=False):
             threading.Event().wait()  # too late: the other thread is ending the process
-        self._answered.set()
+        self._acknowledged.set()
         raise self._received
 
     def _wait(self, awaited: Sequence[signal.Signals]) -> None:
         self._received = InterruptedRun(signal.sigwait(awaited), self._outcome)
-        self._answered.wait(_PATIENCE_SECONDS)
+        self._acknowledged.wait(_GRACE_SECONDS)
         if not self._turn.acquire(blocking=False):
             time.sleep(_UNWINDING_SECONDS)
-        self._last_words(self._received)
+        self._report_interrupt(self._received)
         os._exit(self._received.exit_code)

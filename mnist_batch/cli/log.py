@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from mnist_batch.config import LogFormat
-from mnist_batch.names import shown
+from mnist_batch.names import printable
 
 
 class Log:
@@ -32,10 +32,10 @@ class Log:
         self._write("error", f"{trace}mnist-batch: ", line, {"traceback": trace} if trace else {})
 
     def _write(self, level: str, prefix: str, line: str, fields: Mapping[str, Any]) -> None:
-        text = shown(f"{prefix}{line}")
+        text = printable(f"{prefix}{line}")
         if self._format is LogFormat.JSON:
             time = datetime.now(UTC).isoformat(timespec="milliseconds")
-            said = {"time": time, "level": level, "message": shown(line), **fields}
+            said = {"time": time, "level": level, "message": printable(line), **fields}
             text = json.dumps(said, separators=(",", ":"))
         with suppress(OSError):  # nobody may be listening any more; that ends no run
             print(text, file=self.stream, flush=True)

@@ -13,8 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
-from mnist_batch.names import shown
-from mnist_batch.output.files import translated
+from mnist_batch.names import printable
+from mnist_batch.output.files import storage_errors
 
 _LAST_SUCCESS = "mnist_batch_last_success_timestamp_seconds"
 # By their names in the object that `--json` prints.
@@ -34,7 +34,7 @@ def write_metrics(path: Path, said: Mapping[str, Any], timings: Mapping[str, Any
     said: the run's `--json` object, of which what is null is left out; timings: those of its report. Every sample is
     labelled with the file's name, since the collector refuses two files with the same sample.
     """
-    registry, task = CollectorRegistry(), shown(path.stem)
+    registry, task = CollectorRegistry(), printable(path.stem)
 
     def gauge(name: str, text: str, value: float) -> None:
         Gauge(name, text, ["task"], registry=registry).labels(task).set(value)
@@ -52,7 +52,7 @@ def write_metrics(path: Path, said: Mapping[str, Any], timings: Mapping[str, Any
     )
     for name, seconds in _stages(timings):
         stage.labels(task, name).set(seconds)
-    with translated(path):
+    with storage_errors(path):
         write_to_textfile(str(path), registry)
 
 

@@ -21,7 +21,7 @@ _GAP = HALF - np.uint64(IMAGE_SIDE)
 _UPPER_LINES = ONE << np.arange(0, IMAGE_SIDE, 2, dtype=np.uint64)[:, None]
 
 
-def bitmaps(ink: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Words:
+def pack_bitmaps(ink: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Words:
     """uint64 [14, n]: which pixels of images, [n, 28, 28] and contiguous, are not zero."""
     # And a byte more, for a word is eight of them.
     packed = np.append(np.packbits(ink.reshape(-1), bitorder="little"), np.uint8(0))
@@ -34,13 +34,13 @@ def bitmaps(ink: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Words:
     return words
 
 
-def columns(words: Words) -> Words:
+def occupied_columns(words: Words) -> Words:
     """uint64 [n]: a bit for each column that holds ink, the leftmost the lowest."""
     found = np.bitwise_or.reduce(words, axis=0)
     return (found | found >> HALF) & LINE
 
 
-def rows(words: Words) -> Words:
+def occupied_rows(words: Words) -> Words:
     """uint64 [n]: a bit for each line that holds ink, the uppermost the lowest."""
     upper, lower = words & LINE, words >> HALF
     return np.bitwise_or.reduce((upper != 0) * _UPPER_LINES | (lower != 0) * (_UPPER_LINES << ONE), axis=0)

@@ -1,6 +1,6 @@
 """Encoded bytes to gray `uint8` pixels, by OpenCV: depth, colour, palette, transparency and orientation resolved.
 
-An image that cannot be decoded comes back as a `Refusal`, never as an exception. Damage that the format can detect
+An image that cannot be decoded comes back as a `ImageError`, never as an exception. Damage that the format can detect
 (PNG's checksums, a file cut short) is found; flipped bits inside a JPEG's data are not detectable by anyone.
 Knows nothing of digits: size and framing are `framing.py`'s.
 """
@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.records import Pixels, Refusal, RejectReason
+from mnist_batch.records import ImageError, Pixels, RejectReason
 
 # Shares of blue, green and red in luminance (ITU-R BT.601).
 _BT601 = np.array([0.114, 0.587, 0.299])
@@ -42,7 +42,7 @@ _HIDDEN = 1.5
 _SAMPLE = 4096
 
 
-def decode(data: bytes) -> Pixels | Refusal:
+def decode(data: bytes) -> Pixels | ImageError:
     """Gray pixels [height, width] of an encoded image, 0 black and 255 white, the way up its EXIF says; or why not.
 
     Colour becomes luminance (ITU-R BT.601, OpenCV's), or, where that hides the picture, as with yellow ink on white,
@@ -50,45 +50,45 @@ def decode(data: bytes) -> Pixels | Refusal:
     Transparency is composited: on white where the ink is dark, on black where it is light.
     """
     if not data:
-        return Refusal(RejectReason.EMPTY, "0 bytes")
+        return ImageError(RejectReason.EMPTY, "0 bytes")
     kind = image_format(data)
     if kind is None:
-        return Refusal(RejectReason.NOT_AN_IMAGE, f"begins with {data[:8].hex(' ')}")
+        return ImageError(RejectReason.NOT_AN_IMAGE, f"begins with {data[:8].hex(' ')}")
     size = image_size(data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
-        return Refusal(RejectReason.TOO_LARGE, f"{kind} of {size[0]}x{size[1]} pixels")
+        return ImageError(RejectReason.TOO_LARGE, f"{kind} of {size[0]}x{size[1]} pixels")
     if is_cut_short(data):
-        return Refusal(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
+        return ImageError(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        return Refusal(RejectReason.UNDECODABLE, f"damaged {kind}: {error.err}")
+        return ImageError(RejectReason.UNDECODABLE, f"damaged {kind}: {error.err}")
     if image is None:
-        return Refusal(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
+        return ImageError(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
     if image.dtype not in (np.uint8, np.uint16):
-        return Refusal(RejectReason.UNDECODABLE, f"{kind} with {image.dtype} samples, not 1, 8 or 16 bit")
+        return ImageError(RejectReason.UNDECODABLE, f"{kind} with {image.dtype} samples, not 1, 8 or 16 bit")
     if kind == "TIFF":
         # OpenCV turns a TIFF upright by itself, but takes zero for black in 16 bit whatever the file says.
         inverted = image.dtype == np.uint16 and tiff_white_is_zero(data)
-        return _gray(np.invert(image) if inverted else image, None)
-    gray = _gray(image, _transparent_gray(data) if kind == "PNG" else None)
-    return _upright(gray, _orientation(data)) if may_hold_exif(data) else gray
+        return _to_gray(np.invert(image) if inverted else image, None)
+    gray = _to_gray(image, _find_transparent_gray(data) if kind == "PNG" else None)
+    return _rotate_upright(gray, _read_orientation(data)) if may_hold_exif(data) else gray
 
 
-def _gray(image: npt.NDArray[Any], transparent: int | None) -> Pixels:
+def _to_gray(image: npt.NDArray[Any], transparent: int | None) -> Pixels:
     """8-bit luminance of what OpenCV decoded: [h, w] or [h, w, 3 or 4] of uint8 or uint16, blue first."""
     if transparent is not None and image.ndim == 2:
         alpha = np.where(image == transparent, 0, np.iinfo(image.dtype).max).astype(image.dtype)
-        return _composite(_eight_bit(image), _eight_bit(alpha))
-    image = _eight_bit(image)
+        return _composite(_to_eight_bit(image), _to_eight_bit(alpha))
+    image = _to_eight_bit(image)
     if image.ndim == 2:
         return image
     if image.shape[2] == 4:
-        return _composite(_gray(image[..., :3], None), image[..., 3])
-    return _mixed(np.ascontiguousarray(image))
+        return _composite(_to_gray(image[..., :3], None), image[..., 3])
+    return _mix_channels(np.ascontiguousarray(image))
 
 
-def _mixed(image: Pixels) -> Pixels:
+def _mix_channels(image: Pixels) -> Pixels:
     """Gray levels of a colour image [h, w, 3], blue first: its luminance, or its principal component if that has more
     than `_HIDDEN` times the contrast. In 0..255, bright where the image is.
     """
@@ -105,7 +105,7 @@ def _mixed(image: Pixels) -> Pixels:
     return np.rint(image @ axis - 255 * np.minimum(axis, 0).sum()).astype(np.uint8)
 
 
-def _eight_bit(image: npt.NDArray[Any]) -> Pixels:
+def _to_eight_bit(image: npt.NDArray[Any]) -> Pixels:
     if image.dtype == np.uint8:
         return image
     # 65535 / 255 = 257: rounds to the nearest, and is exact for 8 bit written as 16.
@@ -120,7 +120,7 @@ def _composite(gray: Pixels, alpha: Pixels) -> Pixels:
     return ((gray * weight + ground * (255 - weight) + 127) // 255).astype(np.uint8)
 
 
-def _transparent_gray(data: bytes) -> int | None:
+def _find_transparent_gray(data: bytes) -> int | None:
     """The one gray that a gray PNG declares transparent (tRNS), as OpenCV decodes it; OpenCV itself drops it."""
     depth, colour_type = data[24], data[25]
     at = data.find(b"tRNS", 33, data.find(b"IDAT"))
@@ -130,7 +130,7 @@ def _transparent_gray(data: bytes) -> int | None:
     return value if depth >= 8 else value * 255 // ((1 << depth) - 1)
 
 
-def _orientation(data: bytes) -> int:
+def _read_orientation(data: bytes) -> int:
     try:
         _, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -142,7 +142,7 @@ def _orientation(data: bytes) -> int:
     return 1
 
 
-def _upright(image: Pixels, orientation: int) -> Pixels:
+def _rotate_upright(image: Pixels, orientation: int) -> Pixels:
     """Undoes an EXIF orientation: 2, 4, 5, 7 are mirrored; 3, 6, 8 (and 5, 7) turned."""
     match orientation:
         case 2:

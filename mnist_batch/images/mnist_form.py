@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.images.bitmaps import Words, bitmaps, columns, rows
+from mnist_batch.images.bitmaps import Words, occupied_columns, occupied_rows, pack_bitmaps
 from mnist_batch.records import IMAGE_SIDE, Pixels
 
 # The longer side of the ink's box, in pixels: what digits are scaled to (LeCun et al. 1998, III.A).
@@ -27,15 +27,20 @@ _DOWN, _ACROSS = (axis.reshape(-1).astype(np.float32) for axis in np.indices((IM
 _AT_A_TIME = 128
 
 
-def in_mnist_form(pixels: Pixels) -> npt.NDArray[np.bool_]:
+def is_mnist_form(pixels: Pixels) -> npt.NDArray[np.bool_]:
     """bool [n]: which of the images, uint8 [n, 28, 28], are in MNIST's form."""
     pixels = np.ascontiguousarray(pixels)
     flat = pixels.reshape(len(pixels), IMAGE_SIDE**2)
-    ink = bitmaps(pixels)
-    return _centred(flat) & (flat.max(axis=1) >= _LEAST_PEAK) & _is_short(columns(ink)) & _is_short(rows(ink))
+    ink = pack_bitmaps(pixels)
+    return (
+        _is_centered(flat)
+        & (flat.max(axis=1) >= _LEAST_PEAK)
+        & _is_short(occupied_columns(ink))
+        & _is_short(occupied_rows(ink))
+    )
 
 
-def _centred(flat: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _is_centered(flat: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """bool [n]: whether the centre of mass of each image, uint8 [n, 784], is where MNIST has it.
 
     Every sum is a whole number below 2**24, so exact in float32 in whatever order a matrix library adds: the verdict on

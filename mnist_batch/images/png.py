@@ -34,78 +34,78 @@ _MOST_BYTES = 2 * _FILTERED_BYTES
 _LEAST_STEPWISE = 512
 
 
-def inflated(images: Sequence[bytes]) -> tuple[list[bytearray], list[int]]:
+def inflate(images: Sequence[bytes]) -> tuple[list[bytearray], list[int]]:
     """The filtered lines, 28 of 29 bytes, of those that are plain PNGs and whole, and where these stand in `images`."""
-    lines, places = list[bytearray](), list[int]()
-    for place in _plain(images).tolist():
+    lines, positions = list[bytearray](), list[int]()
+    for position in _find_plain(images).tolist():
         try:
-            found = zlib_decompress(images[place][_DATA:-_CHECKSUM], _FILTERED_BYTES)
+            found = zlib_decompress(images[position][_DATA:-_CHECKSUM], _FILTERED_BYTES)
         except DeflateError:
             continue
         if len(found) == _FILTERED_BYTES:
             lines.append(found)
-            places.append(place)
-    return lines, places
+            positions.append(position)
+    return lines, positions
 
 
-def decoded(images: Sequence[bytes]) -> tuple[Pixels, npt.NDArray[np.int64]]:
+def decode_plain(images: Sequence[bytes]) -> tuple[Pixels, npt.NDArray[np.int64]]:
     """Images [m, 28, 28] of those that are plain PNGs and whole, and where these stand in `images`, int64 [m]."""
-    lines, places = inflated(images)
-    pixels, done = unfiltered(lines)
-    return pixels[done], np.array(places, np.int64)[done]
+    lines, positions = inflate(images)
+    pixels, done = unfilter(lines)
+    return pixels[done], np.array(positions, np.int64)[done]
 
 
-def _plain(images: Sequence[bytes]) -> npt.NDArray[np.int64]:
+def _find_plain(images: Sequence[bytes]) -> npt.NDArray[np.int64]:
     """Where those stand that look like plain PNGs and have the right checksum over their data, int64 [m]."""
     sizes = np.fromiter(map(len, images), np.int64, len(images))
-    places = np.flatnonzero((sizes >= _AROUND) & (sizes <= _MOST_BYTES))
-    if len(places) < len(images):
-        images, sizes = [images[place] for place in places.tolist()], sizes[places]
+    positions = np.flatnonzero((sizes >= _AROUND) & (sizes <= _MOST_BYTES))
+    if len(positions) < len(images):
+        images, sizes = [images[position] for position in positions.tolist()], sizes[positions]
     heads = np.frombuffer(b"".join([image[:_DATA] for image in images]), _HEAD)
     tails = np.frombuffer(b"".join([image[-_CHECKSUM:] for image in images]), _TAIL)
     checksums = np.fromiter((crc32(image[_KIND:-_CHECKSUM]) for image in images), np.uint32, len(images))
     whole = (heads["size"] == sizes - _AROUND) & (tails["checksum"] == checksums)
     plain = (heads["start"] == np.void(_START)) & (heads["kind"] == np.void(b"IDAT")) & (tails["end"] == np.void(_END))
-    return places[whole & plain]
+    return positions[whole & plain]
 
 
-def unfiltered(lines: Sequence[bytes | bytearray]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """Images [n, 28, 28] of what `inflated` gave for n PNGs, and bool [n]: which of them were decoded.
+def unfilter(lines: Sequence[bytes | bytearray]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """Images [n, 28, 28] of what `inflate` gave for n PNGs, and bool [n]: which of them were decoded.
 
     Not decoded are those with a filter that does not exist, and those that are too few to be done together.
     """
     filtered = np.frombuffer(b"".join(lines), np.uint8).reshape(-1, IMAGE_SIDE, 1 + IMAGE_SIDE)
     kinds, values = filtered[..., 0], filtered[..., 1:]
     if (kinds == _SUB).all():  # as OpenCV writes them
-        return _summed(values), np.ones(len(values), bool)
+        return _running_sum(values), np.ones(len(values), bool)
     most = kinds.max(axis=1)
-    decoded = most <= _PAETH
-    if np.count_nonzero(decoded & (most > _UP)) < _LEAST_STEPWISE:
-        decoded = most <= _UP
+    decode_plain = most <= _PAETH
+    if np.count_nonzero(decode_plain & (most > _UP)) < _LEAST_STEPWISE:
+        decode_plain = most <= _UP
     pixels = np.zeros((IMAGE_SIDE, len(values), IMAGE_SIDE), np.uint8)
     above = np.zeros_like(pixels[0])
     for row, line in enumerate(pixels):
         line[:] = values[:, row]
-        for kind in np.unique(kinds[decoded, row]):
-            places = decoded & (kinds[:, row] == kind)
-            line[places] = _line(int(kind), line[places], above[places])
+        for kind in np.unique(kinds[decode_plain, row]):
+            positions = decode_plain & (kinds[:, row] == kind)
+            line[positions] = _unfilter_line(int(kind), line[positions], above[positions])
         above = line
-    return np.ascontiguousarray(pixels.transpose(1, 0, 2)), decoded
+    return np.ascontiguousarray(pixels.transpose(1, 0, 2)), decode_plain
 
 
-def _line(kind: int, line: Pixels, above: Pixels) -> Pixels:
+def _unfilter_line(kind: int, line: Pixels, above: Pixels) -> Pixels:
     """One line of n images, [n, 28], as it was before it was filtered; above: the one before it."""
     match kind:
         case 1:
-            return _summed(line)
+            return _running_sum(line)
         case 2:
             return line + above
         case 3 | 4:
-            return _stepwise(kind, np.ascontiguousarray(line.T), np.ascontiguousarray(above.T)).T
+            return _unfilter_stepwise(kind, np.ascontiguousarray(line.T), np.ascontiguousarray(above.T)).T
     return line
 
 
-def _summed(values: Pixels) -> Pixels:
+def _running_sum(values: Pixels) -> Pixels:
     """Running sums along the last axis, as uint8. Five times as fast as `np.cumsum`, which goes byte by byte."""
     sums = values.copy()
     for x in range(1, sums.shape[-1]):
@@ -113,7 +113,7 @@ def _summed(values: Pixels) -> Pixels:
     return sums
 
 
-def _stepwise(kind: int, line: Pixels, above: Pixels) -> Pixels:
+def _unfilter_stepwise(kind: int, line: Pixels, above: Pixels) -> Pixels:
     """The same for [28, n], pixel by pixel: each depends on the one before."""
     left = corner = np.zeros_like(line[0])
     for x, over in enumerate(above):

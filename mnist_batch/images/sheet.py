@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mnist_batch.images.framing.ink import shrunk
-from mnist_batch.records import Pixels, Treatment
+from mnist_batch.images.framing.ink import shrink
+from mnist_batch.records import Pixels, Preprocessing
 
 _SIDE = 84  # three times 28
 _MARGIN = 6
@@ -26,11 +26,11 @@ def contact_sheet(samples: Sequence[tuple[Pixels | None, Pixels | None, str]]) -
     columns = max(1, round((len(samples) * _SHAPE * height / width) ** 0.5))
     rows = -(-len(samples) // columns)
     sheet = np.full((max(1, rows) * height + _MARGIN, columns * width + _MARGIN, 3), _PAPER, np.uint8)
-    for place, (before, after, caption) in enumerate(samples):
-        top, left = place // columns * height + _MARGIN, place % columns * width + _MARGIN
+    for position, (before, after, caption) in enumerate(samples):
+        top, left = position // columns * height + _MARGIN, position % columns * width + _MARGIN
         _put(sheet, before, top, left)
         _put(sheet, after, top, left + _SIDE + 2)
-        colour = _REJECT if after is None else _TEXT if caption == Treatment.AS_IS else _CHANGED
+        colour = _REJECT if after is None else _TEXT if caption == Preprocessing.AS_IS else _CHANGED
         where = (left, top + _SIDE + _CAPTION - 4)
         cv2.putText(sheet, caption, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
     done, png = cv2.imencode(".png", sheet)
@@ -48,7 +48,7 @@ def _put(sheet: Pixels, image: Pixels | None, top: int, left: int) -> None:
         cv2.line(sheet, (left + _SIDE - 1, top), (left, top + _SIDE - 1), _REJECT, 1, cv2.LINE_AA)
         return
     square[:] = 215
-    fitted = shrunk(image, _SIDE)
+    fitted = shrink(image, _SIDE)
     scale = max(1, _SIDE // max(fitted.shape))
     fitted = np.repeat(np.repeat(fitted, scale, axis=0), scale, axis=1)
     above, beside = (_SIDE - fitted.shape[0]) // 2, (_SIDE - fitted.shape[1]) // 2

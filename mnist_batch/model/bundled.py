@@ -25,9 +25,9 @@ class BundledModel:
     card: ModelCard
 
 
-def bundled_cards() -> list[BundledModel]:
+def list_bundled() -> list[BundledModel]:
     """Every bundled model, by name. Raises ModelError where a card cannot be read."""
-    return [_described(name) for name in _names()]
+    return [_describe(name) for name in _list_names()]
 
 
 def resolve_model(name: str) -> Path:
@@ -36,23 +36,23 @@ def resolve_model(name: str) -> Path:
     A file in the working directory that happens to be called like a bundled model is reached as `./NAME`.
     Raises ModelError where there is neither, or where what is there can be no model.
     """
-    if name in _names():
+    if name in _list_names():
         return BUNDLED / name
     path = Path(name)
     if not name or not path.exists():
         raise ModelError(
-            f"{name}: a model must be a bundled one ({', '.join(_names())}) or an existing path, found neither: "
+            f"{name}: a model must be a bundled one ({', '.join(_list_names())}) or an existing path, found neither: "
             "check the spelling"
         )
     check_kind(path)
     return path
 
 
-def _names() -> list[str]:
+def _list_names() -> list[str]:
     return sorted(path.name for path in BUNDLED.glob("*/") if card_path(path).is_file())
 
 
-def _described(name: str) -> BundledModel:
+def _describe(name: str) -> BundledModel:
     path = BUNDLED / name
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return BundledModel(name, path, size, read_card(card_path(path)))

@@ -69,17 +69,17 @@ def read_card(path: Path) -> ModelCard:
         }
         card = ModelCard(**(fields | read))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise no_card(path, first_line(error)) from error
+        raise invalid_card(path, first_line(error)) from error
     if not 0 < card.temperature < math.inf:
-        raise no_card(path, f"temperature {card.temperature}")
+        raise invalid_card(path, f"temperature {card.temperature}")
     if not (card.profile is None or isinstance(card.profile, dict)):
-        raise no_card(path, "a profile that is no object")
+        raise invalid_card(path, "a profile that is no object")
     if not isinstance(card.digests, dict):
-        raise no_card(path, "digests that are no object")
+        raise invalid_card(path, "digests that are no object")
     return card
 
 
-def no_card(path: Path, found: str) -> ModelError:
+def invalid_card(path: Path, found: str) -> ModelError:
     """The error for a card that cannot be used."""
     return ModelError(f"{path}: a model card must be the JSON that `train` writes, found {found}: remove it")
 

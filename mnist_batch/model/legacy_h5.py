@@ -21,7 +21,7 @@ _WITHOUT_GROUPS = ("DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "Con
 _MODELS = ("Sequential", "Functional", "Model")
 
 
-def repaired_copy(source: Path, target: Path) -> None:
+def write_repaired_copy(source: Path, target: Path) -> None:
     """Writes the HDF5 file `source` to `target` with a configuration that Keras 3 builds.
 
     Raises ModelError where the file is damaged or holds no architecture, OSError where copying fails.
@@ -32,8 +32,8 @@ def repaired_copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
     try:
         with h5py.File(target, "r+") as file:
-            config = json.loads(_architecture(file, source))
-            file.attrs["model_config"] = json.dumps(repaired_config(config))
+            config = json.loads(_read_architecture(file, source))
+            file.attrs["model_config"] = json.dumps(repair_config(config))
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             f"{source}: a Keras HDF5 file must be readable to its end, found {first_line(error)}; "
@@ -41,7 +41,7 @@ def repaired_copy(source: Path, target: Path) -> None:
         ) from error
 
 
-def _architecture(file: Any, source: Path) -> str:
+def _read_architecture(file: Any, source: Path) -> str:
     config = file.attrs.get("model_config")
     if isinstance(config, bytes):
         config = config.decode()
@@ -54,7 +54,7 @@ def _architecture(file: Any, source: Path) -> str:
     )
 
 
-def repaired_config(config: JsonObject) -> JsonObject:
+def repair_config(config: JsonObject) -> JsonObject:
     """A layer's or model's `{"class_name", "config"}` as Keras 3 builds it, models within models included.
 
     Keras 3.15 reads `batch_input_shape` on a first Dense as `input_shape`, builds (None, None, 784) and fails on the
@@ -64,16 +64,16 @@ def repaired_config(config: JsonObject) -> JsonObject:
     inner = config.get("config")
     if not isinstance(inner, dict):  # before Keras 2.2.3, a Sequential's config was its list of layers
         inner = {"name": "sequential", "layers": inner} if isinstance(inner, list) else {}
-    inner = {key: _repaired_value(key, value) for key, value in inner.items()}
+    inner = {key: _repair_value(key, value) for key, value in inner.items()}
     class_name = config.get("class_name")
     if class_name == "Sequential":
-        inner = _with_input_layer(inner)
+        inner = _add_input_layer(inner)
     if class_name in _MODELS:
-        inner["layers"] = [repaired_config(layer) for layer in inner.get("layers", [])]
+        inner["layers"] = [repair_config(layer) for layer in inner.get("layers", [])]
     elif class_name != "InputLayer":
         inner.pop("batch_input_shape", None)
     if isinstance(inner.get("layer"), dict):  # a wrapper: TimeDistributed, Bidirectional
-        inner["layer"] = repaired_config(inner["layer"])
+        inner["layer"] = repair_config(inner["layer"])
     # At any other value they mean something, and Keras must refuse them.
     if class_name in _WITHOUT_GROUPS and inner.get("groups") == 1:
         del inner["groups"]
@@ -82,7 +82,7 @@ def repaired_config(config: JsonObject) -> JsonObject:
     return {**config, "config": inner}
 
 
-def _repaired_value(key: str, value: Any) -> Any:
+def _repair_value(key: str, value: Any) -> Any:
     if key in ("batch_input_shape", "batch_shape", "build_input_shape") and isinstance(value, list) and value:
         return [None, *value[1:]]
     if key == "dtype" and isinstance(value, dict) and value.get("class_name") == "Policy":
@@ -93,7 +93,7 @@ def _repaired_value(key: str, value: Any) -> Any:
     return "softmax" if key == "activation" and value == "softmax_v2" else value
 
 
-def _with_input_layer(inner: JsonObject) -> JsonObject:
+def _add_input_layer(inner: JsonObject) -> JsonObject:
     layers = inner.get("layers") or []
     if not layers or layers[0].get("class_name") in ("InputLayer", *_MODELS):
         return inner  # a model that comes first knows its own input

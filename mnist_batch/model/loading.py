@@ -20,8 +20,8 @@ import tensorflow as tf
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import ModelError
 from mnist_batch.model.card import ModelCard, OutputKind, check_kind, find_card, model_digest
-from mnist_batch.model.opening import OpenedModel, TensorForm, essential_cause, open_model
-from mnist_batch.model.selftest import Network, SelfTest, guard, measure, scaled, settled_scale
+from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model, shorten_cause
+from mnist_batch.model.selftest import Network, SelfTest, check_scale, measure, scale_pixels, settle_scale
 from mnist_batch.records import CLASSES, IMAGE_SIDE
 
 _INPUT_FORMS: tuple[tuple[int, ...], ...] = (
@@ -57,7 +57,7 @@ class LoadedModel:
 
         For `Dataset.map`: called in another way, the last bits differ (docs/architecture.md).
         """
-        outputs = self.network(scaled(pixels, self.scale))
+        outputs = self.network(scale_pixels(pixels, self.scale))
         if self.output is OutputKind.LOGITS:
             return tf.nn.softmax(outputs / self.temperature)
         if self.temperature != 1:
@@ -79,9 +79,9 @@ def load_model(path: Path, scale: ValueRange | None) -> LoadedModel:
         warnings.simplefilter("ignore")
         opened = open_model(path)
         try:
-            network = _digit_network(opened)
-            selftest = _self_tested(network, opened.inputs[0])
-            settled = _settled(selftest, card, scale)
+            network = _build_network(opened)
+            selftest = _run_selftest(network, opened.inputs[0])
+            settled = _settle_scale(selftest, card, scale)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
     return LoadedModel(
@@ -96,13 +96,13 @@ def load_model(path: Path, scale: ValueRange | None) -> LoadedModel:
     )
 
 
-def _digit_network(opened: OpenedModel) -> Network:
+def _build_network(opened: OpenedModel) -> Network:
     """The opened model as a function of images, if its shapes allow it. Raises ModelError without the model's name."""
     if len(opened.inputs) != 1:
-        raise ModelError(f"{_ONE_IMAGE}, found {_listed(opened.inputs)}: export the part that scores one digit")
+        raise ModelError(f"{_ONE_IMAGE}, found {_join(opened.inputs)}: export the part that scores one digit")
     if len(opened.outputs) != 1 or opened.outputs[0].shape != (CLASSES,):
         raise ModelError(
-            f"a model must give ten values an image, [n,10], found {_listed(opened.outputs)}: "
+            f"a model must give ten values an image, [n,10], found {_join(opened.outputs)}: "
             "export one that tells the digits 0 to 9"
         )
     image = opened.inputs[0]
@@ -121,17 +121,17 @@ def _digit_network(opened: OpenedModel) -> Network:
     return network
 
 
-def _fits(image: TensorForm, form: tuple[int, ...]) -> bool:
+def _fits(image: TensorInfo, form: tuple[int, ...]) -> bool:
     if image.shape is None or len(image.shape) != len(form):
         return False
     return all(size in (None, wanted) for size, wanted in zip(image.shape, form, strict=True))
 
 
-def _listed(tensors: Sequence[TensorForm]) -> str:
+def _join(tensors: Sequence[TensorInfo]) -> str:
     return " and ".join(map(str, tensors)) or "none"
 
 
-def _self_tested(network: Network, image: TensorForm) -> SelfTest:
+def _run_selftest(network: Network, image: TensorInfo) -> SelfTest:
     # An integer input would cut 0..1 down to black and white.
     scales = [ValueRange.BYTE] if tf.as_dtype(image.dtype).is_integer else list(ValueRange)
     try:
@@ -140,19 +140,19 @@ def _self_tested(network: Network, image: TensorForm) -> SelfTest:
         raise
     except Exception as error:  # a foreign network raises what its layers raise
         raise ModelError(
-            f"a model must run on a batch of digits, found {essential_cause(error)}: try it where it was trained"
+            f"a model must run on a batch of digits, found {shorten_cause(error)}: try it where it was trained"
         ) from error
 
 
-def _settled(selftest: SelfTest, card: ModelCard | None, scale: ValueRange | None) -> ValueRange:
+def _settle_scale(selftest: SelfTest, card: ModelCard | None, scale: ValueRange | None) -> ValueRange:
     if card is None:
         if scale is None:
-            return settled_scale(selftest)
-        guard(selftest, scale, "--scale")
+            return settle_scale(selftest)
+        check_scale(selftest, scale, "--scale")
         return scale
     if scale not in (None, card.scale):
         raise ModelError(f"--scale must agree with the model's card, {card.scale}, found {scale}: leave it out")
     if card.output is not selftest.output:
         raise ModelError(f"outputs must be {card.output} as the model's card says, found {selftest.output}: train anew")
-    guard(selftest, card.scale, "the model's card")
+    check_scale(selftest, card.scale, "the model's card")
     return card.scale

@@ -18,7 +18,7 @@ from typing import Any
 
 from mnist_batch.errors import ModelError, StorageError
 from mnist_batch.model.card import MODEL_FORMS
-from mnist_batch.model.legacy_h5 import repaired_copy
+from mnist_batch.model.legacy_h5 import write_repaired_copy
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -26,7 +26,7 @@ _CAUSE_LENGTH = 200  # characters of a foreign message that fit a line one still
 
 
 @dataclass(frozen=True, slots=True)
-class TensorForm:
+class TensorInfo:
     """An input or output. shape: without the batch, None for a free size, or None altogether where unknown;
     batch: the fixed number of rows, None where free; dtype: its name.
     """
@@ -50,8 +50,8 @@ class OpenedModel:
     """
 
     call: Callable[[Any], Any]
-    inputs: Sequence[TensorForm]
-    outputs: Sequence[TensorForm]
+    inputs: Sequence[TensorInfo]
+    outputs: Sequence[TensorInfo]
 
 
 def open_model(path: Path) -> OpenedModel:
@@ -65,18 +65,18 @@ def open_model(path: Path) -> OpenedModel:
     if start == _HDF5:
         return _open_h5(path)
     raise ModelError(
-        f"{path}: a model must be {MODEL_FORMS}, by its content; found {_described(path, start)}: check the path"
+        f"{path}: a model must be {MODEL_FORMS}, by its content; found {_describe(path, start)}: check the path"
     )
 
 
-def essential_cause(error: Exception) -> str:
+def shorten_cause(error: Exception) -> str:
     """What a foreign exception says, as one line. Keras puts the cause last, behind the configuration it arose in."""
     text = str(error).rpartition("Exception encountered:")[2].strip()
     line = text.partition("\n")[0].strip() or type(error).__name__
     return line if len(line) <= _CAUSE_LENGTH else line[:_CAUSE_LENGTH].rstrip() + "..."
 
 
-def _described(path: Path, start: bytes) -> str:
+def _describe(path: Path, start: bytes) -> str:
     if not start:
         return "an empty file"
     if path.name == "saved_model.pb":
@@ -94,29 +94,29 @@ def _open_keras(path: Path) -> OpenedModel:
         ) from error
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise ModelError(
-            f"{path}: a .keras file must be a whole zip archive, found {essential_cause(error)}; "
+            f"{path}: a .keras file must be a whole zip archive, found {shorten_cause(error)}; "
             "it was probably cut off while being copied: fetch it again"
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         # Keras goes by the name.
         named = Path(folder) / "model.keras"
         named.symlink_to(path.resolve())
-        return _built(path, named)
+        return _build(path, named)
 
 
 def _open_h5(path: Path) -> OpenedModel:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.h5"
         try:
-            repaired_copy(path, copy)
+            write_repaired_copy(path, copy)
         except OSError as error:
             raise StorageError(
                 f"{path}: must be copied to {folder} to be repaired, found {error.strerror}: make room, or set TMPDIR"
             ) from error
-        return _built(path, copy)
+        return _build(path, copy)
 
 
-def _built(path: Path, file: Path) -> OpenedModel:
+def _build(path: Path, file: Path) -> OpenedModel:
     """The Keras model in `file`, which stands in for the user's `path`."""
     # Here and not above: only this function and the next decide for a library.
     import keras
@@ -128,7 +128,7 @@ def _built(path: Path, file: Path) -> OpenedModel:
     try:
         model = keras.models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # a foreign configuration raises what its layers raise
-        raise ModelError(f"{path}: {_refusal(error)}") from error
+        raise ModelError(f"{path}: {_explain_refusal(error)}") from error
     try:
         inputs, outputs = model.inputs, model.outputs
         # A functional model may take its one input in a list or dict; a Sequential does not know `input`.
@@ -142,10 +142,12 @@ def _built(path: Path, file: Path) -> OpenedModel:
         arguments = keras.tree.map_structure(lambda _: values, structure)
         return keras.tree.flatten(model(arguments, training=False))[0]
 
-    return OpenedModel(call, [_form(t.shape, t.dtype) for t in inputs], [_form(t.shape, t.dtype) for t in outputs])
+    return OpenedModel(
+        call, [_tensor_info(t.shape, t.dtype) for t in inputs], [_tensor_info(t.shape, t.dtype) for t in outputs]
+    )
 
 
-def _refusal(error: Exception) -> str:
+def _explain_refusal(error: Exception) -> str:
     text = str(error)
     if "lambda" in text and "safe_mode" in text:
         return (
@@ -160,7 +162,7 @@ def _refusal(error: Exception) -> str:
             "export the model as a SavedModel"
         )
     return (
-        f"a model must be one that this Keras can rebuild, found {essential_cause(error)}: "
+        f"a model must be one that this Keras can rebuild, found {shorten_cause(error)}: "
         "export it as a SavedModel where it was trained"
     )
 
@@ -172,7 +174,7 @@ def _open_saved_model(path: Path) -> OpenedModel:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # damaged protobufs, missing variables, unknown operations: a type for each
         # TensorFlow asks for its own argument `tags=` where the file holds no graph, as one that was cut does, or two.
-        found = "none or several graphs" if "tags=" in str(error) else essential_cause(error)
+        found = "none or several graphs" if "tags=" in str(error) else shorten_cause(error)
         raise ModelError(
             f"{path}: a SavedModel must be whole, of known operations, found {found}: export it anew"
         ) from error
@@ -192,14 +194,14 @@ def _open_saved_model(path: Path) -> OpenedModel:
 
     return OpenedModel(
         call,
-        [_form(spec.shape, spec.dtype.name) for spec in inputs.values()],
-        [_form(spec.shape, spec.dtype.name) for spec in outputs.values()],
+        [_tensor_info(spec.shape, spec.dtype.name) for spec in inputs.values()],
+        [_tensor_info(spec.shape, spec.dtype.name) for spec in outputs.values()],
     )
 
 
-def _form(shape: Any, dtype: str) -> TensorForm:
+def _tensor_info(shape: Any, dtype: str) -> TensorInfo:
     """shape: a tuple of Keras, or a TensorShape, which has no length where the rank is unknown."""
     if getattr(shape, "rank", 0) is None or len(shape) == 0:
-        return TensorForm(None, None, dtype)
+        return TensorInfo(None, None, dtype)
     batch, *sizes = tuple(shape)
-    return TensorForm(tuple(sizes), batch, dtype)
+    return TensorInfo(tuple(sizes), batch, dtype)

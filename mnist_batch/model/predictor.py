@@ -31,7 +31,7 @@ _TENSORFLOWS_OWN = re.compile(r"Error in user-defined function passed to .*? wit
 class TensorFlowPredictor:
     """Scores batches with one model. Holds the model and its traced graph; made once a process.
 
-    halvings: how often a batch was halved because the model failed on it; failures: by row, counted over the batches of
+    batch_splits: how often a batch was halved because the model failed on it; failures: by row, counted over the batches of
     the last call of `probabilities`, what the model said when it failed on that row alone.
     """
 
@@ -41,12 +41,12 @@ class TensorFlowPredictor:
         self._in_flight: deque[Pixels] = deque()
         self._batches: Iterator[Pixels] = iter(())
         self._error: Exception | None = None
-        self.halvings = 0
+        self.batch_splits = 0
         self.failures: dict[int, str] = {}
         # So that the model need not stop while a part is written.
         self._ahead = min(max(_IMAGES_AHEAD // batch_size, 2), 8)
         # Built once: tracing the model takes longer than scoring a small shard.
-        self._whole = self._scored(self._padded)
+        self._dataset = self._build_dataset(self._pad_batches)
         self._pieces: Sequence[Pixels] = ()
 
     def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
@@ -58,14 +58,14 @@ class TensorFlowPredictor:
         self._batches, self._in_flight, self._error = iter(batches), deque(), None
         self.failures = {}
         row = 0
-        for scored in _outcomes(self._whole):
+        for scored in _iterate_outcomes(self._dataset):
             pixels = self._in_flight.popleft()
-            yield self._halved(pixels, row, scored) if isinstance(scored, Exception) else scored[: len(pixels)]
+            yield self._score_in_halves(pixels, row, scored) if isinstance(scored, Exception) else scored[: len(pixels)]
             row += len(pixels)
         if self._error is not None:
             raise self._error
 
-    def _scored(self, batches: Callable[[], Iterator[Pixels]]) -> tf.data.Dataset:
+    def _build_dataset(self, batches: Callable[[], Iterator[Pixels]]) -> tf.data.Dataset:
         signature = tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8)
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         # Not converted: for that TensorFlow writes source files to the folder for temporary ones, and leaves them there
@@ -79,11 +79,11 @@ class TensorFlowPredictor:
         return scored.prefetch(self._ahead).with_options(options)
 
     @cached_property
-    def _small(self) -> tf.data.Dataset:
+    def _small_dataset(self) -> tf.data.Dataset:
         """Scores `_pieces`, padded no more than against a single row: there may not be memory for more."""
-        return self._scored(lambda: (_pad(piece, max(len(piece), _LADDER[0])) for piece in self._pieces))
+        return self._build_dataset(lambda: (_pad(piece, max(len(piece), _LADDER[0])) for piece in self._pieces))
 
-    def _padded(self) -> Iterator[Pixels]:
+    def _pad_batches(self) -> Iterator[Pixels]:
         """Runs in a thread of TensorFlow's, which would turn an exception into an error without its cause."""
         # A pass that was given up may still be running here: it keeps to its own batches.
         batches, in_flight = self._batches, self._in_flight
@@ -94,21 +94,21 @@ class TensorFlowPredictor:
         except Exception as error:  # kept for the consumer
             self._error = error
 
-    def _halved(self, pixels: Pixels, row: int, error: Exception) -> Floats:
+    def _score_in_halves(self, pixels: Pixels, row: int, error: Exception) -> Floats:
         """The probabilities of a batch from `row` on that failed as a whole, NaN for the rows that fail alone."""
         probabilities = np.full((len(pixels), CLASSES), np.nan, np.float32)
         failed = [(0, len(pixels), error)]
         while failed:
             for start, stop, cause in failed:
                 if stop - start == 1:
-                    self.failures[row + start] = _cause(cause)
+                    self.failures[row + start] = _clean_message(cause)
             bounds = [(start, (start + stop) // 2, stop) for start, stop, _ in failed if stop - start > 1]
-            self.halvings += len(bounds)
+            self.batch_splits += len(bounds)
             halves = [half for start, middle, stop in bounds for half in ((start, middle), (middle, stop))]
             self._pieces = [pixels[start:stop] for start, stop in halves]
             failed = []
             # All halves of one size in one pass: starting a pass takes longer than scoring a few rows.
-            for (start, stop), scored in zip(halves, _outcomes(self._small), strict=True):
+            for (start, stop), scored in zip(halves, _iterate_outcomes(self._small_dataset), strict=True):
                 if isinstance(scored, Exception):
                     failed.append((start, stop, scored))
                 else:
@@ -116,7 +116,7 @@ class TensorFlowPredictor:
         return probabilities
 
 
-def _outcomes(dataset: tf.data.Dataset) -> Iterator[Floats | Exception]:
+def _iterate_outcomes(dataset: tf.data.Dataset) -> Iterator[Floats | Exception]:
     """What comes of each batch, in order, or what the model said when it failed; the pass goes on after that."""
     outcomes = dataset.as_numpy_iterator()
     while True:
@@ -128,7 +128,7 @@ def _outcomes(dataset: tf.data.Dataset) -> Iterator[Floats | Exception]:
             yield error
 
 
-def _cause(error: Exception) -> str:
+def _clean_message(error: Exception) -> str:
     """What the model said, without the names of TensorFlow's own nodes, which are numbered as they come."""
     return _TENSORFLOWS_OWN.sub("", first_line(error)).strip() or type(error).__name__
 

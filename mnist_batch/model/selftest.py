@@ -102,7 +102,7 @@ class _Digits:
     blend_labels: Ints
 
 
-def scaled(pixels: tf.Tensor, scale: ValueRange) -> tf.Tensor:
+def scale_pixels(pixels: tf.Tensor, scale: ValueRange) -> tf.Tensor:
     """uint8 pixels as the float32 values that a model of this scale was trained on."""
     values = tf.cast(pixels, tf.float32)
     if scale is ValueRange.UNIT:
@@ -117,15 +117,17 @@ def measure(network: Network, scales: Sequence[ValueRange]) -> SelfTest:
 
     Raises ModelError where the ten outputs are neither probabilities nor logits, and whatever the network raises.
     """
-    shipped = _shipped_digits()
+    shipped = _load_digits()
     images = np.concatenate([shipped.digits, shipped.blends])
-    outputs = _outputs(network, tf.concat([scaled(images, scale) for scale in scales], axis=0), rows=len(images))
-    kind = _output_kind(outputs)
-    probabilities = _probabilities(outputs, kind).reshape(len(scales), len(images), CLASSES)
-    return SelfTest(kind, tuple(_result(s, p, shipped) for s, p in zip(scales, probabilities, strict=True)))
+    outputs = _run_network(
+        network, tf.concat([scale_pixels(images, scale) for scale in scales], axis=0), rows=len(images)
+    )
+    kind = _find_output_kind(outputs)
+    probabilities = _to_probabilities(outputs, kind).reshape(len(scales), len(images), CLASSES)
+    return SelfTest(kind, tuple(_measure_scale(s, p, shipped) for s, p in zip(scales, probabilities, strict=True)))
 
 
-def settled_scale(selftest: SelfTest) -> ValueRange:
+def settle_scale(selftest: SelfTest) -> ValueRange:
     """The scale the model was trained on: of those at which it recognises the digits, the one with the least surprise.
 
     Raises ModelError, without the model's name, where it recognises them at none, where another scale is nearly as
@@ -143,7 +145,7 @@ def settled_scale(selftest: SelfTest) -> ValueRange:
     return able[0].scale
 
 
-def guard(selftest: SelfTest, scale: ValueRange, source: str) -> None:
+def check_scale(selftest: SelfTest, scale: ValueRange, source: str) -> None:
     """Raises ModelError, without the model's name, where the model does not recognise digits at `scale`.
 
     source: who says that it was trained on that scale, for the message.
@@ -167,21 +169,21 @@ def _recognises_none(selftest: SelfTest) -> str:
 
 
 @cache
-def _shipped_digits() -> _Digits:
+def _load_digits() -> _Digits:
     with np.load(Path(__file__).with_name("selftest.npz")) as file:
         return _Digits(
             file["digits"], file["labels"].astype(np.int64), file["blends"], file["blend_labels"].astype(np.int64)
         )
 
 
-def _outputs(network: Network, images: tf.Tensor, rows: int) -> Floats:
+def _run_network(network: Network, images: tf.Tensor, rows: int) -> Floats:
     # Inside Dataset.map, as the pipeline does it: called directly, the last bits differ (docs/architecture.md).
     batches = tf.data.Dataset.from_tensor_slices(images).batch(rows)
     batches = batches.map(tf.autograph.experimental.do_not_convert(network))
     return np.concatenate(list(batches.as_numpy_iterator()))
 
 
-def _output_kind(outputs: Floats) -> OutputKind:
+def _find_output_kind(outputs: Floats) -> OutputKind:
     finite = outputs[np.isfinite(outputs).all(axis=1)]
     sums = finite.sum(axis=1)
     if len(finite) and finite.min() >= 0 and np.abs(sums - 1).max() <= _SUM_TOLERANCE:
@@ -195,7 +197,7 @@ def _output_kind(outputs: Floats) -> OutputKind:
     return OutputKind.LOGITS
 
 
-def _probabilities(outputs: Floats, kind: OutputKind) -> Floats:
+def _to_probabilities(outputs: Floats, kind: OutputKind) -> Floats:
     """Rows that are not finite, as a float16 network gives at 0..255, count as guesses."""
     finite = np.isfinite(outputs).all(axis=1, keepdims=True)
     values: Floats = np.where(finite, outputs, np.float32(1 / CLASSES))
@@ -206,7 +208,7 @@ def _probabilities(outputs: Floats, kind: OutputKind) -> Floats:
     return shares
 
 
-def _result(scale: ValueRange, probabilities: Floats, shipped: _Digits) -> ScaleResult:
+def _measure_scale(scale: ValueRange, probabilities: Floats, shipped: _Digits) -> ScaleResult:
     digits, blends = np.split(probabilities.astype(np.float64), [len(shipped.digits)])
     log_digits, log_blends = np.log(np.clip(digits, _SMALLEST, 1)), np.log(np.clip(blends, _SMALLEST, 1))
     return ScaleResult(

@@ -35,7 +35,7 @@ class FileRecord:
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> FileRecord:
     """Has `write` fill a file, and gives it its final name. Raises StorageError where it cannot be written."""
     temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
-    with translated(path):
+    with storage_errors(path):
         with temporary.open("w+b", buffering=_BUFFER_BYTES) as file:
             write(file)
             file.flush()
@@ -53,7 +53,7 @@ def write_text(path: Path, text: str) -> FileRecord:
     return write_whole(path, lambda file: file.write(text.encode("utf-8")))
 
 
-def is_as_recorded(path: Path, record: FileRecord) -> bool:
+def matches_record(path: Path, record: FileRecord) -> bool:
     """Whether the file still holds the bytes that were written."""
     try:
         if path.stat().st_size != record.size:
@@ -74,7 +74,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turns the operating system's refusal to write into a StorageError that says what to do."""
     try:
         yield
@@ -85,7 +85,7 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def json_text(document: Mapping[str, Any]) -> str:
+def to_json(document: Mapping[str, Any]) -> str:
     """A document as it is written: indented, but a list of numbers on one line, so that a matrix can be read."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     # A raw line break never stands inside a string of JSON.

@@ -19,6 +19,6 @@ def sink_for(format: OutputFormat) -> Sink:
     return _SINKS[format]
 
 
-def check_kept(format: OutputFormat, columns: pa.Schema) -> None:
+def check_extra_columns(format: OutputFormat, columns: pa.Schema) -> None:
     """Raises UsageError where columns of the input are of types that the format cannot hold."""
     sink_for(format).write(columns.empty_table(), io.BytesIO(), {})

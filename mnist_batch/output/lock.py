@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_batch.errors import LockedError, OutputError, StorageError
-from mnist_batch.output.files import NO_ROOM, translated
+from mnist_batch.output.files import NO_ROOM, storage_errors
 
 LOCK_NAME = ".lock"
 # Open, flock, and find that somebody replaced the file in between: as often as this is no coincidence any more.
@@ -31,7 +31,7 @@ _held: set[int] = set()
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def hold_lock(folder: Path) -> Iterator[None]:
     """Holds the folder's lock; the folder is made if it is not there.
 
     Raises LockedError, naming the holder, where another process has it; OutputError where the folder cannot be
@@ -39,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     descriptors: list[int] = []
     try:
-        _lock(folder, descriptors)
+        _take_lock(folder, descriptors)
         _held.update(descriptors)
         yield
     finally:
@@ -49,24 +49,24 @@ def locked(folder: Path) -> Iterator[None]:
         _held.difference_update(descriptors)
 
 
-def _let_go() -> None:
+def _release_after_fork() -> None:
     """In a forked child, which would keep the lock after us."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_after_fork)
 
 
-def _lock(folder: Path, descriptors: list[int]) -> None:
+def _take_lock(folder: Path, descriptors: list[int]) -> None:
     path = folder / LOCK_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _lock_folder(folder, descriptors)
         _lock_file(path, descriptors)
     except BlockingIOError as error:
-        raise LockedError(f"{folder}: must be free, {_holder(path)} holds it: wait for that run") from error
+        raise LockedError(f"{folder}: must be free, {_describe_holder(path)} holds it: wait for that run") from error
     except OSError as error:
         if error.errno in (*NO_ROOM, errno.EIO):
             raise StorageError(
@@ -82,7 +82,7 @@ def _lock(folder: Path, descriptors: list[int]) -> None:
         "pid": os.getpid(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    with translated(path):
+    with storage_errors(path):
         os.ftruncate(descriptors[-1], 0)
         os.pwrite(descriptors[-1], json.dumps(name).encode(), 0)
 
@@ -109,7 +109,7 @@ def _lock_file(path: Path, descriptors: list[int]) -> None:
     raise LockedError(f"{path}: must be left alone while runs start, is replaced again and again: start again")
 
 
-def _holder(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     """Who holds the lock. Until it has written its name, the file is empty or names the holder before."""
     name = "another process"
     until = time.monotonic() + _NAMING_SECONDS

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.errors import InputError
-from mnist_batch.names import text_of
+from mnist_batch.names import to_text
 from mnist_batch.records import text_array
 
 # Ours, and those whose releases may change a prediction's last bits or a file's bytes.
@@ -33,36 +33,36 @@ _LISTED_FILES = 1000
 # At a time, for each is a Python object for a moment.
 _HASHED_FILES = 65_536
 # As many differences as a message can name.
-SHOWN = 5
+MAX_LISTED = 5
 _LISTING = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})
 
 
-def run_facts(
+def collect_fingerprint_inputs(
     config: PredictConfig,
     files: pa.Table,
     arrays: Mapping[bytes, Sequence[str]],
     label_files: Mapping[str, Path],
     model: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything the output depends on, by name; `fingerprint` is its digest.
+    """Everything the output depends on, by name; `compute_fingerprint` is its digest.
 
     files: the listing of the inputs; arrays: by path, the arrays of an npz that were asked for; label_files: by name,
     those that are not in the listing; model: the facts that are known of it.
     """
     reading = config.reading
     return {
-        "inputs": {"files": files.num_rows, "bytes": _total(files), "sha256": _files_digest(files)},
-        "arrays": {text_of(path): list(names) for path, names in arrays.items()},
+        "inputs": {"files": files.num_rows, "bytes": _total_bytes(files), "sha256": _digest_files(files)},
+        "arrays": {to_text(path): list(names) for path, names in arrays.items()},
         "labels": str(reading.labels) if isinstance(reading.labels, str) else "file",
-        "label_files": [[name, *_size_and_change(path)] for name, path in label_files.items()],
+        "label_files": [[name, *_stat(path)] for name, path in label_files.items()],
         **model,
         "options": {
             "image_column": reading.image_column,
             "label_column": reading.label_column,
             "id_column": reading.id_column,
             "pixel_range": reading.pixel_range,
-            "preprocess": reading.preparation.mode,
-            "transpose": reading.preparation.transpose,
+            "preprocess": reading.preprocess_options.mode,
+            "transpose": reading.preprocess_options.transpose,
             "keep": list(reading.keep),
             "scale": config.scale,
             "format": config.format,
@@ -76,12 +76,12 @@ def run_facts(
     }
 
 
-def fingerprint(facts: dict[str, Any]) -> str:
+def compute_fingerprint(facts: dict[str, Any]) -> str:
     """SHA-256, in hex, of what the output depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def differences(
+def list_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], files_before: pa.Table | None, files: pa.Table
 ) -> list[str]:
     """What differs between two runs, a line each: `1.png is new`, `options.batch_size: 4096, now 512`.
@@ -89,57 +89,61 @@ def differences(
     before, now: their facts; files_before, files: their listings, the first None where it is not known.
     """
     then, today = dict(before), dict(now)
-    labels_before, labels = (as_listing(facts.pop("label_files", [])) for facts in (then, today))
-    changed = [] if files_before is None else _file_differences(_as_text(files_before), _as_text(files))
+    labels_before, labels = (parse_listing(facts.pop("label_files", [])) for facts in (then, today))
+    changed = (
+        [] if files_before is None else _list_file_differences(_with_text_names(files_before), _with_text_names(files))
+    )
     if changed:  # the listing's digest tells a reader nothing more
         del then["inputs"], today["inputs"]
     if then.get("labels") == today["labels"]:
-        changed += _file_differences(labels_before, labels)
-    return [*changed, *_differences(then, today, "")]
+        changed += _list_file_differences(labels_before, labels)
+    return [*changed, *_list_differences(then, today, "")]
 
 
-def _differences(before: Any, now: Any, name: str) -> list[str]:
+def _list_differences(before: Any, now: Any, name: str) -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         lines = []
         for key in sorted({*before, *now}):
-            lines += _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            lines += _list_differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
         return lines
-    return [] if before == now else [f"{name}: {_short(before)}, now {_short(now)}"]
+    return [] if before == now else [f"{name}: {_shorten(before)}, now {_shorten(now)}"]
 
 
-def _short(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     """A value for a message; of a digest its beginning."""
     return value[:12] if isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2 else value
 
 
-def listed(files: pa.Table) -> list[list[Any]] | None:
+def list_inline(files: pa.Table) -> list[list[Any]] | None:
     """Name, size and time of change of each input file, for the manifest; None where there are too many."""
     if files.num_rows > _LISTED_FILES:
         return None
-    return [[text_of(name), size, changed] for name, size, changed in _rows(files)]
+    return [[to_text(name), size, changed] for name, size, changed in _rows(files)]
 
 
-def as_listing(files: Sequence[Sequence[Any]]) -> pa.Table:
-    """The listing that `listed` put into a manifest, its names as text."""
+def parse_listing(files: Sequence[Sequence[Any]]) -> pa.Table:
+    """The listing that `list_inline` put into a manifest, its names as text."""
     columns = zip(*files, strict=True) if files else ([], [], [])
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, _LISTING, strict=True)], schema=_LISTING)
 
 
-def _as_text(files: pa.Table) -> pa.Table:
+def _with_text_names(files: pa.Table) -> pa.Table:
     """A listing with names as they are shown."""
     if files.schema.field("path").type == pa.string():
         return files
     return pa.table([text_array(files["path"].combine_chunks()), files["size"], files["mtime_ns"]], schema=_LISTING)
 
 
-def _file_differences(before: pa.Table, now: pa.Table) -> list[str]:
+def _list_file_differences(before: pa.Table, now: pa.Table) -> list[str]:
     """Which files came, went or changed since, and how; the first few of each kind."""
     lines = [
-        f"{name} is {what}" for what, a, b in (("gone", before, now), ("new", now, before)) for name in _only(a, b)
+        f"{name} is {what}"
+        for what, a, b in (("gone", before, now), ("new", now, before))
+        for name in _list_missing(a, b)
     ]
     then = before.take(pc.index_in(now["path"], before["path"]))  # null for the new ones, which so are not changed
     changed = pc.or_(pc.not_equal(now["size"], then["size"]), pc.not_equal(now["mtime_ns"], then["mtime_ns"]))
-    both = now.append_column("before", then["size"]).filter(changed).slice(0, SHOWN)
+    both = now.append_column("before", then["size"]).filter(changed).slice(0, MAX_LISTED)
     for name, size, _, size_before in zip(*both.to_pydict().values(), strict=True):
         lines.append(
             f"{name} was written again" if size == size_before else f"{name} had {size_before} bytes, now {size}"
@@ -147,9 +151,9 @@ def _file_differences(before: pa.Table, now: pa.Table) -> list[str]:
     return lines
 
 
-def _only(these: pa.Table, those: pa.Table) -> list[str]:
+def _list_missing(these: pa.Table, those: pa.Table) -> list[str]:
     """The first names of these that are none of those."""
-    return these["path"].filter(pc.invert(pc.is_in(these["path"], those["path"]))).slice(0, SHOWN).to_pylist()
+    return these["path"].filter(pc.invert(pc.is_in(these["path"], those["path"]))).slice(0, MAX_LISTED).to_pylist()
 
 
 def cpu_features() -> str:
@@ -162,7 +166,7 @@ def cpu_features() -> str:
     return f"{platform.machine()} {hashlib.sha256(flags.encode()).hexdigest()[:16]}"
 
 
-def _files_digest(files: pa.Table) -> str:
+def _digest_files(files: pa.Table) -> str:
     """SHA-256, in hex, over a line `BYTES_OF_PATH SIZE MTIME_NS PATH` for every file, in order."""
     digest = hashlib.sha256()
     for batch in files.to_batches(max_chunksize=_HASHED_FILES):
@@ -178,7 +182,7 @@ def _rows(files: pa.Table) -> Iterator[tuple[bytes, int, int]]:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _size_and_change(path: Path) -> tuple[int, int]:
+def _stat(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError as error:
@@ -186,5 +190,5 @@ def _size_and_change(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _total(files: pa.Table) -> int:
+def _total_bytes(files: pa.Table) -> int:
     return int(pc.sum(files["size"]).as_py() or 0)

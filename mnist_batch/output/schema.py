@@ -25,8 +25,8 @@ def prediction_table(predictions: Predictions, probabilities: bool) -> pa.Table:
     if probabilities:
         for digit, name in enumerate(PROBABILITY_COLUMNS):
             columns[name] = pa.array(predictions.probabilities[:, digit], pa.float32())
-    if predictions.kept is not None:
-        columns.update(zip(predictions.kept.column_names, predictions.kept.columns, strict=True))
+    if predictions.extra_columns is not None:
+        columns.update(zip(predictions.extra_columns.column_names, predictions.extra_columns.columns, strict=True))
     return pa.table(columns)
 
 

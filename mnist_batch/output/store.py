@@ -27,16 +27,16 @@ from mnist_batch.errors import OutputError
 from mnist_batch.output.files import (
     TEMPORARY_SUFFIX,
     FileRecord,
-    is_as_recorded,
-    json_text,
+    matches_record,
     read_json,
+    storage_errors,
     sync_folder,
-    translated,
+    to_json,
     write_text,
     write_whole,
 )
 from mnist_batch.output.lock import LOCK_NAME
-from mnist_batch.output.manifest import as_listing
+from mnist_batch.output.manifest import parse_listing
 from mnist_batch.output.protocol import Sink
 
 WORK = "_work"
@@ -61,7 +61,7 @@ class OutputStore:
         self.path = path
         self.staging = path / WORK
 
-    def check_ours(self, locked: bool) -> None:
+    def check_ownership(self, locked: bool) -> None:
         """Raises OutputError where the folder holds something that no run of ours made.
 
         locked: whether the caller holds its lock. Without it another run may be at its commit: then names must do.
@@ -75,7 +75,7 @@ class OutputStore:
                 f"{self.path}: must be a folder to write to, but: {error.strerror}; choose another"
             ) from error
         names = [name for name in found if name != LOCK_NAME]
-        if not locked and LOCK_NAME in found and all(_is_a_name_of_ours(name) for name in names):
+        if not locked and LOCK_NAME in found and all(_is_our_name(name) for name in names):
             return
         if names and not self._is_ours(names):
             raise OutputError(
@@ -86,11 +86,11 @@ class OutputStore:
     def _is_ours(self, names: Collection[str]) -> bool:
         """Whether it holds a commit that was begun, a set, or a staging folder and nothing that its commit replaces."""
         # In this order: another run may be at the end of its commit.
-        if self._journal() is not None or self.manifest() is not None:
+        if self._read_journal() is not None or self.manifest() is not None:
             return True
         if not self._is_staging_ours():
             return False
-        if self.begun() is not None:
+        if self.interrupted_run() is not None:
             return set(names).isdisjoint(_SET)
         return names == [WORK] and not (self.staging / "run.json").exists()
 
@@ -100,13 +100,13 @@ class OutputStore:
             _STAGED.fullmatch(str(path.relative_to(self.staging))) for path in self.staging.rglob("*")
         )
 
-    def _journal(self) -> dict[str, Any] | None:
+    def _read_journal(self) -> dict[str, Any] | None:
         """What is known of a commit that was begun; None where none was."""
-        return _with_keys(read_json(self.staging / "commit.json"), "passed", "rejects", "listing")
+        return _require_keys(read_json(self.staging / "commit.json"), "passed", "rejects", "listing")
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the complete set, or None where there is none of ours."""
-        return _with_keys(read_json(self.path / "manifest.json"), "fingerprint", "facts", "parts")
+        return _require_keys(read_json(self.path / "manifest.json"), "fingerprint", "facts", "parts")
 
     def report(self) -> dict[str, Any] | None:
         """The report of the complete set, or None where there is none."""
@@ -120,27 +120,27 @@ class OutputStore:
         except (OSError, KeyError, TypeError, AttributeError):
             return False
 
-    def begun(self) -> dict[str, Any] | None:
+    def interrupted_run(self) -> dict[str, Any] | None:
         """`run.json` of an interrupted run, or None where there is none."""
-        return _with_keys(read_json(self.staging / "run.json"), "fingerprint", "facts")
+        return _require_keys(read_json(self.staging / "run.json"), "fingerprint", "facts")
 
-    def begun_files(self) -> pa.Table | None:
+    def interrupted_run_files(self) -> pa.Table | None:
         """The input files as the interrupted run listed them; None where that was not written any more."""
         return _read_arrow(self.staging / _LISTING)
 
-    def set_files(self, manifest: Mapping[str, Any]) -> pa.Table | None:
+    def read_set_files(self, manifest: Mapping[str, Any]) -> pa.Table | None:
         """The input files of the complete set; None where they are not known any more."""
         inline = manifest.get("files")
-        return _read_arrow(self.path / _LISTING) if inline is None else as_listing(inline)
+        return _read_arrow(self.path / _LISTING) if inline is None else parse_listing(inline)
 
-    def begin(self, run: Mapping[str, Any], files: pa.Table) -> None:
+    def start_run(self, run: Mapping[str, Any], files: pa.Table) -> None:
         """Makes an empty staging folder for a run. Raises StorageError where that cannot be."""
-        with translated(self.staging):
+        with storage_errors(self.staging):
             self._remove_staging()
             for part in (*PARTS, "shards"):
                 (self.staging / part).mkdir(parents=True)
         write_whole(self.staging / _LISTING, lambda file: _write_arrow(file, files))
-        write_text(self.staging / "run.json", json_text(run))
+        write_text(self.staging / "run.json", to_json(run))
 
     def discard(self) -> None:
         """Removes what was staged, as far as that can be: what stays is found by the next start."""
@@ -153,12 +153,12 @@ class OutputStore:
         if self.staging.exists():
             shutil.rmtree(self.staging)
 
-    def finished_shard(self, index: int) -> dict[str, Any] | None:
+    def read_shard_record(self, index: int) -> dict[str, Any] | None:
         """The record of a shard whose files still hold the bytes that were written; None where there is none."""
         record = read_json(self.staging / "shards" / f"{index:05d}.json")
         try:
             files = {} if record is None else record["files"]
-            whole = all(is_as_recorded(self.staging / name, FileRecord(**file)) for name, file in files.items())
+            whole = all(matches_record(self.staging / name, FileRecord(**file)) for name, file in files.items())
         except (KeyError, TypeError, AttributeError):
             return None
         return record if whole else None
@@ -166,30 +166,30 @@ class OutputStore:
     def stage_documents(self, report: Mapping[str, Any], page: str, manifest: Mapping[str, Any]) -> None:
         """Readies the set for `commit`: files that no shard's record names are removed."""
         named: Collection[str] = manifest["parts"]
-        with translated(self.staging):
+        with storage_errors(self.staging):
             for part in PARTS:
                 for path in (self.staging / part).iterdir():
                     if f"{part}/{path.name}" not in named:
                         path.unlink()
                 sync_folder(self.staging / part)
-        for name, text in zip(_DOCUMENTS, (json_text(report), page, json_text(manifest)), strict=True):
+        for name, text in zip(_DOCUMENTS, (to_json(report), page, to_json(manifest)), strict=True):
             write_text(self.staging / name, text)
 
     def commit(self, passed: bool, listing: bool) -> None:
         """Makes the staged set the folder's own. passed: whether it gets its `_SUCCESS`; listing: its `files.arrow`."""
-        with translated(self.staging):
+        with storage_errors(self.staging):
             rejects = any((self.staging / "rejects").iterdir())
-        write_text(self.staging / "commit.json", json_text({"passed": passed, "rejects": rejects, "listing": listing}))
+        write_text(self.staging / "commit.json", to_json({"passed": passed, "rejects": rejects, "listing": listing}))
         self.roll_forward()
 
     def roll_forward(self) -> None:
         """Does what is left of a commit that was begun; nothing where none was. Any step may have been done before."""
-        journal = self._journal()
+        journal = self._read_journal()
         if journal is None:
             with suppress(OSError):  # empty: the commit was whole, only this was left
                 self.staging.rmdir()
             return
-        with translated(self.path):
+        with storage_errors(self.path):
             (self.path / _SUCCESS).unlink(missing_ok=True)
             sync_folder(self.path)
             old = self.staging / "old"
@@ -218,7 +218,7 @@ class OutputStore:
     def set_success(self, passed: bool) -> None:
         """`_SUCCESS`, with the manifest's digest, for a set whose gates passed; none for another."""
         path = self.path / _SUCCESS
-        with translated(path):
+        with storage_errors(path):
             content = (self.path / "manifest.json").read_bytes()
             digest = sha256(content).hexdigest() + "\n"
             if not passed:
@@ -229,11 +229,11 @@ class OutputStore:
 
     def replace_verdict(self, page: str, manifest: Mapping[str, Any]) -> None:
         """Another verdict on the same set. `_SUCCESS` goes first and is up to `set_success`."""
-        with translated(self.path):
+        with storage_errors(self.path):
             (self.path / _SUCCESS).unlink(missing_ok=True)
             sync_folder(self.path)
         write_text(self.path / PAGE, page)
-        write_text(self.path / "manifest.json", json_text(manifest))
+        write_text(self.path / "manifest.json", to_json(manifest))
 
     def _clear_staging(self) -> None:
         """Removes the staging folder, the journal last: until then a start would go through it again."""
@@ -247,11 +247,11 @@ class OutputStore:
         self.staging.rmdir()
 
 
-def _is_a_name_of_ours(name: str) -> bool:
+def _is_our_name(name: str) -> bool:
     return name in (WORK, *_SET) or name.endswith(TEMPORARY_SUFFIX)
 
 
-def _with_keys(document: dict[str, Any] | None, *keys: str) -> dict[str, Any] | None:
+def _require_keys(document: dict[str, Any] | None, *keys: str) -> dict[str, Any] | None:
     """The document if it has these keys, as one of ours does."""
     return document if document is not None and document.keys() >= set(keys) else None
 
@@ -266,10 +266,10 @@ def write_part(
 
 def write_shard_record(staging: Path, index: int, record: Mapping[str, Any]) -> None:
     """Says that a shard is done; only now is it."""
-    write_text(staging / "shards" / f"{index:05d}.json", json_text(record))
+    write_text(staging / "shards" / f"{index:05d}.json", to_json(record))
 
 
-def as_json(files: Mapping[str, FileRecord]) -> dict[str, Any]:
+def records_to_json(files: Mapping[str, FileRecord]) -> dict[str, Any]:
     """File records as a shard's record holds them."""
     return {name: asdict(file) for name, file in files.items()}
 
@@ -287,6 +287,6 @@ def _write_arrow(file: IO[bytes], table: pa.Table) -> None:
         writer.write_table(table)
 
 
-def staged_parts(staging: Path, suffix: str) -> Iterator[Path]:
+def list_staged_parts(staging: Path, suffix: str) -> Iterator[Path]:
     """Every staged part file, in order."""
     yield from sorted(path for part in PARTS for path in (staging / part).glob(f"part-*{suffix}"))

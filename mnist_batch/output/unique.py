@@ -11,20 +11,20 @@ import pyarrow as pa
 
 from mnist_batch.errors import InputError
 from mnist_batch.output.protocol import Sink
-from mnist_batch.output.store import staged_parts
+from mnist_batch.output.store import list_staged_parts
 
 
 def check_unique_ids(staging: Path, sink: Sink) -> None:
     """Raises InputError naming an id that stands in the staged parts more than once. Holds 8 bytes a row."""
     from pandas.util import hash_array
 
-    hashes = np.concatenate([hash_array(ids.to_numpy(zero_copy_only=False)) for ids in _ids(staging, sink)])
+    hashes = np.concatenate([hash_array(ids.to_numpy(zero_copy_only=False)) for ids in _read_ids(staging, sink)])
     values, counts = np.unique(hashes, return_counts=True)
     if len(values) == len(hashes):
         return
     suspects = set(values[counts > 1].tolist())
     found: Counter[str] = Counter()  # two ids may share a hash: the ids themselves decide
-    for ids in _ids(staging, sink):
+    for ids in _read_ids(staging, sink):
         array = ids.to_numpy(zero_copy_only=False)
         found.update(array[np.isin(hash_array(array), list(suspects))].tolist())
     (name, times), *_ = found.most_common(1)
@@ -35,6 +35,6 @@ def check_unique_ids(staging: Path, sink: Sink) -> None:
         )
 
 
-def _ids(staging: Path, sink: Sink) -> Iterator[pa.Array]:
-    for path in staged_parts(staging, sink.suffix):
+def _read_ids(staging: Path, sink: Sink) -> Iterator[pa.Array]:
+    for path in list_staged_parts(staging, sink.suffix):
         yield sink.read(path)["id"].combine_chunks()

@@ -9,11 +9,11 @@ import numpy as np
 
 from mnist_batch.records import CLASSES, Ints
 from mnist_batch.report.bins import IMAGE_EDGES
-from mnist_batch.report.drift import coarse, moved
+from mnist_batch.report.drift import coarsen, compare_features
 from mnist_batch.report.metrics import difference_interval
 
 
-def compared(report: Mapping[str, Any], earlier: Mapping[str, Any], name: str) -> dict[str, Any]:
+def compare_reports(report: Mapping[str, Any], earlier: Mapping[str, Any], name: str) -> dict[str, Any]:
     """An earlier report's figures, and what changed since. name: where it lies."""
     both = bool(report["predicted"] and earlier["predicted"])
     return {
@@ -27,7 +27,7 @@ def compared(report: Mapping[str, Any], earlier: Mapping[str, Any], name: str) -
         "accuracy": earlier["accuracy"],
         "accuracy_change": _accuracy_change(report, earlier),
         "mean_confidence": earlier["mean_confidence"],
-        "features": moved(_counts(report), _bins(_counts(earlier))) if both else [],
+        "features": compare_features(_read_counts(report), _coarsen_all(_read_counts(earlier))) if both else [],
     }
 
 
@@ -39,7 +39,7 @@ def _accuracy_change(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> d
     return {"change": report["accuracy"] - earlier["accuracy"], "interval": list(difference_interval(now, then))}
 
 
-def _counts(report: Mapping[str, Any]) -> dict[str, Ints]:
+def _read_counts(report: Mapping[str, Any]) -> dict[str, Ints]:
     """The histograms of a report, by feature of `drift`."""
     histograms = {
         "digits": report["prediction_counts"],
@@ -49,6 +49,6 @@ def _counts(report: Mapping[str, Any]) -> dict[str, Ints]:
     return {name: np.array(counts, np.int64) for name, counts in histograms.items()}
 
 
-def _bins(counts: Mapping[str, Ints]) -> dict[str, Any]:
+def _coarsen_all(counts: Mapping[str, Ints]) -> dict[str, Any]:
     digits = {"edges": list(range(CLASSES)), "counts": counts["digits"].tolist()}
-    return {name: coarse(fine, name) for name, fine in counts.items()} | {"digits": digits}
+    return {name: coarsen(fine, name) for name, fine in counts.items()} | {"digits": digits}

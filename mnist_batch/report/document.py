@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_batch.records import CLASSES, Ints
 from mnist_batch.report.bins import CALIBRATION_STARTS, CONFIDENCE_EDGES, IMAGE_EDGES
-from mnist_batch.report.drift import drift_of
+from mnist_batch.report.drift import measure_drift
 from mnist_batch.report.metrics import (
     calibration_error_by_chance,
     expected_calibration_error,
@@ -26,7 +26,7 @@ _TARGETS = (0.99, 0.995, 0.999, 0.9999)
 _PAIRS = 10
 
 
-def report_of(tally: Tally, profile: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def build_report(tally: Tally, profile: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The part of `report.json` that depends on the rows alone; what needs labels is null where there are none.
 
     profile: what the model's card knows of its training data (`drift.profile_of`).
@@ -45,23 +45,23 @@ def report_of(tally: Tally, profile: Mapping[str, Any] | None = None) -> dict[st
         "prediction_counts": tally.predictions.tolist(),
         "mean_confidence": _total(tally.confidence_sum) / predicted if predicted else None,
         "confidence_histogram": {"edges": CONFIDENCE_EDGES.tolist(), "counts": tally.confidence.tolist()},
-        "below": [_below(tally, threshold) for threshold in _BELOW],
+        "below": [_count_below(tally, threshold) for threshold in _BELOW],
         "least_confident": [row.as_json() for row in tally.doubtful],
         "images": {
             name: {"edges": edges.tolist(), "counts": getattr(tally, name).tolist()}
             for name, edges in IMAGE_EDGES.items()
         },
-        "drift": drift_of(tally, profile),
-        **_against_labels(tally),
+        "drift": measure_drift(tally, profile),
+        **_label_figures(tally),
     }
 
 
-def _against_labels(tally: Tally) -> dict[str, Any]:
+def _label_figures(tally: Tally) -> dict[str, Any]:
     labelled = tally.labelled
     if not labelled:
         names = ("accuracy", "accuracy_interval", "confusion", "per_digit", "confused_pairs", "calibration", "coverage")
         return {"labelled": 0} | dict.fromkeys((*names, "coverage_targets", "label_errors", "mistakes"))
-    thresholds = _own_confidence(tally)
+    thresholds = _mean_own_probability(tally)
     return {
         "labelled": labelled,
         "accuracy": tally.correct / labelled,
@@ -72,7 +72,7 @@ def _against_labels(tally: Tally) -> dict[str, Any]:
         "calibration": _calibration(tally),
         "coverage": _coverage(tally),
         "coverage_targets": [_operating_point(tally, target) for target in _TARGETS],
-        "label_errors": {"thresholds": thresholds, "rows": _suspected(tally, thresholds)},
+        "label_errors": {"thresholds": thresholds, "rows": _count_suspected(tally, thresholds)},
         "mistakes": [
             row.as_json() | {"suspected_label_error": row.confidence >= (thresholds[row.prediction] or 2)}
             for row in tally.wrong
@@ -84,7 +84,7 @@ def _total(sums: Ints) -> float:
     return int(sums.sum()) / UNIT
 
 
-def _below(tally: Tally, threshold: float) -> dict[str, Any]:
+def _count_below(tally: Tally, threshold: float) -> dict[str, Any]:
     rows = int(tally.confidence[: np.searchsorted(CONFIDENCE_EDGES, threshold)].sum())
     return {"confidence": threshold, "rows": rows, "share": rows / tally.predicted if tally.predicted else None}
 
@@ -169,7 +169,7 @@ def _operating_point(tally: Tally, target: float) -> dict[str, Any]:
     }
 
 
-def _own_confidence(tally: Tally) -> list[float | None]:
+def _mean_own_probability(tally: Tally) -> list[float | None]:
     """For each digit, the mean probability that rows with that label have of it; None where no row has it."""
     support = tally.confusion.sum(axis=1)
     return [
@@ -178,7 +178,7 @@ def _own_confidence(tally: Tally) -> list[float | None]:
     ]
 
 
-def _suspected(tally: Tally, thresholds: list[float | None]) -> int:
+def _count_suspected(tally: Tally, thresholds: list[float | None]) -> int:
     """Rows predicted as another digit than their label, as surely as rows of that digit are on average.
 
     Northcutt et al. 2021, "Confident Learning": the off-diagonal of the confident joint, for the predicted digit, with

@@ -14,7 +14,7 @@ import numpy as np
 from mnist_batch.records import CLASSES, Ints, first_line
 from mnist_batch.report.bins import CONFIDENCE_EDGES, IMAGE_EDGES
 from mnist_batch.report.metrics import population_stability, stability_by_chance
-from mnist_batch.report.tally import NOTHING, Tally
+from mnist_batch.report.tally import EMPTY_TALLY, Tally
 
 # The index from which a feature is said to have moved, and from which it is flagged: the custom of credit scoring.
 MODERATE, MAJOR = 0.1, 0.25
@@ -36,7 +36,7 @@ _COLUMNS = {name: "predictions" if name == "digits" else name for name in FEATUR
 _EDGES = {"digits": np.arange(CLASSES + 1.0), "confidence": CONFIDENCE_EDGES, **IMAGE_EDGES}
 
 
-def profile_of(training: Tally, held_out: Tally | None) -> dict[str, Any]:
+def build_profile(training: Tally, held_out: Tally | None) -> dict[str, Any]:
     """The profile of a model. training: of the rows it was trained on, with labels for predictions; held_out: of rows
     that it was not trained on, None where there were none.
     """
@@ -44,17 +44,17 @@ def profile_of(training: Tally, held_out: Tally | None) -> dict[str, Any]:
         "rows": training.predicted,
         "digits": {"edges": list(range(CLASSES)), "counts": training.predictions.tolist()},
     }
-    profile |= {name: coarse(getattr(training, name), name) for name in IMAGE_EDGES}
-    profile["confidence"] = None if held_out is None else coarse(held_out.confidence, "confidence")
+    profile |= {name: coarsen(getattr(training, name), name) for name in IMAGE_EDGES}
+    profile["confidence"] = None if held_out is None else coarsen(held_out.confidence, "confidence")
     profile["confidence_of"] = None if held_out is None else "training rows that were held out to choose the epoch"
     return profile
 
 
-def drift_of(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def measure_drift(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """How far a run is from a profile, feature by feature; None where there is no profile or nothing was predicted."""
     if profile is None or not tally.predicted:
         return None
-    features = moved({name: getattr(tally, column) for name, column in _COLUMNS.items()}, profile)
+    features = compare_features({name: getattr(tally, column) for name, column in _COLUMNS.items()}, profile)
     return {
         "thresholds": {"moderate": MODERATE, "major": MAJOR},
         "profile_rows": profile["rows"],
@@ -65,12 +65,12 @@ def drift_of(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] 
 
 
 def check_profile(profile: Mapping[str, Any] | None) -> None:
-    """Raises ValueError where that is no profile as `profile_of` makes it: a run is to know before it scores."""
+    """Raises ValueError where that is no profile as `build_profile` makes it: a run is to know before it scores."""
     if profile is None:
         return
-    one_each = {name: getattr(NOTHING, column) + 1 for name, column in _COLUMNS.items()}
+    one_each = {name: getattr(EMPTY_TALLY, column) + 1 for name, column in _COLUMNS.items()}
     try:
-        figures = [feature["psi"] + feature["psi_by_chance"] for feature in moved(one_each, profile)]
+        figures = [feature["psi"] + feature["psi_by_chance"] for feature in compare_features(one_each, profile)]
         sound = bool(np.isfinite([*figures, profile["rows"]]).all()) and "confidence_of" in profile
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"no profile: {first_line(error)}") from error
@@ -89,12 +89,12 @@ def drift_warnings(drift: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def moved(counts: Mapping[str, Ints], bins: Mapping[str, Any]) -> list[dict[str, Any]]:
+def compare_features(counts: Mapping[str, Ints], bins: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each feature's counts, in its fine bins, held against what is expected in the coarse ones of `bins`."""
-    return [_feature(name, counts[name], bins[name]) for name in FEATURES if bins[name] is not None]
+    return [_compare_feature(name, counts[name], bins[name]) for name in FEATURES if bins[name] is not None]
 
 
-def _feature(name: str, fine: Ints, profile: Mapping[str, Any]) -> dict[str, Any]:
+def _compare_feature(name: str, fine: Ints, profile: Mapping[str, Any]) -> dict[str, Any]:
     edges, expected = profile["edges"], np.array(profile["counts"])
     counts = np.add.reduceat(fine, np.searchsorted(_EDGES[name], edges))
     index = population_stability(counts, expected)
@@ -111,24 +111,24 @@ def _feature(name: str, fine: Ints, profile: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def coarse(fine: Ints, name: str) -> dict[str, Any]:
+def coarsen(fine: Ints, name: str) -> dict[str, Any]:
     """Some ten bins of about the same share: their lower edges, and the rows in each."""
-    starts = _starts(fine.tolist())
+    starts = _find_bin_starts(fine.tolist())
     return {"edges": _EDGES[name][starts].tolist(), "counts": np.add.reduceat(fine, starts).tolist()}
 
 
-def _starts(fine: Sequence[int]) -> list[int]:
+def _find_bin_starts(fine: Sequence[int]) -> list[int]:
     """Where the bins begin: a heavy one stands alone, and what no row reaches on either side has its own."""
-    filled = [place for place, count in enumerate(fine) if count]
+    filled = [position for position, count in enumerate(fine) if count]
     first, beyond = filled[0], filled[-1] + 1
     total = sum(fine)
     starts, gathered = [first], 0
-    for place in range(first, beyond):
-        heavy = fine[place] >= _BIN_SHARE * total and gathered >= _LEAST_SHARE * total
+    for position in range(first, beyond):
+        heavy = fine[position] >= _BIN_SHARE * total and gathered >= _LEAST_SHARE * total
         if gathered >= _BIN_SHARE * total or heavy:
-            starts.append(place)
+            starts.append(position)
             gathered = 0
-        gathered += fine[place]
+        gathered += fine[position]
     if gathered < _LEAST_SHARE * total and len(starts) > 1:
         starts.pop()
     return [*([0] if first else []), *starts, *([beyond] if beyond < len(fine) else [])]

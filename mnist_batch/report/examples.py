@@ -16,13 +16,13 @@ import numpy as np
 from mnist_batch.records import Floats, ImageBatch, Ints, Pixels
 
 # Images of each kind.
-KEPT_IMAGES = 40
+MAX_EXAMPLES = 40
 # Rejects of each reason.
-KEPT_REJECTS = 5
+MAX_REJECT_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Remarkable:
+class Example:
     """A row that is kept to be looked at. row: its number in the run; pixels: its 784 bytes, as they were scored."""
 
     row: int
@@ -41,7 +41,7 @@ class Remarkable:
         return asdict(self) | {"pixels": b64encode(zlib.compress(self.pixels)).decode()}
 
     @classmethod
-    def from_record(cls, fields: Mapping[str, Any]) -> Remarkable:
+    def from_record(cls, fields: Mapping[str, Any]) -> Example:
         """Raises KeyError, TypeError or ValueError where `as_record` did not make it."""
         try:
             return cls(**(dict(fields) | {"pixels": zlib.decompress(b64decode(fields["pixels"], validate=True))}))
@@ -58,20 +58,20 @@ class RejectExample:
     detail: str
 
 
-def lowest(keys: Floats) -> Ints:
+def find_lowest(keys: Floats) -> Ints:
     """Where the lowest of them stand, ascending; of equal ones the first."""
     found = np.arange(len(keys))
-    if len(keys) > KEPT_IMAGES:
-        found = np.flatnonzero(keys <= np.partition(keys, KEPT_IMAGES - 1)[KEPT_IMAGES - 1])
-    return found[np.argsort(keys[found], kind="stable")[:KEPT_IMAGES]]
+    if len(keys) > MAX_EXAMPLES:
+        found = np.flatnonzero(keys <= np.partition(keys, MAX_EXAMPLES - 1)[MAX_EXAMPLES - 1])
+    return found[np.argsort(keys[found], kind="stable")[:MAX_EXAMPLES]]
 
 
-def remarkable(
+def make_example(
     batch: ImageBatch, first_row: int, index: int, pixels: Pixels, digit: int, confidence: float
-) -> Remarkable:
+) -> Example:
     """The row of a batch at `index`; first_row: the number in the run of the first row that was read for the batch."""
-    return Remarkable(
-        row=first_row + int(batch.places[index]),
+    return Example(
+        row=first_row + int(batch.positions[index]),
         id=batch.ids[index].as_py(),
         label=batch.labels[index].as_py(),
         prediction=int(digit),

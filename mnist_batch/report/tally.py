@@ -17,8 +17,15 @@ import numpy.typing as npt
 
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Reject
 from mnist_batch.report.bins import CONFIDENCE_BINS, IMAGE_BINS, confidence_bin
-from mnist_batch.report.examples import KEPT_IMAGES, KEPT_REJECTS, RejectExample, Remarkable, lowest, remarkable
-from mnist_batch.report.pixels import pixel_histograms
+from mnist_batch.report.examples import (
+    MAX_EXAMPLES,
+    MAX_REJECT_EXAMPLES,
+    Example,
+    RejectExample,
+    find_lowest,
+    make_example,
+)
+from mnist_batch.report.pixels import measure_pixels
 
 # Unit of the sums of probabilities and of Brier scores. A confidence, which is a float32 of at least 0.1, is a whole
 # number of them; 8,000 million of them fit an int64.
@@ -69,8 +76,8 @@ class Tally:
     height: Ints
     rejects: Counter[str]
     reject_examples: Mapping[str, Sequence[RejectExample]]
-    doubtful: Sequence[Remarkable]
-    wrong: Sequence[Remarkable]
+    doubtful: Sequence[Example]
+    wrong: Sequence[Example]
 
     @property
     def predicted(self) -> int:
@@ -90,10 +97,10 @@ class Tally:
 
 
 _NO_COUNTS: dict[str, Any] = {name: np.zeros(shape, np.int64) for name, shape in _SHAPES.items()}
-NOTHING = Tally(**_NO_COUNTS, rejects=Counter(), reject_examples={}, doubtful=(), wrong=())
+EMPTY_TALLY = Tally(**_NO_COUNTS, rejects=Counter(), reject_examples={}, doubtful=(), wrong=())
 
 
-def tally_of(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tally:
+def tally_batch(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tally:
     """The counts of a batch's images.
 
     first_row: the number in the run of the first row that was read for the batch; probabilities: float32 [n, 10], a
@@ -101,54 +108,54 @@ def tally_of(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tally:
     """
     scored = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     if not len(scored):
-        return NOTHING
+        return EMPTY_TALLY
     pixels, labels = batch.pixels, np.asarray(batch.labels.fill_null(-1)).astype(np.int64)
     if len(scored) < len(batch):
         pixels, labels, probabilities = pixels[scored], labels[scored], probabilities[scored]
     digits, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
 
-    def kept(chosen: Ints) -> list[Remarkable]:
-        return [remarkable(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in chosen]
+    def kept(chosen: Ints) -> list[Example]:
+        return [make_example(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in chosen]
 
     bins = confidence_bin(confidence)
-    measured: dict[str, Any] = pixel_histograms(pixels)
+    measured: dict[str, Any] = measure_pixels(pixels)
     wrong = np.flatnonzero((labels >= 0) & (labels != digits))
     return replace(
-        NOTHING,
+        EMPTY_TALLY,
         predictions=np.bincount(digits, minlength=CLASSES),
         confidence=np.bincount(bins, minlength=CONFIDENCE_BINS),
-        confidence_sum=_sums(bins, confidence, CONFIDENCE_BINS),
-        **_against_labels(labels, digits, confidence, probabilities, bins),
+        confidence_sum=_sum_by_group(bins, confidence, CONFIDENCE_BINS),
+        **_count_labelled(labels, digits, confidence, probabilities, bins),
         **measured,
-        doubtful=kept(lowest(confidence)),
-        wrong=kept(wrong[lowest(-confidence[wrong])]),
+        doubtful=kept(find_lowest(confidence)),
+        wrong=kept(wrong[find_lowest(-confidence[wrong])]),
     )
 
 
-def tally_of_rejects(placed: Iterable[tuple[int, Reject]], first_row: int) -> Tally:
+def tally_rejects(placed: Iterable[tuple[int, Reject]], first_row: int) -> Tally:
     """The counts of rejected rows, each with its place among rows of which the first has that number in the run."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[RejectExample]] = {}
-    for place, reject in placed:
+    for position, reject in placed:
         reason = str(reject.reason)
         counts[reason] += 1
-        if counts[reason] <= KEPT_REJECTS:
-            examples.setdefault(reason, []).append(RejectExample(first_row + place, reject.id, reject.detail))
-    return replace(NOTHING, rejects=counts, reject_examples=examples)
+        if counts[reason] <= MAX_REJECT_EXAMPLES:
+            examples.setdefault(reason, []).append(RejectExample(first_row + position, reject.id, reject.detail))
+    return replace(EMPTY_TALLY, rejects=counts, reject_examples=examples)
 
 
 def merge(tallies: Iterable[Tally]) -> Tally:
     """The counts of all together; of none, zeros."""
-    total = NOTHING
+    total = EMPTY_TALLY
     for tally in tallies:
-        total = _merged(total, tally)
+        total = _merge_two(total, tally)
     return total
 
 
 def as_json(tally: Tally) -> dict[str, Any]:
     """A tally as a shard's record holds it: of each array, where it is not zero and what stands there."""
     return {
-        "counts": {name: _sparse(getattr(tally, name)) for name in _SHAPES},
+        "counts": {name: _to_sparse(getattr(tally, name)) for name in _SHAPES},
         "rejects": dict(sorted(tally.rejects.items())),
         "reject_examples": {
             reason: [asdict(example) for example in examples]
@@ -162,18 +169,18 @@ def as_json(tally: Tally) -> dict[str, Any]:
 def from_json(fields: Mapping[str, Any]) -> Tally:
     """The tally that `as_json` wrote. Raises KeyError, TypeError, ValueError, ... where it is none."""
     return Tally(
-        **{name: _dense(fields["counts"][name], shape) for name, shape in _SHAPES.items()},
+        **{name: _to_dense(fields["counts"][name], shape) for name, shape in _SHAPES.items()},
         rejects=Counter(fields["rejects"]),
         reject_examples={
             reason: [RejectExample(**example) for example in examples]
             for reason, examples in fields["reject_examples"].items()
         },
-        doubtful=[Remarkable.from_record(row) for row in fields["doubtful"]],
-        wrong=[Remarkable.from_record(row) for row in fields["wrong"]],
+        doubtful=[Example.from_record(row) for row in fields["doubtful"]],
+        wrong=[Example.from_record(row) for row in fields["wrong"]],
     )
 
 
-def _against_labels(
+def _count_labelled(
     labels: Ints, digits: Ints, confidence: Floats, probabilities: Floats, bins: Ints
 ) -> dict[str, Any]:
     """What is counted of rows that have a label; -1 stands for none."""
@@ -194,28 +201,28 @@ def _against_labels(
     return {
         "confusion": np.bincount(labels * CLASSES + digits, minlength=CLASSES**2).reshape(CLASSES, CLASSES),
         "labelled_confidence": np.bincount(bins, minlength=CONFIDENCE_BINS),
-        "labelled_confidence_sum": _sums(bins, confidence, CONFIDENCE_BINS),
+        "labelled_confidence_sum": _sum_by_group(bins, confidence, CONFIDENCE_BINS),
         "mistakes": np.bincount(
             digits[wrong] * CONFIDENCE_BINS + bins[wrong], minlength=CLASSES * CONFIDENCE_BINS
         ).reshape(CLASSES, CONFIDENCE_BINS),
-        "own_probability": _sums(labels, own, CLASSES),
-        "nll": _fixed(nll, NLL_UNIT).sum(),
-        "brier": _fixed(squares, UNIT).sum(),
+        "own_probability": _sum_by_group(labels, own, CLASSES),
+        "nll": _to_fixed_point(nll, NLL_UNIT).sum(),
+        "brier": _to_fixed_point(squares, UNIT).sum(),
     }
 
 
-def _fixed(values: npt.NDArray[Any], unit: int) -> Ints:
+def _to_fixed_point(values: npt.NDArray[Any], unit: int) -> Ints:
     return np.rint(values.astype(np.float64) * unit).astype(np.int64)
 
 
-def _sums(groups: Ints, values: npt.NDArray[Any], length: int) -> Ints:
+def _sum_by_group(groups: Ints, values: npt.NDArray[Any], length: int) -> Ints:
     """The values of each group together, in `UNIT`s. `bincount` adds floats, of which 2**53 are exact."""
     sums = np.zeros(length, np.int64)
-    np.add.at(sums, groups, _fixed(values, UNIT))
+    np.add.at(sums, groups, _to_fixed_point(values, UNIT))
     return sums
 
 
-def _merged(one: Tally, other: Tally) -> Tally:
+def _merge_two(one: Tally, other: Tally) -> Tally:
     return Tally(
         **{name: getattr(one, name) + getattr(other, name) for name in _SHAPES},
         rejects=one.rejects + other.rejects,
@@ -223,22 +230,22 @@ def _merged(one: Tally, other: Tally) -> Tally:
             reason: sorted(
                 [*one.reject_examples.get(reason, ()), *other.reject_examples.get(reason, ())],
                 key=lambda example: example.row,
-            )[:KEPT_REJECTS]
+            )[:MAX_REJECT_EXAMPLES]
             for reason in one.reject_examples.keys() | other.reject_examples.keys()
         },
-        doubtful=sorted([*one.doubtful, *other.doubtful], key=lambda row: (row.confidence, row.row))[:KEPT_IMAGES],
-        wrong=sorted([*one.wrong, *other.wrong], key=lambda row: (-row.confidence, row.row))[:KEPT_IMAGES],
+        doubtful=sorted([*one.doubtful, *other.doubtful], key=lambda row: (row.confidence, row.row))[:MAX_EXAMPLES],
+        wrong=sorted([*one.wrong, *other.wrong], key=lambda row: (-row.confidence, row.row))[:MAX_EXAMPLES],
     )
 
 
-def _sparse(counts: Ints) -> list[list[int]]:
+def _to_sparse(counts: Ints) -> list[list[int]]:
     flat = np.atleast_1d(counts).ravel()
-    places = np.flatnonzero(flat)
-    return [places.tolist(), flat[places].tolist()]
+    positions = np.flatnonzero(flat)
+    return [positions.tolist(), flat[positions].tolist()]
 
 
-def _dense(sparse: Sequence[Sequence[int]], shape: tuple[int, ...]) -> Ints:
+def _to_dense(sparse: Sequence[Sequence[int]], shape: tuple[int, ...]) -> Ints:
     flat = np.zeros(prod(shape), np.int64)
-    places, counts = sparse
-    flat[np.array(places, np.int64)] = np.array(counts, np.int64)
+    positions, counts = sparse
+    flat[np.array(positions, np.int64)] = np.array(counts, np.int64)
     return flat.reshape(shape)

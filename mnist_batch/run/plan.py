@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
-from mnist_batch.model.card import ModelCard, card_path, find_card, model_digest, no_card
-from mnist_batch.names import shown
-from mnist_batch.output.formats import check_kept
-from mnist_batch.output.manifest import fingerprint, run_facts
+from mnist_batch.model.card import ModelCard, card_path, find_card, invalid_card, model_digest
+from mnist_batch.names import printable
+from mnist_batch.output.formats import check_extra_columns
+from mnist_batch.output.manifest import collect_fingerprint_inputs, compute_fingerprint
 from mnist_batch.report.drift import check_profile
-from mnist_batch.runtime import give_back_freed_memory
-from mnist_batch.shards import Shard, cut
+from mnist_batch.runtime import release_freed_memory
+from mnist_batch.shards import Shard, cut_shards
 from mnist_batch.sources.discover import Inputs, open_inputs
 from mnist_batch.sources.label_file import LabelFile, open_label_file
 from mnist_batch.sources.protocol import display_name
@@ -38,37 +38,37 @@ class Plan:
     profile: dict[str, Any] | None
 
 
-def planned(config: PredictConfig) -> Plan:
+def make_plan(config: PredictConfig) -> Plan:
     """Opens what is to be read. Raises MnistBatchError where inputs, labels or model are refused without TensorFlow."""
     model_path = resolve_model(config.model)
     inputs = open_inputs(config.inputs, config.reading)
-    check_kept(config.format, inputs.kept)
+    check_extra_columns(config.format, inputs.extra_columns)
     path = config.reading.labels if isinstance(config.reading.labels, Path) else None
     labels = None if path is None else open_label_file(path, inputs.rows)
-    label_files = _label_files(inputs) if path is None else {shown(path.name): path}
+    label_files = _list_label_files(inputs) if path is None else {printable(path.name): path}
     digest = model_digest(model_path)
     card = find_card(model_path, digest)
     profile = None if card is None else card.profile
     try:
         check_profile(profile)
     except ValueError as error:
-        raise no_card(card_path(model_path), str(error)) from error
-    facts = run_facts(config, inputs.files, inputs.arrays, label_files, _model_facts(digest, card))
-    shards = list(cut(inputs.runs, config.rows_per_part))
+        raise invalid_card(card_path(model_path), str(error)) from error
+    facts = collect_fingerprint_inputs(config, inputs.files, inputs.arrays, label_files, _model_inputs(digest, card))
+    shards = list(cut_shards(inputs.runs, config.rows_per_part))
     # A million names, sorted and told apart, leave 100 MB that is free and still ours, and TensorFlow comes next.
     pa.default_memory_pool().release_unused()
-    give_back_freed_memory()
-    return Plan(inputs, shards, labels, model_path, facts, fingerprint(facts), profile)
+    release_freed_memory()
+    return Plan(inputs, shards, labels, model_path, facts, compute_fingerprint(facts), profile)
 
 
-def _label_files(inputs: Inputs) -> dict[str, Path]:
+def _list_label_files(inputs: Inputs) -> dict[str, Path]:
     """By name, the label files beside the inputs; those in an input folder stand in the listing already."""
-    companions = [path for source in inputs.sources for path in source.companions]
-    beside = [path for path in companions if not any(path.is_relative_to(folder) for folder in inputs.folders)]
+    sidecars = [path for source in inputs.sources for path in source.sidecars]
+    beside = [path for path in sidecars if not any(path.is_relative_to(folder) for folder in inputs.folders)]
     return {display_name(path, inputs.root): path for path in beside}
 
 
-def _model_facts(digest: str, card: ModelCard | None) -> dict[str, Any]:
+def _model_inputs(digest: str, card: ModelCard | None) -> dict[str, Any]:
     """What of a model changes an output byte; of its card, None where none speaks for these bytes."""
     said = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
     return {"model_sha256": digest, "card": said}

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mnist_batch.config import Preparation
+from mnist_batch.config import PreprocessOptions
 from mnist_batch.errors import StorageError
-from mnist_batch.images.preprocess import prepared
+from mnist_batch.images.preprocess import preprocess
 from mnist_batch.records import ImageBatch, Rows, concat_batches
 from mnist_batch.shards import Shard, Span
-from mnist_batch.sources.protocol import Reader, Source, Stamp, gone
+from mnist_batch.sources.protocol import Reader, Source, Stamp, missing_file
 from mnist_batch.timing import Stage, Stopwatch
 
 T = TypeVar("T")
@@ -42,11 +42,11 @@ class Readers:
     """
 
     def __init__(
-        self, sources: Sequence[Source], stamps: Sequence[Mapping[Path, Stamp]], preparation: Preparation
+        self, sources: Sequence[Source], stamps: Sequence[Mapping[Path, Stamp]], preprocess_options: PreprocessOptions
     ) -> None:
         self._sources = sources
         self._stamps = stamps
-        self._preparation = preparation
+        self._preparation = preprocess_options
         self._watch = Stopwatch()
         self._index: int | None = None
         self._reader: Reader | None = None
@@ -65,7 +65,7 @@ class Readers:
 
     def read(self, span: Span) -> ImageBatch:
         """The rows of a span, prepared. Raises as `chunks` does."""
-        return concat_batches(self.each(span, lambda rows: prepared(rows, self._preparation, self._watch)))
+        return concat_batches(self.each(span, lambda rows: preprocess(rows, self._preparation, self._watch)))
 
     def each(self, span: Span, use: Callable[[Rows], T]) -> list[T]:
         """What `use` makes of each piece of a span's rows, in order. Raises as `read` does, also while it is used."""
@@ -83,7 +83,7 @@ class Readers:
                     return used
                 used.append(use(rows))
         except FileNotFoundError as error:
-            raise gone(error.filename) from error
+            raise missing_file(error.filename) from error
         except Exception as error:
             # Whatever a reader stumbles over in a file that is not the one that was planned, that is what is wrong.
             self.check_unchanged([span])

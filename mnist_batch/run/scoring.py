@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.config import OutputFormat, Preparation
+from mnist_batch.config import OutputFormat, PreprocessOptions
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.output.files import FileRecord
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.schema import prediction_table, reject_table
-from mnist_batch.output.store import as_json, write_part, write_shard_record
+from mnist_batch.output.store import records_to_json, write_part, write_shard_record
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
 from mnist_batch.report import tally as tallies
 from mnist_batch.report.tally import Tally
@@ -32,12 +32,12 @@ from mnist_batch.timing import Stage, total
 class Predictor(Protocol):
     """A model that is ready to score.
 
-    halvings: how often a batch was halved because the model failed on it; failures: by row, counted over the batches
+    batch_splits: how often a batch was halved because the model failed on it; failures: by row, counted over the batches
     of the last call of `probabilities`, what it said when it failed on that row alone.
     """
 
     @property
-    def halvings(self) -> int: ...
+    def batch_splits(self) -> int: ...
     @property
     def failures(self) -> Mapping[int, str]: ...
 
@@ -64,7 +64,7 @@ class ScoringJob:
     sources: tuple[Source, ...]
     stamps: tuple[Mapping[Path, Stamp], ...]
     labels: LabelFile | None
-    preparation: Preparation
+    preprocess_options: PreprocessOptions
     batch_size: int
     format: OutputFormat
     probabilities: bool
@@ -73,52 +73,52 @@ class ScoringJob:
 
     def readers(self) -> Readers:
         """What reads the job's rows; one for each worker, to be closed."""
-        return Readers(self.sources, self.stamps, self.preparation)
+        return Readers(self.sources, self.stamps, self.preprocess_options)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
     """What became of a shard: its rows are all in `tally`, as predictions or as rejects.
 
-    treatments: by source, how its images were treated; files: size and SHA-256 of each part by name; halvings: how
+    preprocessing: by source, how its images were treated; files: size and SHA-256 of each part by name; batch_splits: how
     often a batch had to be halved; seconds: by stage (docs/architecture.md).
     """
 
     index: int
     rows: int
     tally: Tally
-    treatments: Mapping[int, Counter[str]]
+    preprocessing: Mapping[int, Counter[str]]
     files: Mapping[str, Any]
-    halvings: int
+    batch_splits: int
     seconds: Mapping[str, float]
 
-    def as_json(self) -> dict[str, Any]:
+    def records_to_json(self) -> dict[str, Any]:
         return {
             "index": self.index,
             "rows": self.rows,
-            "halvings": self.halvings,
+            "halvings": self.batch_splits,
             "files": self.files,
             "tally": tallies.as_json(self.tally),
-            "treatments": self.treatments,
+            "treatments": self.preprocessing,
             "seconds": self.seconds,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], shard: Shard) -> ShardResult | None:
-        """The result of this shard that `as_json` wrote; None where it cannot be that."""
+        """The result of this shard that `records_to_json` wrote; None where it cannot be that."""
         try:
             tally = tallies.from_json(fields["tally"])
-            treatments = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
-            halvings = int(fields["halvings"])
+            preprocessing = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
+            batch_splits = int(fields["halvings"])
             seconds = {str(stage): float(value) for stage, value in fields["seconds"].items()}
-            result = cls(fields["index"], fields["rows"], tally, treatments, fields["files"], halvings, seconds)
+            result = cls(fields["index"], fields["rows"], tally, preprocessing, fields["files"], batch_splits, seconds)
             rows = {result.rows, tally.predicted + tally.rejected}
             parts = {name.partition(".")[0] for name in result.files}
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         number = f"part-{shard.index:05d}"
         wanted = {f"predictions/{number}", f"rejects/{number}"} if tally.rejected else {f"predictions/{number}"}
-        known = treatments.keys() <= {span.source for span in shard.spans}
+        known = preprocessing.keys() <= {span.source for span in shard.spans}
         return result if result.index == shard.index and rows == {shard.rows} and parts == wanted and known else None
 
 
@@ -127,14 +127,14 @@ class Answer:
     """A chunk's rows and what the model made of them.
 
     batch: the rows; probabilities: float32 [n, 10], NaN for a row that cannot be scored; failures: by such a row, what
-    the model said; halvings: how often the batch was halved; waited: seconds until the chunk was read.
+    the model said; batch_splits: how often the batch was halved; waited: seconds until the chunk was read.
     """
 
     chunk: Chunk
     batch: ImageBatch
     probabilities: Floats
     failures: Mapping[int, str]
-    halvings: int
+    batch_splits: int
     waited: float
 
 
@@ -152,21 +152,21 @@ def answered(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor) -> 
             waited = time.perf_counter() - began
             batch = concat_batches([part for _, part in chunk.parts])
             if job.labels is not None:
-                batch = replace(batch, labels=job.labels.labels(batch.ids, batch.places + chunk.first_row))
+                batch = replace(batch, labels=job.labels.labels(batch.ids, batch.positions + chunk.first_row))
             asked.append((chunk, batch, waited))
             if len(batch):
                 yield batch.pixels
             began = time.perf_counter()
 
-    row, halvings = 0, predictor.halvings
+    row, batch_splits = 0, predictor.batch_splits
     for probabilities in predictor.probabilities(pixels()):
         while not len(asked[0][1]):
             yield _unasked(*asked.popleft())
         chunk, batch, waited = asked.popleft()
         failed = () if np.isfinite(probabilities).all() else range(len(batch))
         failures = {i: predictor.failures[row + i] for i in failed if row + i in predictor.failures}
-        yield Answer(chunk, batch, probabilities, failures, predictor.halvings - halvings, waited)
-        row, halvings = row + len(batch), predictor.halvings
+        yield Answer(chunk, batch, probabilities, failures, predictor.batch_splits - batch_splits, waited)
+        row, batch_splits = row + len(batch), predictor.batch_splits
     while asked:
         yield _unasked(*asked.popleft())
 
@@ -204,12 +204,12 @@ def score_shard(
     if rejects:
         heartbeat(len(rejects))
     files = _written(job, shard.index, predictions, rejects)
-    tally = tallies.merge([gathered.tally, tallies.tally_of_rejects(placed, shard.first_row)])
+    tally = tallies.merge([gathered.tally, tallies.tally_rejects(placed, shard.first_row)])
     seconds = total([gathered.seconds, {Stage.WRITE: time.perf_counter() - finished}])
     result = ShardResult(
-        shard.index, shard.rows, tally, gathered.treatments, as_json(files), gathered.halvings, seconds
+        shard.index, shard.rows, tally, gathered.preprocessing, records_to_json(files), gathered.batch_splits, seconds
     )
-    write_shard_record(job.staging, shard.index, result.as_json())
+    write_shard_record(job.staging, shard.index, result.records_to_json())
     return result
 
 
@@ -220,9 +220,9 @@ class _Gathered:
     rows: ImageBatch
     probabilities: Floats
     failures: Mapping[int, str]
-    treatments: Mapping[int, Counter[str]]
+    preprocessing: Mapping[int, Counter[str]]
     tally: Tally
-    halvings: int
+    batch_splits: int
     seconds: Mapping[str, float]
 
 
@@ -230,27 +230,27 @@ def _gathered(job: ScoringJob, shard: Shard, answers: Iterator[Answer], heartbea
     batches: list[ImageBatch] = []
     scored: list[Floats] = []
     failures: dict[int, str] = {}
-    treatments: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    preprocessing: defaultdict[int, Counter[str]] = defaultdict(Counter)
     laps: list[Mapping[str, float]] = []
-    tally, halvings, waited, counted, row = tallies.NOTHING, 0, 0.0, 0.0, 0
+    tally, batch_splits, waited, counted, row = tallies.EMPTY_TALLY, 0, 0.0, 0.0, 0
     started = time.perf_counter()
     for answer in islice(answers, sum(1 for _ in shard.chunks(job.batch_size))):
         began = time.perf_counter()
         for span, part in answer.chunk.parts:
-            treatments[span.source] += part.treatments
+            preprocessing[span.source] += part.preprocessing
         failures |= {row + i: said for i, said in answer.failures.items()}
-        tally = tallies.merge([tally, tallies.tally_of(answer.batch, answer.chunk.first_row, answer.probabilities)])
-        # Pixels are not kept: a shard's worth of them is 51 MB.
+        tally = tallies.merge([tally, tallies.tally_batch(answer.batch, answer.chunk.first_row, answer.probabilities)])
+        # Pixels are not extra_columns: a shard's worth of them is 51 MB.
         batches.append(replace(answer.batch, pixels=_NO_PIXELS))
         scored.append(answer.probabilities)
         laps.append(answer.chunk.seconds)
-        halvings, waited, row = halvings + answer.halvings, waited + answer.waited, row + len(answer.batch)
+        batch_splits, waited, row = batch_splits + answer.batch_splits, waited + answer.waited, row + len(answer.batch)
         counted += time.perf_counter() - began
         heartbeat(len(answer.batch))
     waiting = max(0.0, time.perf_counter() - started - waited - counted)
     seconds = total([*laps, {Stage.MODEL: waiting, Stage.COUNT: counted}])
     rows = concat_batches(batches)
-    return _Gathered(rows, np.concatenate(scored), failures, treatments, tally, halvings, seconds)
+    return _Gathered(rows, np.concatenate(scored), failures, preprocessing, tally, batch_splits, seconds)
 
 
 def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Sequence[Reject]) -> dict[str, FileRecord]:
@@ -263,10 +263,10 @@ def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Seq
 
 
 def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[tuple[int, Reject]]:
-    """All rejects by their place: those that never were images, and those on which the model failed."""
+    """All rejects by their position: those that never were images, and those on which the model failed."""
     # Where no image stood, there was one of the rejects.
-    places = np.setdiff1d(np.arange(rows.rows), rows.places).tolist() if rows.rejects else []
-    others = zip(places, rows.rejects, strict=True)
+    positions = np.setdiff1d(np.arange(rows.rows), rows.positions).tolist() if rows.rejects else []
+    others = zip(positions, rows.rejects, strict=True)
     return sorted([*others, *unscorable.items()], key=lambda placed: placed[0])
 
 
@@ -279,17 +279,21 @@ def _predictions(
     """The rows' predictions, and as rejects, by their place, the rows for which the model gave no numbers."""
     finite = np.asarray(np.isfinite(probabilities).all(axis=1))
     rejects: dict[int, Reject] = {}
-    ids, labels, kept = rows.ids, rows.labels, rows.kept
+    ids, labels, extra_columns = rows.ids, rows.labels, rows.extra_columns
     if not finite.all():
         rejects = {
-            int(rows.places[i]): Reject(
+            int(rows.positions[i]): Reject(
                 ids[i].as_py(), RejectReason.UNSCORABLE, failures.get(int(i), "the model gave no number")
             )
             for i in np.flatnonzero(~finite)
         }
         mask = pa.array(finite)
-        ids, labels, kept = ids.filter(mask), labels.filter(mask), None if kept is None else kept.filter(mask)
+        ids, labels, extra_columns = (
+            ids.filter(mask),
+            labels.filter(mask),
+            None if extra_columns is None else extra_columns.filter(mask),
+        )
         probabilities = probabilities[finite]
     digits = probabilities.argmax(axis=1).astype(np.int32)
     confidence = probabilities.max(axis=1, initial=0)
-    return Predictions(ids, labels, digits, confidence, probabilities, kept), rejects
+    return Predictions(ids, labels, digits, confidence, probabilities, extra_columns), rejects

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_batch.errors import MnistBatchError
-from mnist_batch.report.tally import NOTHING, merge
+from mnist_batch.report.tally import EMPTY_TALLY, merge
 from mnist_batch.run.scoring import ShardResult
 from mnist_batch.shards import Shard
 from mnist_batch.timing import total
 
 
-class Totals:
-    """tally: of all rows so far; treatments: by source, how its images were treated; halvings: how often a batch was
+class RunTally:
+    """tally: of all rows so far; preprocessing: by source, how its images were treated; batch_splits: how often a batch was
     halved; rows: how many there are; seconds: by stage.
     """
 
     def __init__(self) -> None:
-        self.tally = NOTHING
-        self.treatments: dict[int, Counter[str]] = {}
-        self.halvings = 0
+        self.tally = EMPTY_TALLY
+        self.preprocessing: dict[int, Counter[str]] = {}
+        self.batch_splits = 0
         self.rows = 0
         self.seconds: Mapping[str, float] = {}
         self._files: dict[int, Mapping[str, Any]] = {}
@@ -47,9 +47,9 @@ class Totals:
                 "this is a bug, please report it"
             )
         self.tally = merge([self.tally, result.tally])
-        for source, counts in result.treatments.items():
-            self.treatments.setdefault(source, Counter()).update(counts)
-        self.halvings += result.halvings
+        for source, counts in result.preprocessing.items():
+            self.preprocessing.setdefault(source, Counter()).update(counts)
+        self.batch_splits += result.batch_splits
         self.rows += result.rows
         self.seconds = total([self.seconds, result.seconds])
         self._files[shard.index] = result.files

@@ -20,7 +20,7 @@ _MARKED_RISE = 0.05
 _ENOUGH = 32
 
 
-def transposition_warning(batches: Sequence[Pixels], predictor: Predictor, transposed: bool) -> str | None:
+def check_transposed(batches: Sequence[Pixels], predictor: Predictor, transposed: bool) -> str | None:
     """A line where the images, in batches of uint8 [n, 28, 28], look transposed to the model.
 
     transposed: whether --transpose was given, so that it is that which should go.

@@ -34,6 +34,6 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == GZIP_MAGIC
 
 
-def broken_gzip(path: Path, error: Exception) -> InputError:
+def gzip_error(path: Path, error: Exception) -> InputError:
     """The error for a gzip stream that does not inflate."""
     return InputError(f"{path}: gzip stream must be whole, but: {error}; it was probably cut off: fetch it again")

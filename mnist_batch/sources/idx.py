@@ -22,8 +22,8 @@ from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
-from mnist_batch.sources.gzipped import GZIP_ERRORS, broken_gzip, is_gzip, open_plain_or_gzip
-from mnist_batch.sources.labels import digit_labels, sibling_label_file
+from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, is_gzip, open_plain_or_gzip
+from mnist_batch.sources.labels import find_label_file, to_digit_labels
 from mnist_batch.sources.protocol import display_name
 
 IMAGES_MAGIC = b"\0\0\x08\x03"
@@ -55,10 +55,10 @@ class IdxSource:
         return Counter()
 
     @property
-    def companions(self) -> Sequence[Path]:
+    def sidecars(self) -> Sequence[Path]:
         return [] if self.labels is None else [self.labels]
 
-    def boundaries(self) -> Sequence[int]:
+    def split_points(self) -> Sequence[int]:
         return [0, self.rows]
 
     def open(self) -> IdxReader:
@@ -81,14 +81,14 @@ class IdxReader:
             self._file.seek(_HEADER_SIZE + start * height * width)
             data = self._file.read(size)
         except GZIP_ERRORS as error:
-            raise broken_gzip(self._source.path, error) from error
+            raise gzip_error(self._source.path, error) from error
         if len(data) != size:
             raise InputError(
                 f"{self._source.path}: must stay as it was when the run began, now ends before row {stop}: start again"
             )
         pixels = np.frombuffer(data, np.uint8).reshape(stop - start, height, width)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        return NumericRows(row_ids(self._source.name, start, stop), labels, pixels)
+        return NumericRows(number_rows(self._source.name, start, stop), labels, pixels)
 
     def close(self) -> None:
         self._file.close()
@@ -102,16 +102,16 @@ def open_idx(path: Path, root: Path, options: ReadOptions) -> Sequence[IdxSource
     with open_plain_or_gzip(path) as file:
         try:
             dtype, shape = read_header(file, path)
-            found = _remaining(file, path, _promised(shape, dtype))
+            found = _count_remaining(file, path, _expected_bytes(shape, dtype))
         except GZIP_ERRORS as error:
-            raise broken_gzip(path, error) from error
+            raise gzip_error(path, error) from error
     check_size(path, shape, dtype, found)
     rows, height, width = shape
     if not 0 < height * width <= MAX_PIXELS:
         raise InputError(
             f"{path}: images must have 1 to {MAX_PIXELS} pixels, the header says {height}x{width}: fetch it again"
         )
-    labels = sibling_label_file(path) if options.labels is AutoLabels.AUTO else None
+    labels = find_label_file(path) if options.labels is AutoLabels.AUTO else None
     # The count first: a few bytes of gzip may promise labels for more memory than there is.
     if labels is not None and (count := count_labels(labels)) != rows:
         raise InputError(
@@ -129,18 +129,18 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
     with open_plain_or_gzip(path) as file:
         try:
             dtype, shape = read_header(file, path)
-            promised = _promised(shape, dtype)
+            promised = _expected_bytes(shape, dtype)
             while len(values) <= promised and (chunk := file.read(_INFLATE_CHUNK)):
                 values += chunk
         except GZIP_ERRORS as error:
-            raise broken_gzip(path, error) from error
+            raise gzip_error(path, error) from error
     check_size(path, shape, dtype, len(values))
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 def read_labels(path: Path) -> pa.Int32Array:
     """The labels in an idx file: int32 [n] of 0..9. Raises InputError where they are anything else."""
-    return digit_labels(read_idx(path), str(path))
+    return to_digit_labels(read_idx(path), str(path))
 
 
 def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_bytes: int) -> Iterator[Rows]:
@@ -149,7 +149,7 @@ def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_
     return (read(first, min(stop, first + rows)) for first in range(start, stop, rows))
 
 
-def row_ids(name: str, start: int, stop: int) -> pa.StringArray:
+def number_rows(name: str, start: int, stop: int) -> pa.StringArray:
     """Ids of the rows start..stop of a container that numbers its rows from 0: `NAME#ROW`."""
     rows = pa.array(np.arange(start, stop)).cast(pa.string())
     return pc.binary_join_element_wise(f"{name}#", rows, "")
@@ -171,7 +171,7 @@ def read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], tuple[int, 
 
 def check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
     """Raises InputError where the bytes after the header are not what it promises; more need not be counted."""
-    promised = _promised(shape, dtype)
+    promised = _expected_bytes(shape, dtype)
     if found == promised:
         return
     what = f"{shape[0]} rows" if len(shape) < 3 else f"{shape[0]} images of {shape[1]}x{shape[2]}"
@@ -182,7 +182,7 @@ def check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], found: 
     )
 
 
-def _promised(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def _expected_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return math.prod(shape) * dtype.itemsize
 
 
@@ -192,13 +192,13 @@ def count_labels(path: Path) -> int:
         try:
             _, shape = read_header(file, path)
         except GZIP_ERRORS as error:
-            raise broken_gzip(path, error) from error
+            raise gzip_error(path, error) from error
     if math.prod(shape) > shape[0] * CLASSES:
         raise InputError(f"{path}: labels must be digits or one-hot rows of ten, found shape {shape}: check the file")
     return shape[0]
 
 
-def _remaining(file: IO[bytes], path: Path, promised: int) -> int:
+def _count_remaining(file: IO[bytes], path: Path, promised: int) -> int:
     """Bytes from where `file` stands to its end; a gzip stream is inflated once, which also proves its checksum.
 
     It is not inflated much beyond what was promised: 10 GB of zeros take 10 MB.

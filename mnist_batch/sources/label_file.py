@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.records import Ints, first_line
-from mnist_batch.sources.gzipped import GZIP_ERRORS, broken_gzip, open_plain_or_gzip
+from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_gzip
 from mnist_batch.sources.idx import count_labels, read_labels
-from mnist_batch.sources.labels import digit_label_column
-from mnist_batch.sources.tabular import listed
+from mnist_batch.sources.labels import parse_label_column
+from mnist_batch.sources.tabular import join_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
     """
     if not path.is_file():
         raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
-    head = _head(path)
+    head = _read_head(path)
     if head[:2] == b"\0\0":
         if (count := count_labels(path)) != rows:
             raise InputError(
@@ -89,12 +89,12 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
             ids = table["id"].combine_chunks().cast(pa.string())
             return _labels_by_id(path, ids, table["label"].combine_chunks())
     except GZIP_ERRORS as error:
-        raise broken_gzip(path, error) from error
+        raise gzip_error(path, error) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: columns whose names are no UTF-8
         raise InputError(
             f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
         ) from error
-    raise InputError(f"{path}: labels must have the columns id and label, has {listed(columns)}: rename them")
+    raise InputError(f"{path}: labels must have the columns id and label, has {join_names(columns)}: rename them")
 
 
 def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsById:
@@ -106,16 +106,16 @@ def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsBy
             f"{path}: every id must stand there once, {values[counts.argmax()]!r} stands there {counts.max()} times: "
             "remove what is double"
         )
-    return LabelsById(ids, digit_label_column(labels, f"{path}, column label"))
+    return LabelsById(ids, parse_label_column(labels, f"{path}, column label"))
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     """The first four bytes, inflated where the file is gzip."""
     try:
         with open_plain_or_gzip(path) as file:
             return file.read(4)
     except GZIP_ERRORS as error:
-        raise broken_gzip(path, error) from error
+        raise gzip_error(path, error) from error
     except OSError as error:
         raise StorageError(
             f"{path}: labels must be readable, but: {error.strerror}; start again once they are"

@@ -21,7 +21,7 @@ from mnist_batch.records import CLASSES
 CLASS_SUFFIX = ".cls"
 
 
-def digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any] | None = None) -> pa.Int32Array:
+def to_digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any] | None = None) -> pa.Int32Array:
     """Labels from digits [n] or one-hot rows [n, 10], of any integer type (or floats that are whole).
 
     Raises InputError naming `where` and the first row that is no digit; `rows` has the rows' numbers, else from 0.
@@ -48,13 +48,13 @@ def digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any] | 
     return pa.array(digits.astype(np.int32))
 
 
-def digit_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.Int32Array:
+def parse_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.Int32Array:
     """Labels from an Arrow column of digits or of lists of ten; null stays null."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     values = column.drop_null()
     if hasattr(column.type, "value_type"):  # a list of any kind
-        array = _one_hot_rows(values, where)
+        array = _read_one_hot(values, where)
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         array = values.to_numpy(zero_copy_only=False)
     elif pa.types.is_null(column.type):
@@ -65,7 +65,7 @@ def digit_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.I
             "name another column with --label-column, or switch labels off with --labels none"
         )
     known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    digits = digit_labels(array, where, known + first_row)
+    digits = to_digit_labels(array, where, known + first_row)
     if column.null_count == 0:
         return digits
     labels = np.zeros(len(column), np.int32)
@@ -89,7 +89,7 @@ def labels_from_class_files(paths: pa.Array, class_files: dict[bytes, int]) -> p
     return digits.take(pc.index_in(stems.cast(pa.binary()), value_set=keys))
 
 
-def digit_of_class_file(content: bytes, where: str) -> int:
+def parse_class_file(content: bytes, where: str) -> int:
     """The digit that a `.cls` file states. Raises InputError where it states none."""
     text = content.strip()
     if len(text) == 1 and text.isdigit():
@@ -100,7 +100,7 @@ def digit_of_class_file(content: bytes, where: str) -> int:
     )
 
 
-def sibling_label_file(images: Path) -> Path | None:
+def find_label_file(images: Path) -> Path | None:
     """The idx label file beside an idx image file: `t10k-images-idx3-ubyte` has `t10k-labels-idx1-ubyte[.gz]`."""
     name = images.name.removesuffix(".gz")
     if "images" not in name:
@@ -110,7 +110,7 @@ def sibling_label_file(images: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _one_hot_rows(lists: pa.Array, where: str) -> npt.NDArray[Any]:
+def _read_one_hot(lists: pa.Array, where: str) -> npt.NDArray[Any]:
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     numbers = lists.flatten()
     if (lengths != CLASSES).any() or numbers.null_count or not pa.types.is_primitive(numbers.type):

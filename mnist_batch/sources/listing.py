@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
-from mnist_batch.names import text_of
-from mnist_batch.runtime import core_to_spare, printed_by, small_python
+from mnist_batch.names import to_text
+from mnist_batch.runtime import has_spare_core, read_output, script_command
 from mnist_batch.sources.folder import list_folder
 from mnist_batch.sources.members import Skipped
 
@@ -55,13 +55,13 @@ def list_files(inputs: tuple[str, ...]) -> Listing:
     folders: list[Path] = []
     files: list[tuple[Path, str | None]] = []
     for text in inputs:
-        for path, array in _expanded(text):
+        for path, array in _expand(text):
             if path.is_dir():
                 folders.append(path)
             else:
                 files.append((path, array))
     root = Path(os.path.commonpath([*folders, *(path.parent for path, _ in files)]))
-    rows = _Rows(root)
+    rows = _FileTable(root)
     arrays: dict[bytes, list[str]] = {}
     for path, array in files:
         key = os.fsencode(path.relative_to(root))
@@ -83,19 +83,19 @@ def list_files(inputs: tuple[str, ...]) -> Listing:
     if more := pc.sum(again).as_py():
         twice = paths[pc.index(again, True).as_py()].as_py()
         raise UsageError(
-            f"{text_of(twice)}: every file must be given once, {more} are reached by two inputs: remove one"
+            f"{to_text(twice)}: every file must be given once, {more} are reached by two inputs: remove one"
         )
     return Listing(root, tuple(folders), table, arrays, rows.skipped)
 
 
-def input_folders(inputs: tuple[str, ...]) -> list[Path]:
+def list_input_folders(inputs: tuple[str, ...]) -> list[Path]:
     """Which of the inputs are folders; none is walked. Raises InputMissingError where one matches nothing, UsageError
     where it is empty.
     """
-    return [path for text in inputs for path, _ in _expanded(text) if path.is_dir()]
+    return [path for text in inputs for path, _ in _expand(text) if path.is_dir()]
 
 
-def _expanded(text: str) -> list[tuple[Path, str | None]]:
+def _expand(text: str) -> list[tuple[Path, str | None]]:
     """The absolute paths that one input on the command line stands for, each with the array asked for, if any."""
     if not text:  # a variable that was not set; Path would take it for the working directory
         raise UsageError("every INPUT must name something, one is empty: give its path, or . for the working directory")
@@ -105,7 +105,7 @@ def _expanded(text: str) -> list[tuple[Path, str | None]]:
     if glob.has_magic(text):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         if not found:
-            kind = EmptyInputError if _folder_before(text).is_dir() else InputMissingError
+            kind = EmptyInputError if _parent_of_pattern(text).is_dir() else InputMissingError
             raise kind(f"{text}: must match a file or folder, matches nothing: check the pattern")
         return [(Path(os.path.abspath(match)), None) for match in found]  # noqa: PTH100
     file, colon, array = text.rpartition(":")
@@ -114,7 +114,7 @@ def _expanded(text: str) -> list[tuple[Path, str | None]]:
     raise InputMissingError(f"{text}: must be a file, a folder or a pattern, there is no such thing: check the path")
 
 
-def _folder_before(pattern: str) -> Path:
+def _parent_of_pattern(pattern: str) -> Path:
     """The folder in which a pattern begins to match."""
     return Path(re.split(r"[*?[]", pattern, maxsplit=1)[0] + "x").parent
 
@@ -126,7 +126,7 @@ def _exists(path: Path) -> bool:
         raise InputMissingError(f"{path}: must be readable, but: {error.strerror}; check the path") from error
 
 
-def _leads_nowhere(entry: os.DirEntry[bytes]) -> bool:
+def _is_dangling(entry: os.DirEntry[bytes]) -> bool:
     """Whether it is a link to nothing, or to itself, which the system refuses to follow."""
     if not entry.is_symlink():
         return False
@@ -137,7 +137,7 @@ def _leads_nowhere(entry: os.DirEntry[bytes]) -> bool:
     return False
 
 
-class _Rows:
+class _FileTable:
     """Gathers files into Arrow, a batch at a time."""
 
     def __init__(self, root: Path) -> None:
@@ -167,13 +167,13 @@ class _Rows:
                 if here in above:
                     self.skipped["(link to a folder above)"] += 1
                     continue
-                if status.st_size >= _MANY_FILES_BYTES and self._listed_beside(path):
+                if status.st_size >= _MANY_FILES_BYTES and self._list_in_subprocess(path):
                     continue
                 with os.scandir(path) as entries:
                     for entry in entries:
                         if entry.is_file(follow_symlinks=False):  # nearly all of them
                             self.add(entry.path[below:], entry.stat(), named=False)
-                        elif _leads_nowhere(entry):
+                        elif _is_dangling(entry):
                             self.skipped["(dangling link)"] += 1
                         elif entry.is_dir():
                             pending.append((entry.path, above | {here}))
@@ -183,18 +183,18 @@ class _Rows:
                             self.skipped["(special file)"] += 1
             except OSError as error:
                 raise StorageError(
-                    f"{text_of(path)}: every folder of the input must be readable, but: {error.strerror}; "
+                    f"{to_text(path)}: every folder of the input must be readable, but: {error.strerror}; "
                     "give the right to read it, or name the folders to be scored one by one"
                 ) from error
 
-    def _listed_beside(self, folder: bytes) -> bool:
+    def _list_in_subprocess(self, folder: bytes) -> bool:
         """Adds the files in a folder that a process of its own lists; False where it holds more than regular files.
 
         While it does, TensorFlow can be imported, for nobody else needs the interpreter.
         """
-        if not core_to_spare():
+        if not has_spare_core():
             return False
-        listed = printed_by(small_python(list_folder.__file__, folder))
+        listed = read_output(script_command(list_folder.__file__, folder))
         if listed is None:
             return False
         count = int(np.frombuffer(listed, np.int64, 1)[0])

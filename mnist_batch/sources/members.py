@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
-from mnist_batch.names import text_of
-from mnist_batch.records import Refusal, RejectReason, string_array, text_array
-from mnist_batch.sources.labels import CLASS_SUFFIX, digit_of_class_file, labels_from_class_files, labels_from_folders
+from mnist_batch.names import to_text
+from mnist_batch.records import ImageError, Ints, RejectReason, string_array, text_array
+from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, labels_from_folders, parse_class_file
 from mnist_batch.sources.protocol import suffix_of
 
 # An encoded image is held in memory whole; 64 megapixels of 16-bit RGBA, not compressed at all, are 512 MB.
@@ -43,6 +44,11 @@ JUNK_NAME = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|Thumbs\.db$|desktop\.ini$)"
 IMAGE_NAME = f"({'|'.join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)})$"
 _JUNK = re.compile(JUNK_NAME.encode(), re.IGNORECASE)
 _IMAGE = re.compile(IMAGE_NAME.encode(), re.IGNORECASE)
+
+# Read at once, at most, where more than one member is.
+_TOGETHER_BYTES = 1 << 20
+# What may lie between two members, or before one: headers and padding. More is read over and not through.
+BETWEEN_BYTES = 4096
 
 
 class MemberKind(Enum):
@@ -69,9 +75,9 @@ def is_junk(path: bytes) -> bool:
     return _JUNK.search(path) is not None
 
 
-def too_large(size: int) -> Refusal | None:
+def check_encoded_size(size: int) -> ImageError | None:
     """Why an encoded image of `size` bytes is not read, or None where it may be."""
-    return Refusal(RejectReason.TOO_LARGE, f"{size} bytes encoded") if size > MAX_ENCODED_BYTES else None
+    return ImageError(RejectReason.TOO_LARGE, f"{size} bytes encoded") if size > MAX_ENCODED_BYTES else None
 
 
 def member_labels(paths: pa.Array, class_files: dict[bytes, int]) -> pa.Int8Array:
@@ -88,10 +94,10 @@ def class_file_key(path: bytes) -> bytes:
     return path.removesuffix(CLASS_SUFFIX.encode())
 
 
-def unique_names(paths: pa.BinaryArray) -> pa.StringArray:
+def make_names_unique(paths: pa.BinaryArray) -> pa.StringArray:
     """The names of an archive's members as they stand in ids; the second of the same name gets `#2`, and so on."""
     texts = text_array(paths)
-    if _surely_differ(texts) or pc.count_distinct(texts).as_py() == len(texts):
+    if _all_differ(texts) or pc.count_distinct(texts).as_py() == len(texts):
         return texts
     times: Counter[str] = Counter()
     names: dict[str, None] = {}
@@ -104,7 +110,7 @@ def unique_names(paths: pa.BinaryArray) -> pa.StringArray:
     return string_array(names)
 
 
-def _surely_differ(texts: pa.StringArray) -> bool:
+def _all_differ(texts: pa.StringArray) -> bool:
     """Whether no two texts are the same, by numbers made of them; at times False where none are.
 
     Counting takes 150 bytes a text, which stay with Arrow, and ten times as long.
@@ -127,14 +133,14 @@ def _surely_differ(texts: pa.StringArray) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageMembers:
     """Those of an archive's members that are images.
 
-    places: int64 [n], where they stand among all members, ascending; name: string [n], unique; label: int8 [n] or null;
+    positions: int64 [n], where they stand among all members, ascending; name: string [n], unique; label: int8 [n] or null;
     skipped: the members left alone.
     """
 
-    places: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     name: pa.StringArray
     label: pa.Int8Array
     skipped: Skipped
@@ -145,43 +151,43 @@ class Images:
 
     def columns(self, members: pa.Table) -> pa.Table:
         """`name` and `label` of the images, and what else the table of all members says of them."""
-        others = members.drop_columns("name").take(self.places)
+        others = members.drop_columns("name").take(self.positions)
         return pa.table([self.name, self.label, *others.columns], names=["name", "label", *others.column_names])
 
 
 def find_images(
     archive: Path, names: pa.ChunkedArray, first_bytes: Callable[[int], bytes], options: ReadOptions
-) -> Images:
+) -> ImageMembers:
     """Which of the members of these names (binary) are images, and their labels.
 
     first_bytes: reads the `PEEKED_BYTES` that a member begins with; asked for in order, where a name does not tell.
     Raises InputError where a `.cls` file states no digit.
     """
     paths = names.combine_chunks()
-    is_image = matching(paths, IMAGE_NAME) & ~matching(paths, JUNK_NAME)
+    is_image = match_pattern(paths, IMAGE_NAME) & ~match_pattern(paths, JUNK_NAME)
     auto, class_files, skipped = options.labels is AutoLabels.AUTO, dict[bytes, int](), Skipped()
-    for place in np.flatnonzero(~is_image).tolist():
-        name, begins = paths[place].as_py(), cache(partial(first_bytes, place))
+    for position in np.flatnonzero(~is_image).tolist():
+        name, begins = paths[position].as_py(), cache(partial(first_bytes, position))
         match member_kind(name, begins):
             case MemberKind.IMAGE:
-                is_image[place] = True
+                is_image[position] = True
             case MemberKind.CLASS if auto:
-                where = f"{archive}!{text_of(name)}"
-                class_files[class_file_key(name)] = digit_of_class_file(begins()[:CLASS_FILE_BYTES], where)
+                where = f"{archive}!{to_text(name)}"
+                class_files[class_file_key(name)] = parse_class_file(begins()[:CLASS_FILE_BYTES], where)
             case MemberKind.OTHER:
                 skipped.add(name)
     kept = paths.filter(pa.array(is_image))
     labels = member_labels(kept, class_files) if auto else pa.nulls(len(kept), pa.int8())
-    return Images(np.flatnonzero(is_image), unique_names(kept), labels, skipped)
+    return ImageMembers(np.flatnonzero(is_image), make_names_unique(kept), labels, skipped)
 
 
 def ids_and_labels(archive: str, members: pa.Table) -> tuple[pa.StringArray, pa.Int32Array]:
-    """Ids `ARCHIVE!MEMBER` and labels of some of an archive's images; members: `name` and `label`, as in `Images`."""
+    """Ids `ARCHIVE!MEMBER` and labels of some of an archive's images; members: `name` and `label`, as in `ImageMembers`."""
     ids = pc.binary_join_element_wise(f"{archive}!", members["name"].combine_chunks(), "")
     return ids, members["label"].combine_chunks().cast(pa.int32())
 
 
-def matching(paths: pa.BinaryArray, pattern: str) -> npt.NDArray[np.bool_]:
+def match_pattern(paths: pa.BinaryArray, pattern: str) -> npt.NDArray[np.bool_]:
     """For each path, whether the pattern is found in it, in upper or lower case."""
     found = pc.match_substring_regex(paths, pattern, ignore_case=True)
     return np.asarray(found.to_numpy(zero_copy_only=False), bool)
@@ -192,3 +198,20 @@ class Skipped(Counter[str]):
 
     def add(self, path: bytes) -> None:
         self[suffix_of(path)] += 1
+
+
+def contiguous_runs(offsets: Ints, sizes: Ints) -> Iterator[tuple[int, int]]:
+    """Cuts members, in the order given, into runs `(first, stop)` that are to be read at once.
+
+    offsets, sizes: int64 [n], where each begins and how long it is. One that is longer than any run is alone.
+    """
+    stops = offsets + np.minimum(sizes, _TOGETHER_BYTES)
+    between = offsets[1:] - stops[:-1]
+    large = sizes > _TOGETHER_BYTES
+    apart = (between < 0) | (between > BETWEEN_BYTES) | large[1:] | large[:-1]
+    for begins, ends in pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(offsets)]):
+        first = begins
+        while first < ends:
+            fitting = np.searchsorted(stops[first:ends], offsets[first] + _TOGETHER_BYTES, side="right")
+            yield first, first + int(fitting)
+            first += int(fitting)

@@ -27,8 +27,8 @@ from mnist_batch.config import AutoLabels, ReadOptions, ValueRange
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
-from mnist_batch.sources.idx import read_in_pieces, row_ids
-from mnist_batch.sources.labels import digit_labels
+from mnist_batch.sources.idx import number_rows, read_in_pieces
+from mnist_batch.sources.labels import to_digit_labels
 from mnist_batch.sources.protocol import display_name
 from mnist_batch.sources.zip.directory import seek_data
 
@@ -68,10 +68,10 @@ class NpzSource:
         return Counter()
 
     @property
-    def companions(self) -> Sequence[Path]:
+    def sidecars(self) -> Sequence[Path]:
         return []
 
-    def boundaries(self) -> Sequence[int]:
+    def split_points(self) -> Sequence[int]:
         return [0, self.rows]
 
     def open(self) -> NpzReader:
@@ -81,9 +81,9 @@ class NpzSource:
 class NpzReader:
     def __init__(self, source: NpzSource) -> None:
         self._source = source
-        with _translated(source.path, source.array):
+        with _input_errors(source.path, source.array):
             self._zip = zipfile.ZipFile(source.path)
-            self._file = _opened(self._zip, self._zip.getinfo(f"{source.array}.npy"))
+            self._file = _open_member(self._zip, self._zip.getinfo(f"{source.array}.npy"))
         _read_header(self._file, source.path, source.array)
         self._data_start = self._file.tell()
         self._labels = None if source.labels is None else read_labels(source.path, source.labels)
@@ -94,7 +94,7 @@ class NpzReader:
     def _read(self, start: int, stop: int) -> Rows:
         source = self._source
         row_size = source.row_size
-        with _translated(source.path, source.array):
+        with _input_errors(source.path, source.array):
             self._file.seek(self._data_start + start * row_size)
             data = self._file.read((stop - start) * row_size)
         if len(data) != (stop - start) * row_size:
@@ -104,7 +104,7 @@ class NpzReader:
             )
         values = np.frombuffer(data, source.dtype).reshape(stop - start, *source.shape)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        return NumericRows(row_ids(source.name, start, stop), labels, values, source.pixel_range)
+        return NumericRows(number_rows(source.name, start, stop), labels, values, source.pixel_range)
 
     def close(self) -> None:
         self._file.close()
@@ -116,7 +116,7 @@ def open_npz(path: Path, root: Path, options: ReadOptions, array: str | None = N
 
     Raises UsageError where `array` is not there, InputError where the file is damaged or holds no such images.
     """
-    with _translated(path, "its directory"), zipfile.ZipFile(path) as archive:
+    with _input_errors(path, "its directory"), zipfile.ZipFile(path) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         if len(set(names)) < len(names):
             raise ValueError(f"an array stands there twice, of {', '.join(names)}")
@@ -136,7 +136,7 @@ def open_npz(path: Path, root: Path, options: ReadOptions, array: str | None = N
     return [_open_array(path, root, options, name, names) for name in wanted]
 
 
-def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     """A member's bytes. Of one that is stored, as numpy stores arrays if not told otherwise, the file from there on.
 
     `zipfile` would copy them once more and count their checksum again: 0.2 microseconds an image.
@@ -154,7 +154,7 @@ def _is_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     """Whether its checksum holds."""
     checksum, left = 0, member.file_size
     try:
-        with _opened(archive, member) as file:
+        with _open_member(archive, member) as file:
             while left and (some := file.read(min(left, _CHECKED_BYTES))):
                 checksum, left = crc32(some, checksum), left - len(some)
     except zipfile.BadZipFile:
@@ -163,7 +163,7 @@ def _is_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
 
 
 def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names: Sequence[str]) -> NpzSource:
-    with _translated(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
+    with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
         shape, dtype = _read_header(file, path, array)
         found = archive.getinfo(f"{array}.npy").file_size - file.tell()
     where = f"{path}:{array}"
@@ -199,12 +199,12 @@ def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names:
 
 def read_labels(path: Path, array: str) -> pa.Int32Array:
     """The labels in one array: int32 [n] of 0..9. Raises InputError where they are anything else."""
-    return digit_labels(read_array(path, array), f"{path}:{array}")
+    return to_digit_labels(read_array(path, array), f"{path}:{array}")
 
 
 def _count_labels(path: Path, array: str) -> int:
     """How many labels the header of an array promises. Raises InputError where they can be none."""
-    with _translated(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
+    with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
         shape, _ = _read_header(file, path, array)
     if not shape or math.prod(shape) > shape[0] * CLASSES:
         raise InputError(
@@ -216,14 +216,14 @@ def _count_labels(path: Path, array: str) -> int:
 
 def read_array(path: Path, array: str) -> npt.NDArray[Any]:
     """One array of an npz file, whole. Raises InputError where it is missing, damaged or pickled."""
-    with _translated(path, array), np.load(path, allow_pickle=False) as arrays:
+    with _input_errors(path, array), np.load(path, allow_pickle=False) as arrays:
         if array not in arrays:
             raise InputError(f"{path}: must hold an array {array}, holds {', '.join(arrays.files)}: check the file")
         return np.asarray(arrays[array])
 
 
 def _read_header(file: IO[bytes], path: Path, array: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with _translated(path, array):
+    with _input_errors(path, array):
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"npy version {version}")
@@ -245,7 +245,7 @@ def _read_header(file: IO[bytes], path: Path, array: str) -> tuple[tuple[int, ..
 
 
 @contextmanager
-def _translated(path: Path, array: str) -> Iterator[None]:
+def _input_errors(path: Path, array: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.records import EncodedRows, NumericRows, Rows, first_line, null_labels
-from mnist_batch.sources.idx import row_ids
-from mnist_batch.sources.labels import digit_label_column
-from mnist_batch.sources.protocol import display_name, gone
+from mnist_batch.sources.idx import number_rows
+from mnist_batch.sources.labels import parse_label_column
+from mnist_batch.sources.protocol import display_name, missing_file
 from mnist_batch.sources.tabular import (
-    Form,
     ImageColumn,
+    ImageLayout,
     check_single,
-    encoded_images,
     find_image_column,
-    listed,
-    numeric_images,
-    raw_images,
+    join_names,
+    read_encoded_images,
+    read_numeric_images,
+    read_raw_images,
 )
 
 # Rows decoded at a time: as many as a batch takes, so that a read rarely cuts one in two.
@@ -59,11 +59,11 @@ class ParquetSource:
         return Counter()
 
     @property
-    def companions(self) -> Sequence[Path]:
+    def sidecars(self) -> Sequence[Path]:
         return []
 
-    def boundaries(self) -> Sequence[int]:
-        return _starts(self.row_groups)
+    def split_points(self) -> Sequence[int]:
+        return _row_group_starts(self.row_groups)
 
     def open(self) -> ParquetReader:
         return ParquetReader(self)
@@ -72,28 +72,28 @@ class ParquetSource:
 class ParquetReader:
     def __init__(self, source: ParquetSource) -> None:
         self._source = source
-        with _translated(source.path):
-            self._raw = _raw(source.path)
-            self._file = pq.ParquetFile(self._raw, pre_buffer=False)
-        self._starts = _starts(source.row_groups)
+        with _input_errors(source.path):
+            self._open_file = _open_file(source.path)
+            self._file = pq.ParquetFile(self._open_file, pre_buffer=False)
+        self._row_group_starts = _row_group_starts(source.row_groups)
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._decoded: pa.Table | None = None
         self._position: int | None = None  # the row that comes next from `_decoded` and `_batches`; nowhere yet
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
-        with _translated(self._source.path):
+        with _input_errors(self._source.path):
             if start != self._position:
                 self._seek(start)
             table = self._take(stop - start)
             self._position = stop
-            return [self._rows(table, start, stop)]
+            return [self._to_rows(table, start, stop)]
 
     def close(self) -> None:
         self._file.close()
-        self._raw.close()
+        self._open_file.close()
 
     def _seek(self, row: int) -> None:
-        group = next(i for i in range(len(self._source.row_groups)) if self._starts[i + 1] > row)
+        group = next(i for i in range(len(self._source.row_groups)) if self._row_group_starts[i + 1] > row)
         source = self._source
         columns = [*source.image.names, source.label, source.id_column, *(field.name for field in source.keep)]
         self._batches = self._file.iter_batches(
@@ -102,7 +102,7 @@ class ParquetReader:
             columns=list(dict.fromkeys(name for name in columns if name is not None)),
         )
         self._decoded = None
-        self._take(row - self._starts[group])
+        self._take(row - self._row_group_starts[group])
         self._position = row
 
     def _take(self, rows: int) -> pa.Table:
@@ -121,13 +121,13 @@ class ParquetReader:
         self._decoded = table.slice(rows)
         return table.slice(0, rows)
 
-    def _rows(self, table: pa.Table, start: int, stop: int) -> Rows:
+    def _to_rows(self, table: pa.Table, start: int, stop: int) -> Rows:
         source = self._source
         where = str(source.path)
         labels = null_labels(stop - start)
         if source.label is not None:
-            labels = digit_label_column(table[source.label].combine_chunks(), f"{where}, column {source.label}", start)
-        ids = row_ids(source.name, start, stop)
+            labels = parse_label_column(table[source.label].combine_chunks(), f"{where}, column {source.label}", start)
+        ids = number_rows(source.name, start, stop)
         if source.id_column is not None:
             ids = table[source.id_column].combine_chunks().cast(pa.string())
             if ids.null_count:
@@ -136,13 +136,13 @@ class ParquetReader:
                     f"{where}: every row must have an id, row {row} of column {source.id_column} is null: "
                     "leave --id-column out to number the rows"
                 )
-        kept = table.select([field.name for field in source.keep]) if source.keep else None
-        if (pixels := raw_images(table, source.image)) is not None:
-            return NumericRows(ids, labels, pixels, kept=kept)
-        if source.image.form in (Form.STRUCT, Form.BINARY):
-            return EncodedRows(ids, labels, encoded_images(table, source.image), kept)
-        values, refusals = numeric_images(table, source.image)
-        return NumericRows(ids, labels, values, source.image.pixel_range, kept, refusals)
+        extra_columns = table.select([field.name for field in source.keep]) if source.keep else None
+        if (pixels := read_raw_images(table, source.image)) is not None:
+            return NumericRows(ids, labels, pixels, extra_columns=extra_columns)
+        if source.image.layout in (ImageLayout.STRUCT, ImageLayout.BINARY):
+            return EncodedRows(ids, labels, read_encoded_images(table, source.image), extra_columns)
+        values, image_errors = read_numeric_images(table, source.image)
+        return NumericRows(ids, labels, values, source.image.pixel_range, extra_columns, image_errors)
 
 
 def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[ParquetSource]:
@@ -151,17 +151,17 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
     Raises InputError where the footer is unreadable, the image column is missing or not alone, or two columns have the
     name of one that is read; UsageError where a column that an option names is missing.
     """
-    with _translated(path), _raw(path) as raw, pq.ParquetFile(raw) as file:
+    with _input_errors(path), _open_file(path) as raw, pq.ParquetFile(raw) as file:
         schema = file.schema_arrow
         row_groups = tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
         if min(row_groups, default=0) < 0 or sum(row_groups) != file.metadata.num_rows:
             raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {file.metadata.num_rows}")
     for option, name in (("--label-column", options.label_column), ("--id-column", options.id_column)):
-        _require(schema, name, option, path)
+        _require_column(schema, name, option, path)
     if options.id_column is not None:
         _require_text(schema.field(schema.names.index(options.id_column)), path)
     for name in options.keep:
-        _require(schema, name, "--keep", path)
+        _require_column(schema, name, "--keep", path)
     image = find_image_column(schema, str(path), options)
     label = None
     if options.labels is AutoLabels.AUTO:
@@ -181,14 +181,14 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
     ]
 
 
-def _raw(path: Path) -> pa.NativeFile:
+def _open_file(path: Path) -> pa.NativeFile:
     """Opened by its name's bytes, which may be no UTF-8."""
     return pa.OSFile(os.fsencode(path))
 
 
-def _require(schema: pa.Schema, name: str | None, option: str, path: Path) -> None:
+def _require_column(schema: pa.Schema, name: str | None, option: str, path: Path) -> None:
     if name is not None and name not in schema.names:
-        columns = listed(schema.names)
+        columns = join_names(schema.names)
         raise UsageError(f"{option} {name}: must be a column of {path}, its columns are {columns}: choose of these")
 
 
@@ -201,7 +201,7 @@ def _require_text(column: pa.Field, path: Path) -> None:
         ) from error
 
 
-def _starts(row_groups: Sequence[int]) -> list[int]:
+def _row_group_starts(row_groups: Sequence[int]) -> list[int]:
     starts = [0]
     for rows in row_groups:
         starts.append(starts[-1] + rows)
@@ -209,11 +209,11 @@ def _starts(row_groups: Sequence[int]) -> list[int]:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _input_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise gone(path) from error
+        raise missing_file(path) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names and texts that are no UTF-8
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the file's

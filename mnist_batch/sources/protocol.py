@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from mnist_batch.errors import InputError
-from mnist_batch.names import text_of
+from mnist_batch.names import to_text
 from mnist_batch.records import Rows
 
 
-def gone(path: object) -> InputError:
+def missing_file(path: object) -> InputError:
     """The error for a file that was there when the run was planned."""
     return InputError(f"{path}: must stay in place while it is scored, is gone: start again")
 
@@ -34,7 +34,7 @@ class Stamp:
         try:
             now = Stamp.of(path.stat())
         except FileNotFoundError:
-            raise gone(path) from None
+            raise missing_file(path) from None
         if now != self:
             raise InputError(
                 f"{path}: must not change while it is scored, had {self.size} bytes and has {now.size}"
@@ -78,29 +78,29 @@ class Source(Protocol):
         ...
 
     @property
-    def companions(self) -> Sequence[Path]:
+    def sidecars(self) -> Sequence[Path]:
         """Files besides the container itself that decide what comes out, such as a label file."""
         ...
 
-    def boundaries(self) -> Sequence[int]:
+    def split_points(self) -> Sequence[int]:
         """Row numbers, 0 and `rows` included, at which a shard had better be cut."""
         ...
 
     def open(self) -> Reader: ...
 
 
-def repr_of(source: Source) -> str:
+def format_repr(source: Source) -> str:
     """The `repr` of a source whose rows are in a table."""
     return f"{type(source).__name__}(format={source.format!r}, name={source.name!r}, rows={source.rows})"
 
 
 def display_name(path: Path, root: Path) -> str:
     """How a file is named in ids: its path below `root`, `/`-separated."""
-    return text_of(os.fsencode(path.relative_to(root).as_posix()))
+    return to_text(os.fsencode(path.relative_to(root).as_posix()))
 
 
 def suffix_of(path: bytes) -> str:
     """The kind under which a skipped file is counted: `.txt`, or its name where there is no suffix."""
     name = path.rsplit(b"/", 1)[-1]
     stem, dot, suffix = name.rpartition(b".")
-    return text_of(dot + suffix if stem else name).lower()
+    return to_text(dot + suffix if stem else name).lower()

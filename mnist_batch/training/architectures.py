@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def mlp_512() -> keras.Sequential:
+def build_mlp_512() -> keras.Sequential:
     """Two hidden layers of 512: float32 [n, 784] -> probabilities float32 [n, 10].
 
     Keras's own first example on MNIST, keras-team/keras 2, examples/mnist_mlp.py, without its dropout.

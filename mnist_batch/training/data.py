@@ -66,9 +66,9 @@ def load_training_data(path: Path | None) -> TrainingData:
     Raises InputMissingError where there is no such data, InputError where it is broken.
     """
     if path is None:
-        return _checked(_keras_arrays(), dict.fromkeys(_NPZ_ARRAYS, "Keras's copy of MNIST"), None)
+        return _check_arrays(_load_keras_copy(), dict.fromkeys(_NPZ_ARRAYS, "Keras's copy of MNIST"), None)
     try:
-        return _from_path(path)
+        return _load_path(path)
     except OSError as error:
         raise InputMissingError(
             f"{error.filename or path}: training data must be readable, found {error.strerror or error}: check --data"
@@ -80,7 +80,7 @@ def one_hot(labels: Ints) -> Floats:
     return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
-def network_input(images: Pixels, scale: ValueRange) -> Floats:
+def to_network_input(images: Pixels, scale: ValueRange) -> Floats:
     """What a flat network reads: uint8 [n, 28, 28] -> float32 [n, 784], black and white brought to `scale`."""
     divisor, offset = _SCALING[scale]
     flat = images.reshape(len(images), -1).astype(np.float32)
@@ -89,22 +89,22 @@ def network_input(images: Pixels, scale: ValueRange) -> Floats:
     return flat
 
 
-def _from_path(path: Path) -> TrainingData:
+def _load_path(path: Path) -> TrainingData:
     if not path.exists():
         raise InputMissingError(f"{path}: must be a folder of idx files or an npz, found nothing: check --data")
     if path.is_file():
-        return _from_npz(path)
-    files = [_idx_file(path, name) for name in _IDX_NAMES]
+        return _load_npz(path)
+    files = [_find_idx_file(path, name) for name in _IDX_NAMES]
     if not any(files) and (path / _NPZ_NAME).is_file():
-        return _from_npz(path / _NPZ_NAME)
-    return _from_idx(path, files)
+        return _load_npz(path / _NPZ_NAME)
+    return _load_idx(path, files)
 
 
-def _idx_file(folder: Path, name: str) -> Path | None:
+def _find_idx_file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _from_idx(folder: Path, files: list[Path | None]) -> TrainingData:
+def _load_idx(folder: Path, files: list[Path | None]) -> TrainingData:
     found = [path for path in files if path is not None]
     if len(found) < len(files):
         missing = [name for name, path in zip(_IDX_NAMES, files, strict=True) if path is None]
@@ -114,17 +114,17 @@ def _from_idx(folder: Path, files: list[Path | None]) -> TrainingData:
         )
     where = {array: str(path) for array, path in zip(_NPZ_ARRAYS, found, strict=True)}
     arrays = {array: read_idx(path) for array, path in zip(_NPZ_ARRAYS, found, strict=True)}
-    return _checked(arrays, where, folder)
+    return _check_arrays(arrays, where, folder)
 
 
-def _from_npz(path: Path) -> TrainingData:
+def _load_npz(path: Path) -> TrainingData:
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: --data must be a folder of idx files or an npz, found neither: check what it is")
     where = {array: f"{path}:{array}" for array in _NPZ_ARRAYS}
-    return _checked({array: read_array(path, array) for array in _NPZ_ARRAYS}, where, path.parent)
+    return _check_arrays({array: read_array(path, array) for array in _NPZ_ARRAYS}, where, path.parent)
 
 
-def _keras_arrays() -> dict[str, npt.NDArray[Any]]:
+def _load_keras_copy() -> dict[str, npt.NDArray[Any]]:
     from keras.datasets import mnist
 
     try:
@@ -140,7 +140,9 @@ def _keras_arrays() -> dict[str, npt.NDArray[Any]]:
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 
 
-def _checked(arrays: dict[str, npt.NDArray[Any]], where: dict[str, str], writers_folder: Path | None) -> TrainingData:
+def _check_arrays(
+    arrays: dict[str, npt.NDArray[Any]], where: dict[str, str], writers_folder: Path | None
+) -> TrainingData:
     for part in ("train", "test"):
         _check_images(arrays[f"x_{part}"], where[f"x_{part}"])
         _check_labels(arrays[f"y_{part}"], where[f"y_{part}"], len(arrays[f"x_{part}"]))
@@ -150,7 +152,7 @@ def _checked(arrays: dict[str, npt.NDArray[Any]], where: dict[str, str], writers
         train_labels=labels,
         test_images=arrays["x_test"],
         test_labels=arrays["y_test"].astype(np.int64),
-        writers=None if writers_folder is None else _writers(writers_folder, labels),
+        writers=None if writers_folder is None else _read_writers(writers_folder, labels),
     )
 
 
@@ -174,8 +176,8 @@ def _check_labels(labels: npt.NDArray[Any], where: str, images: int) -> None:
         raise InputError(f"{where}: labels must be digits 0..9, row {row} has {labels[row]}: mend the labels")
 
 
-def _writers(folder: Path, labels: Ints) -> npt.NDArray[np.int32] | None:
-    path = _idx_file(folder, _QMNIST_NAME)
+def _read_writers(folder: Path, labels: Ints) -> npt.NDArray[np.int32] | None:
+    path = _find_idx_file(folder, _QMNIST_NAME)
     if path is None:
         return None
     table = read_idx(path)

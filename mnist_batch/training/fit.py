@@ -26,15 +26,15 @@ import tensorflow as tf
 from mnist_batch.config import TrainConfig
 from mnist_batch.model.card import ModelCard, OutputKind
 from mnist_batch.records import Floats, ImageBatch, Ints, Pixels, string_array
-from mnist_batch.report.document import report_of
-from mnist_batch.report.drift import profile_of
-from mnist_batch.report.tally import Tally, tally_of
-from mnist_batch.training.data import TrainingData, load_training_data, network_input, one_hot
-from mnist_batch.training.holdout import held_out
+from mnist_batch.report.document import build_report
+from mnist_batch.report.drift import build_profile
+from mnist_batch.report.tally import Tally, tally_batch
+from mnist_batch.training.data import TrainingData, load_training_data, one_hot, to_network_input
+from mnist_batch.training.holdout import hold_out
 from mnist_batch.training.recipes import Recipe, find_recipe
-from mnist_batch.training.saving import publish, save_forms, staging_for
+from mnist_batch.training.saving import make_staging, publish, save_forms
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 # Called between any two batches; may raise to stop the training.
 Check = Callable[[], None]
 
@@ -50,18 +50,18 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """held_out: bool [training rows], None where all were trained on."""
+    """hold_out: bool [training rows], None where all were trained on."""
 
     model: keras.Model
     kept_epoch: int
     train_rows: int
-    held_out: npt.NDArray[np.bool_] | None = None
+    hold_out: npt.NDArray[np.bool_] | None = None
 
 
 class _EpochLines(keras.callbacks.Callback):
-    def __init__(self, epochs: int, say: Say) -> None:
+    def __init__(self, epochs: int, print_line: PrintLine) -> None:
         super().__init__()
-        self._epochs, self._say = epochs, say
+        self._epochs, self._print_line = epochs, print_line
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's
@@ -70,10 +70,10 @@ class _EpochLines(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         names = [name for name in ("loss", "accuracy", "val_accuracy") if logs and name in logs]
         figures = ", ".join(f"{name} {logs[name]:.4f}" for name in names) if logs else ""
-        self._say(f"epoch {epoch + 1}/{self._epochs}: {figures}, {time.monotonic() - self._began:.1f} s")
+        self._print_line(f"epoch {epoch + 1}/{self._epochs}: {figures}, {time.monotonic() - self._began:.1f} s")
 
 
-class _Checks(keras.callbacks.Callback):
+class _CheckStop(keras.callbacks.Callback):
     def __init__(self, check: Check) -> None:
         super().__init__()
         self._check = check
@@ -88,8 +88,8 @@ def no_check() -> None:
     """For trainings that nobody interrupts."""
 
 
-def train(config: TrainConfig, say: Say, check: Check = no_check) -> TrainResult:
-    """Trains by `config.recipe` and saves into `config.output`; `say` gets a line for each epoch and `test_acc`.
+def train(config: TrainConfig, print_line: PrintLine, check: Check = no_check) -> TrainResult:
+    """Trains by `config.recipe` and saves into `config.output`; `print_line` gets a line for each epoch and `test_acc`.
 
     With a seed, the same data on the same machine and TensorFlow give the same weights; TensorFlow's determinism stays
     switched on for the rest of the process.
@@ -97,16 +97,18 @@ def train(config: TrainConfig, say: Say, check: Check = no_check) -> TrainResult
     written.
     """
     recipe = find_recipe(config.recipe)
-    with staging_for(config.output, config.overwrite) as staging, _without_copy_advice():
+    with make_staging(config.output, config.overwrite) as staging, _ignore_copy_warning():
         data = load_training_data(config.data)
         if config.seed is not None:
             keras.utils.set_random_seed(config.seed)
             tf.config.experimental.enable_op_determinism()
-        fitted = _fit(recipe, data, config, staging, [_EpochLines(config.epochs or recipe.epochs, say), _Checks(check)])
+        fitted = _fit(
+            recipe, data, config, staging, [_EpochLines(config.epochs or recipe.epochs, print_line), _CheckStop(check)]
+        )
         digests = save_forms(fitted.model, staging)
-        card = _card(recipe, data, config, fitted, digests, _Checks(check))
+        card = _build_card(recipe, data, config, fitted, digests, _CheckStop(check))
         card = publish(staging, card, config.output)
-    say(f"test_acc: {card.accuracy:.4f}")
+    print_line(f"test_acc: {card.accuracy:.4f}")
     return TrainResult(config.output, card, fitted.kept_epoch)
 
 
@@ -118,11 +120,11 @@ def _fit(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Fitted:
     epochs = config.epochs or recipe.epochs
-    images, labels = network_input(data.train_images, recipe.scale), one_hot(data.train_labels)
+    images, labels = to_network_input(data.train_images, recipe.scale), one_hot(data.train_labels)
     validation = mask = None
     best = staging / "best.keras"
     if config.validation > 0:
-        mask = held_out(len(labels), data.writers, config.validation, config.seed)
+        mask = hold_out(len(labels), data.writers, config.validation, config.seed)
         validation, images, labels = (images[mask], labels[mask]), images[~mask], labels[~mask]
         keeper = keras.callbacks.ModelCheckpoint(best, monitor="val_accuracy", mode="max", save_best_only=True)
         callbacks = [*callbacks, keeper]
@@ -144,24 +146,24 @@ def _fit(
     return _Fitted(keras.models.load_model(best), kept_epoch, len(labels), mask)
 
 
-def _card(
+def _build_card(
     recipe: Recipe,
     data: TrainingData,
     config: TrainConfig,
     fitted: _Fitted,
     digests: dict[str, str],
-    checks: _Checks,
+    checks: _CheckStop,
 ) -> ModelCard:
     def predicted(images: Pixels) -> Floats:
-        inputs = network_input(images, recipe.scale)
+        inputs = to_network_input(images, recipe.scale)
         return fitted.model.predict(inputs, batch_size=recipe.batch_size, verbose=0, callbacks=[checks])
 
-    figures = report_of(_tally(data.test_images, data.test_labels, predicted(data.test_images)))
+    figures = build_report(_tally(data.test_images, data.test_labels, predicted(data.test_images)))
     # What is asked of these rows is their pixels and labels, so the labels stand for the predictions.
     training_rows = _tally(data.train_images, data.train_labels, one_hot(data.train_labels))
     held_out_rows = None
-    if fitted.held_out is not None:
-        images, labels = data.train_images[fitted.held_out], data.train_labels[fitted.held_out]
+    if fitted.hold_out is not None:
+        images, labels = data.train_images[fitted.hold_out], data.train_labels[fitted.hold_out]
         held_out_rows = _tally(images, labels, predicted(images))
     training: dict[str, Any] = {
         "recipe": recipe.name,
@@ -171,8 +173,8 @@ def _card(
         "batch_size": recipe.batch_size,
         "rows": fitted.train_rows,
         "validation": config.validation,
-        "validation_rows": 0 if fitted.held_out is None else int(fitted.held_out.sum()),
-        "validation_by": None if fitted.held_out is None else "row" if data.writers is None else "writer",
+        "validation_rows": 0 if fitted.hold_out is None else int(fitted.hold_out.sum()),
+        "validation_by": None if fitted.hold_out is None else "row" if data.writers is None else "writer",
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
@@ -189,18 +191,18 @@ def _card(
         evaluated_on=data.test_name,
         evaluated_rows=len(data.test_labels),
         training=training,
-        profile=profile_of(training_rows, held_out_rows),
+        profile=build_profile(training_rows, held_out_rows),
     )
 
 
 def _tally(images: Pixels, labels: Ints, probabilities: Floats) -> Tally:
     ids = string_array(map(str, range(len(images))))
     batch = ImageBatch(ids, images, pa.array(labels.astype(np.int32)), np.arange(len(images)))
-    return tally_of(batch, 0, probabilities)
+    return tally_batch(batch, 0, probabilities)
 
 
 @contextmanager
-def _without_copy_advice() -> Iterator[None]:
+def _ignore_copy_warning() -> Iterator[None]:
     """Keeps back numpy 2's DeprecationWarning at each weight that Keras reads: it is TensorFlow 2.21's to mend."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from mnist_batch.errors import UsageError
 
 
-def held_out(rows: int, writers: npt.NDArray[np.int32] | None, share: float, seed: int | None) -> npt.NDArray[np.bool_]:
+def hold_out(rows: int, writers: npt.NDArray[np.int32] | None, share: float, seed: int | None) -> npt.NDArray[np.bool_]:
     """Marks at least `share` of the rows: bool [rows], 0 < share < 1; another choice each time where `seed` is None.
 
     writers: int32 [rows] or None. Where they are known, whole writers are drawn until the share is reached: two digits

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import UsageError
-from mnist_batch.training.architectures import mlp_512
+from mnist_batch.training.architectures import build_mlp_512
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +30,7 @@ class Recipe:
     scale: ValueRange = ValueRange.UNIT
 
 
-def rmsprop() -> keras.optimizers.Optimizer:
+def make_rmsprop() -> keras.optimizers.Optimizer:
     """RMSprop at Keras's default rate, 0.001."""
     import keras
 
@@ -40,7 +40,7 @@ def rmsprop() -> keras.optimizers.Optimizer:
 RECIPES = {
     recipe.name: recipe
     for recipe in [
-        Recipe("seed", architecture=mlp_512, optimizer=rmsprop, epochs=10, batch_size=256),
+        Recipe("seed", architecture=build_mlp_512, optimizer=make_rmsprop, epochs=10, batch_size=256),
     ]
 }
 

@@ -28,7 +28,7 @@ _STAGING_PREFIX = ".mnist-batch-train-"
 
 
 @contextmanager
-def staging_for(output: Path, overwrite: bool) -> Iterator[Path]:
+def make_staging(output: Path, overwrite: bool) -> Iterator[Path]:
     """An empty folder on the file system of `output`, gone afterwards; made first, so that it shows one can write.
 
     Raises OutputError where `output` is not a folder, not empty without `overwrite`, or cannot be written.
@@ -49,20 +49,20 @@ def staging_for(output: Path, overwrite: bool) -> Iterator[Path]:
         raise OutputError(
             f"{output}: must be a folder that can be written, found {error.strerror}: choose another --output"
         ) from error
-    with staging as folder, _held(Path(folder)):
+    with staging as folder, _try_lock(Path(folder)):
         yield Path(folder)
 
 
 def _remove_stale(home: Path) -> None:
     """Removes the staging folders of trainings that were killed; one that goes on holds its own."""
     for folder in home.glob(f"{_STAGING_PREFIX}*"):
-        with suppress(OSError), _held(folder) as ours:
+        with suppress(OSError), _try_lock(folder) as ours:
             if ours:
                 rmtree(folder)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
+def _try_lock(folder: Path) -> Iterator[bool]:
     """Whether the folder's lock, which ends with the process, could be had; it is held meanwhile."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -82,8 +82,8 @@ def save_forms(model: keras.Model, folder: Path) -> dict[str, str]:
     Only the Keras files keep the optimizer's state. Raises StorageError where writing fails.
     """
     h5, native, saved_model = (folder / name for name in MODEL_FORMS)
-    with _as_storage_error(folder):
-        with _without_legacy_advice():
+    with _storage_errors(folder):
+        with _ignore_legacy_warning():
             model.save(h5)
         model.save(native)
         _export(model, saved_model)
@@ -97,7 +97,7 @@ def publish(staged: Path, card: ModelCard, output: Path) -> ModelCard:
     Raises StorageError where that fails.
     """
     card = replace(card, name=MODEL_NAME)
-    with _as_storage_error(output):
+    with _storage_errors(output):
         card.write(staged / CARD_NAME)
         output.mkdir(parents=True, exist_ok=True)
         (output / CARD_NAME).unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def _export(model: keras.Model, folder: Path) -> None:
 
 
 @contextmanager
-def _as_storage_error(folder: Path) -> Iterator[None]:
+def _storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
@@ -129,7 +129,7 @@ def _as_storage_error(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _without_legacy_advice() -> Iterator[None]:
+def _ignore_legacy_warning() -> Iterator[None]:
     """Keeps back Keras's advice not to use HDF5, which it logs through absl: the form is asked for."""
     logger = logging.getLogger("absl")
     level = logger.level

@@ -12,7 +12,7 @@ from contracts import PIXELS
 
 from mnist_batch.cli import console
 from mnist_batch.cli.log import Log
-from mnist_batch.records import Treatment
+from mnist_batch.records import Preprocessing
 from mnist_batch.run import job
 
 
@@ -203,7 +203,7 @@ def test_a_closed_stdout_or_stderr_changes_no_exit_code(closed, sample_data):
 
 
 def test_every_treatment_has_words_for_a_person():
-    assert set(console._TREATMENTS) == set(Treatment)
+    assert set(console._TREATMENTS) == set(Preprocessing)
 
 
 class Terminal(io.StringIO):

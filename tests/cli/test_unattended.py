@@ -14,7 +14,7 @@ from reliability.readers import FAKE_JOB
 
 from mnist_batch.cli import console
 from mnist_batch.cli.metrics import write_metrics
-from mnist_batch.output.lock import locked
+from mnist_batch.output.lock import hold_lock
 from mnist_batch.run import job
 
 PREDICT = [sys.executable, "-m", "mnist_batch", "predict"]
@@ -65,9 +65,9 @@ def test_with_both_streams_in_one_pipe_nothing_foreign_is_in_it(telling, sample_
 
 
 def test_with_both_streams_in_one_pipe_sigterm_is_told_as_any_other_end(telling, sample_data, tmp_path):
-    begun = tmp_path / "out" / "_work" / "run.json"
+    interrupted_run = tmp_path / "out" / "_work" / "run.json"
     run = merged([*PREDICT, str(sample_data / "digits.zip"), "-o", str(tmp_path / "out"), *telling])
-    while not begun.exists():  # TensorFlow is imported next
+    while not interrupted_run.exists():  # TensorFlow is imported next
         assert run.poll() is None
         time.sleep(0.005)
     run.send_signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ def test_a_bug_under_quiet_is_one_line_that_says_where(cli, monkeypatch, tmp_pat
 def test_a_folder_that_another_run_holds_is_75_which_quiet_does_not_mention(quiet, cli, sample_data, tmp_path):
     metrics, summary = tmp_path / "run.prom", tmp_path / "summary.json"
     told = ["--metrics-file", metrics, "--summary-file", summary]
-    with locked(tmp_path / "out"):
+    with hold_lock(tmp_path / "out"):
         run = cli("predict", sample_data / "digits", "-o", tmp_path / "out", *told, *quiet)
     assert (run.code, run.stdout, bool(run.stderr)) == (75, "", not quiet)
     assert json.loads(summary.read_text())["exit_code"] == 75
@@ -162,10 +162,14 @@ def test_the_summary_file_holds_the_object_of_every_end(cli, sample_data, tmp_pa
 
 def test_summary_and_metrics_are_written_too_where_the_process_is_ended_outright(sample_data, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "60")
-    begun, summary, metrics = tmp_path / "out" / "_work" / "run.json", tmp_path / "s.json", tmp_path / "m.prom"
+    interrupted_run, summary, metrics = (
+        tmp_path / "out" / "_work" / "run.json",
+        tmp_path / "s.json",
+        tmp_path / "m.prom",
+    )
     files = ["--summary-file", str(summary), "--metrics-file", str(metrics), "--json"]
     run = merged([*FAKE_JOB, str(sample_data / "digits.zip"), "-o", str(tmp_path / "out"), *files])
-    while not begun.exists():
+    while not interrupted_run.exists():
         assert run.poll() is None
         time.sleep(0.005)
     run.send_signal(signal.SIGTERM)
@@ -224,7 +228,7 @@ def test_metrics_tell_of_the_run_and_keep_the_last_success_over_failures(cli, sa
 def test_metrics_replace_a_file_that_says_nothing(content, tmp_path):
     metrics = tmp_path / "a.prom"
     metrics.write_bytes(content)
-    write_metrics(metrics, console.error_object("no", 65, None), {"start": 1, "stages": {"read": 2.5}})
+    write_metrics(metrics, console.build_error_object("no", 65, None), {"start": 1, "stages": {"read": 2.5}})
     found = samples(metrics)
     assert "mnist_batch_last_success_timestamp_seconds" not in found
     assert (found["start"], found["read"]) == (1, 2.5)

@@ -22,7 +22,7 @@ from images.encoders import (
     tiff,
 )
 from mnist_batch.images.decode import decode
-from mnist_batch.records import Refusal, RejectReason
+from mnist_batch.records import ImageError, RejectReason
 
 LOSSLESS = [".png", ".bmp", ".tiff", ".webp"]
 # What each orientation does to an upright image: how a camera that was held so stores it (CIPA DC-008).
@@ -48,10 +48,10 @@ def with_alpha(ink: int, alpha: np.ndarray) -> np.ndarray:
 
 
 def reason(data: bytes) -> RejectReason:
-    refusal = decode(data)
-    assert isinstance(refusal, Refusal)
-    assert "\n" not in refusal.detail
-    return refusal.reason
+    image_error = decode(data)
+    assert isinstance(image_error, ImageError)
+    assert "\n" not in image_error.detail
+    return image_error.reason
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
@@ -205,7 +205,7 @@ def test_orientation_is_honoured_in_jpeg_and_webp(orientation: int) -> None:
 
 def test_too_many_pixels_are_refused_by_the_header_alone() -> None:
     header = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0))
-    assert decode(header) == Refusal(RejectReason.TOO_LARGE, "PNG of 20000x20000 pixels")
+    assert decode(header) == ImageError(RejectReason.TOO_LARGE, "PNG of 20000x20000 pixels")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".gif", ".tiff"])
@@ -224,10 +224,10 @@ def test_opencv_does_not_log_each_damaged_image() -> None:
 def test_a_bit_flipped_in_the_data_of_a_png_is_found() -> None:
     whole = encode(".png", digit())
     start, end = whole.index(b"IDAT") + 4, whole.index(b"IEND") - 8
-    for place in range(start, end):
+    for position in range(start, end):
         damaged = bytearray(whole)
-        damaged[place] ^= 0x10
-        assert reason(bytes(damaged)) is RejectReason.UNDECODABLE, place
+        damaged[position] ^= 0x10
+        assert reason(bytes(damaged)) is RejectReason.UNDECODABLE, position
 
 
 def test_what_is_no_image_is_told_apart() -> None:

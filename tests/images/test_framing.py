@@ -9,28 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from images.transforms import MORE, PROMISED, beside, on_paper
-from mnist_batch.config import Preparation, Preprocess
+from mnist_batch.config import Preprocess, PreprocessOptions
 from mnist_batch.images.framing.frame import Framed, frame
-from mnist_batch.images.mnist_form import in_mnist_form
-from mnist_batch.images.preprocess import prepared
+from mnist_batch.images.mnist_form import is_mnist_form
+from mnist_batch.images.preprocess import preprocess
 from mnist_batch.records import (
     EncodedRows,
     ImageBatch,
+    ImageError,
     NumericRows,
-    Refusal,
+    Preprocessing,
     RejectReason,
-    Treatment,
     null_labels,
     string_array,
 )
 
-AUTO = Preparation()
+AUTO = PreprocessOptions()
 EVERY = {name: transform for name, (transform, _) in PROMISED.items()} | MORE
 
 
-def batch_of(images: list[object], preparation: Preparation = AUTO) -> ImageBatch:
+def batch_of(images: list[object], preprocess_options: PreprocessOptions = AUTO) -> ImageBatch:
     ids = string_array(str(row) for row in range(len(images)))
-    return prepared(EncodedRows(ids, null_labels(len(images)), images), preparation)
+    return preprocess(EncodedRows(ids, null_labels(len(images)), images), preprocess_options)
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:
@@ -43,12 +43,13 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
 def test_what_comes_out_is_in_mnist_form_and_looks_like_what_went_in(name: str) -> None:
     generator = np.random.default_rng(4)
     batch = batch_of([EVERY[name](image, generator) for image in PIXELS])
-    assert in_mnist_form(batch.pixels).all()
+    assert is_mnist_form(batch.pixels).all()
     assert len(batch) >= len(PIXELS) - 1, batch.rejects
-    alike = [likeness(PIXELS[place], image) for place, image in zip(batch.places, batch.pixels, strict=True)]
+    alike = [likeness(PIXELS[position], image) for position, image in zip(batch.positions, batch.pixels, strict=True)]
     # Wider, finer and stretched strokes cover other pixels; the digits that they are not stay further away.
     others = [
-        likeness(PIXELS[(place + 5) % 60], image) for place, image in zip(batch.places, batch.pixels, strict=True)
+        likeness(PIXELS[(position + 5) % 60], image)
+        for position, image in zip(batch.positions, batch.pixels, strict=True)
     ]
     assert np.mean(alike) > 0.7
     assert np.mean(alike) > np.mean(others) + 0.2
@@ -57,13 +58,13 @@ def test_what_comes_out_is_in_mnist_form_and_looks_like_what_went_in(name: str) 
 def test_an_image_in_mnist_form_passes_to_the_bit() -> None:
     batch = batch_of(list(PIXELS))
     assert np.array_equal(batch.pixels, PIXELS)
-    assert batch.treatments == {Treatment.AS_IS: len(PIXELS)}
+    assert batch.preprocessing == {Preprocessing.AS_IS: len(PIXELS)}
 
 
 def test_the_negative_of_an_image_in_mnist_form_comes_back_to_the_bit() -> None:
     batch = batch_of([~image for image in PIXELS])
     assert np.array_equal(batch.pixels, PIXELS)
-    assert +batch.treatments == {Treatment.INVERTED: len(PIXELS)}
+    assert +batch.preprocessing == {Preprocessing.INVERTED: len(PIXELS)}
 
 
 def test_a_digit_that_was_only_moved_comes_back_as_it_was() -> None:
@@ -87,9 +88,9 @@ def test_the_outcome_is_each_images_own(name: str, row: int, seed: int, inverted
         image = 255 - image
     alone = batch_of([image])
     among = batch_of([PIXELS[0], b"", image, 255 - PIXELS[1]])
-    mine = np.flatnonzero(among.places == 2)
+    mine = np.flatnonzero(among.positions == 2)
     assert np.array_equal(among.pixels[mine], alone.pixels)
-    assert in_mnist_form(alone.pixels).all()
+    assert is_mnist_form(alone.pixels).all()
     again = batch_of(list(alone.pixels))
     assert np.array_equal(again.pixels, alone.pixels)
 
@@ -100,9 +101,9 @@ def test_any_pixels_at_all_are_framed_or_refused(height: int, width: int, seed: 
     image = generator.integers(0, spread + 1, (height, width)).astype(np.uint8)
     outcome = frame(image)
     if isinstance(outcome, Framed):
-        assert in_mnist_form(outcome.pixels[np.newaxis]).all()
+        assert is_mnist_form(outcome.pixels[np.newaxis]).all()
     else:
-        assert isinstance(outcome, Refusal)
+        assert isinstance(outcome, ImageError)
         assert any(letter.isdigit() for letter in outcome.detail) or outcome.reason is RejectReason.NO_INK
 
 
@@ -111,14 +112,14 @@ def test_ink_that_smoothing_leaves_nothing_of_is_refused() -> None:
     image[:, 0] = image[:9, 1] = image[0, :5] = image[19, :5] = 0  # what is taken for a box
     image[:, 5] = 172
     image[2:8, 2] = 186
-    assert frame(image) == Refusal(RejectReason.NO_INK, "ink of 1x6 pixels, too faint for a stroke")
+    assert frame(image) == ImageError(RejectReason.NO_INK, "ink of 1x6 pixels, too faint for a stroke")
 
 
 @pytest.mark.parametrize("shape", [(3000, 2), (2, 3000), (1, 9), (9, 1), (8, 8), (500, 501)])
 @pytest.mark.parametrize("gray", [0, 77, 255])
 def test_an_empty_image_is_blank_whatever_its_shape_and_gray(shape: tuple[int, int], gray: int) -> None:
     outcome = frame(np.full(shape, gray, np.uint8))
-    assert outcome == Refusal(RejectReason.BLANK, "gray levels differ by 0")
+    assert outcome == ImageError(RejectReason.BLANK, "gray levels differ by 0")
 
 
 @pytest.mark.parametrize("side", [16, 28, 100, 300])
@@ -127,7 +128,7 @@ def test_noise_is_no_digit(side: int, noise: int) -> None:
     generator = np.random.default_rng(0)
     for _ in range(20):
         image = np.clip(generator.normal(170, noise, (side, side)), 0, 255).astype(np.uint8)
-        assert isinstance(frame(image), Refusal)
+        assert isinstance(frame(image), ImageError)
 
 
 @pytest.mark.parametrize("noise", [0, 4, 12])
@@ -136,35 +137,35 @@ def test_light_that_falls_off_on_empty_paper_is_no_digit(side: int, noise: float
     generator = np.random.default_rng(1)
     for _ in range(20):
         outcome = frame(on_paper(side, noise)(np.zeros((28, 28), np.uint8), generator))
-        assert isinstance(outcome, Refusal)
+        assert isinstance(outcome, ImageError)
 
 
 @pytest.mark.parametrize("row", range(0, 60, 7))
 def test_two_digits_are_not_guessed_between(row: int) -> None:
     image = beside(PIXELS[(row + 3) % 60])(PIXELS[row], np.random.default_rng(0))
     outcome = frame(image)
-    assert isinstance(outcome, Refusal)
+    assert isinstance(outcome, ImageError)
     assert outcome.reason is RejectReason.SEVERAL_OBJECTS
 
 
 def test_a_page_of_digits_is_refused() -> None:
     page = 255 - np.block([[PIXELS[row * 6 + column] for column in range(6)] for row in range(10)])
     outcome = frame(page)
-    assert isinstance(outcome, Refusal)
+    assert isinstance(outcome, ImageError)
     assert outcome.reason is RejectReason.SEVERAL_OBJECTS
 
 
 @pytest.mark.parametrize("side", range(1, 8))
 def test_fewer_than_eight_pixels_are_too_small(side: int) -> None:
     outcome = frame(np.eye(side, dtype=np.uint8) * 255)
-    assert outcome == Refusal(RejectReason.TOO_SMALL, f"{side}x{side} pixels")
+    assert outcome == ImageError(RejectReason.TOO_SMALL, f"{side}x{side} pixels")
 
 
 def test_a_dot_on_a_large_page_is_too_small() -> None:
     page = np.full((60, 60), 255, np.uint8)
     page[30:33, 30:34] = 0
     outcome = frame(page)
-    assert outcome == Refusal(RejectReason.TOO_SMALL, "ink of 4x3 pixels")
+    assert outcome == ImageError(RejectReason.TOO_SMALL, "ink of 4x3 pixels")
 
 
 def test_a_small_digit_on_a_large_page_is_looked_at_closely() -> None:
@@ -178,20 +179,22 @@ def test_a_small_digit_on_a_large_page_is_looked_at_closely() -> None:
 
 
 def test_frame_frames_what_is_in_mnist_form_too_and_none_frames_nothing() -> None:
-    assert +batch_of(list(PIXELS), Preparation(Preprocess.FRAME)).treatments == {Treatment.FRAMED: len(PIXELS)}
+    assert +batch_of(list(PIXELS), PreprocessOptions(Preprocess.FRAME)).preprocessing == {
+        Preprocessing.FRAMED: len(PIXELS)
+    }
     inverted = [255 - image for image in PIXELS]
-    nothing = batch_of(inverted, Preparation(Preprocess.NONE))
+    nothing = batch_of(inverted, PreprocessOptions(Preprocess.NONE))
     assert np.array_equal(nothing.pixels, np.stack(inverted))
-    assert +nothing.treatments == {Treatment.AS_IS: len(PIXELS)}
+    assert +nothing.preprocessing == {Preprocessing.AS_IS: len(PIXELS)}
 
 
 @pytest.mark.parametrize("mode", Preprocess)
 def test_transposed_images_are_turned_back_before_anything_else(mode: Preprocess) -> None:
     turned = PIXELS.transpose(0, 2, 1)
     ids, labels = string_array(str(row) for row in range(60)), null_labels(60)
-    from_array = prepared(NumericRows(ids, labels, turned), Preparation(mode, transpose=True))
-    one_by_one = batch_of(list(turned), Preparation(mode, transpose=True))
-    straight = batch_of(list(PIXELS), Preparation(mode))
+    from_array = preprocess(NumericRows(ids, labels, turned), PreprocessOptions(mode, transpose=True))
+    one_by_one = batch_of(list(turned), PreprocessOptions(mode, transpose=True))
+    straight = batch_of(list(PIXELS), PreprocessOptions(mode))
     assert np.array_equal(from_array.pixels, straight.pixels)
     assert np.array_equal(one_by_one.pixels, straight.pixels)
 
@@ -199,11 +202,11 @@ def test_transposed_images_are_turned_back_before_anything_else(mode: Preprocess
 def test_rows_in_one_array_and_one_by_one_come_to_the_same() -> None:
     images = [*PIXELS[:20], *(255 - PIXELS[20:40]), *np.roll(PIXELS[40:], 3, axis=2), np.zeros((28, 28), np.uint8)]
     rows = NumericRows(string_array(str(row) for row in range(61)), null_labels(61), np.stack(images))
-    together, apart = prepared(rows, AUTO), batch_of(images)
+    together, apart = preprocess(rows, AUTO), batch_of(images)
     assert np.array_equal(together.pixels, apart.pixels)
     assert together.rejects == apart.rejects
-    assert together.treatments == apart.treatments
-    assert +together.treatments == {Treatment.AS_IS: 20, Treatment.INVERTED: 20, Treatment.FRAMED: 20}
+    assert together.preprocessing == apart.preprocessing
+    assert +together.preprocessing == {Preprocessing.AS_IS: 20, Preprocessing.INVERTED: 20, Preprocessing.FRAMED: 20}
 
 
 def test_the_digits_of_the_tests_are_of_every_class() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from images.transforms import PROMISED
-from mnist_batch.config import Preparation
-from mnist_batch.images.preprocess import prepared
+from mnist_batch.config import PreprocessOptions
+from mnist_batch.images.preprocess import preprocess
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.loading import load_model
 from mnist_batch.model.predictor import TensorFlowPredictor
@@ -38,5 +38,5 @@ def test_a_transformed_image_is_read_nearly_as_well(name, digits, right):
     images, labels = (column[:rows] for column in digits)
     generator = np.random.default_rng(3)
     made = [transform(image, generator) for image in images]
-    batch = prepared(EncodedRows(string_array(map(str, range(rows))), null_labels(rows), made), Preparation())
-    assert right(batch.pixels, labels[batch.places]) >= right(images, labels) - allowed * rows
+    batch = preprocess(EncodedRows(string_array(map(str, range(rows))), null_labels(rows), made), PreprocessOptions())
+    assert right(batch.pixels, labels[batch.positions]) >= right(images, labels) - allowed * rows

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from images.encoders import PNG_GRAY, chunk, digit, encode, exif, jpeg_with_exif, png, tiff
 from mnist_batch.images.decode import decode
 from mnist_batch.images.header import exif_orientation, image_format, image_size, may_hold_exif, tiff_white_is_zero
-from mnist_batch.records import Refusal
+from mnist_batch.records import ImageError
 
 FORMATS = {
     ".png": "PNG",
@@ -39,7 +39,7 @@ def look_at(data: bytes) -> None:
     tiff_white_is_zero(data)
     assert 1 <= exif_orientation(data) <= 8
     decoded = decode(data)
-    assert isinstance(decoded, Refusal) or (decoded.dtype == np.uint8 and decoded.ndim == 2)
+    assert isinstance(decoded, ImageError) or (decoded.dtype == np.uint8 and decoded.ndim == 2)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -96,6 +96,6 @@ def test_any_bytes_are_looked_at_without_an_exception(data: bytes, start: bytes)
 @settings(deadline=None, max_examples=300)
 def test_any_damage_is_looked_at_without_an_exception(whole: bytes, data: st.DataObject) -> None:
     damaged = bytearray(whole)
-    for place in data.draw(st.lists(st.integers(0, len(whole) - 1) | st.integers(0, 60), min_size=1, max_size=4)):
-        damaged[place] = data.draw(st.integers(0, 255))
+    for position in data.draw(st.lists(st.integers(0, len(whole) - 1) | st.integers(0, 60), min_size=1, max_size=4)):
+        damaged[position] = data.draw(st.integers(0, 255))
     look_at(bytes(damaged[: data.draw(st.just(len(whole)) | st.integers(0, len(whole)))]))

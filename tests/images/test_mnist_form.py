@@ -6,7 +6,7 @@ from contracts import PIXELS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_batch.images.mnist_form import in_mnist_form
+from mnist_batch.images.mnist_form import is_mnist_form
 from mnist_batch.sources.idx import read_idx
 
 MOVED = {
@@ -34,16 +34,16 @@ def slowly(image):
 @pytest.mark.real_data
 def test_all_70000_images_of_mnist_are_in_mnist_form(real_data):
     for name, rows in (("train-images-idx3-ubyte.gz", 60_000), ("t10k-images-idx3-ubyte.gz", 10_000)):
-        assert in_mnist_form(read_idx(real_data / "mnist" / name)).sum() == rows
+        assert is_mnist_form(read_idx(real_data / "mnist" / name)).sum() == rows
 
 
 def test_the_drawn_digits_are_in_mnist_form():
-    assert in_mnist_form(PIXELS).all()
+    assert is_mnist_form(PIXELS).all()
 
 
 @pytest.mark.parametrize("name", MOVED)
 def test_what_was_moved_or_changed_is_not(name):
-    assert not in_mnist_form(MOVED[name]).any()
+    assert not is_mnist_form(MOVED[name]).any()
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -55,9 +55,9 @@ def test_the_verdict_is_the_definitions_whatever_stands_beside_it(seed):
         box[top : top + height, left : left + width] = generator.integers(1, 256)
         box[top, left : left + width] = generator.integers(250, 256)
     expected = [slowly(box) for box in boxes]
-    assert in_mnist_form(boxes).tolist() == expected
-    assert [bool(in_mnist_form(box[np.newaxis])[0]) for box in boxes] == expected
+    assert is_mnist_form(boxes).tolist() == expected
+    assert [bool(is_mnist_form(box[np.newaxis])[0]) for box in boxes] == expected
 
 
 def test_no_images_have_no_verdicts():
-    assert in_mnist_form(np.zeros((0, 28, 28), np.uint8)).shape == (0,)
+    assert is_mnist_form(np.zeros((0, 28, 28), np.uint8)).shape == (0,)

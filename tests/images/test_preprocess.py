@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from images.encoders import digit, encode
-from mnist_batch.config import Preparation, Preprocess, ValueRange
-from mnist_batch.images.preprocess import gray_levels, prepared
-from mnist_batch.records import EncodedRows, NumericRows, Refusal, RejectReason, string_array
+from mnist_batch.config import Preprocess, PreprocessOptions, ValueRange
+from mnist_batch.images.preprocess import preprocess, to_gray_levels
+from mnist_batch.records import EncodedRows, ImageError, NumericRows, RejectReason, string_array
 
 BLACK_TO_WHITE = {ValueRange.UNIT: (0.0, 1.0), ValueRange.BYTE: (0.0, 255.0), ValueRange.SYMMETRIC: (-1.0, 1.0)}
 EVERY_LEVEL = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
@@ -20,7 +20,7 @@ def of_numbers(values: np.ndarray, pixel_range: ValueRange | None = None, **more
     rows = len(values)
     ids = string_array(f"row {row}" for row in range(rows))
     labels = pa.array(np.arange(rows) % 10, pa.int32())
-    return prepared(NumericRows(ids, labels, values, pixel_range, **more), Preparation(Preprocess.NONE))
+    return preprocess(NumericRows(ids, labels, values, pixel_range, **more), PreprocessOptions(Preprocess.NONE))
 
 
 @pytest.mark.parametrize("pixel_range", ValueRange)
@@ -28,7 +28,7 @@ def of_numbers(values: np.ndarray, pixel_range: ValueRange | None = None, **more
 def test_every_gray_level_survives_as_a_float(pixel_range: ValueRange, dtype: str) -> None:
     black, white = BLACK_TO_WHITE[pixel_range]
     floats = (black + EVERY_LEVEL.astype(np.float64) / 255 * (white - black)).astype(dtype)
-    levels, valid = gray_levels(floats, pixel_range)
+    levels, valid = to_gray_levels(floats, pixel_range)
     assert levels.dtype == np.uint8
     assert np.array_equal(levels, EVERY_LEVEL)
     assert valid.all()
@@ -36,7 +36,7 @@ def test_every_gray_level_survives_as_a_float(pixel_range: ValueRange, dtype: st
 
 @pytest.mark.parametrize("dtype", ["u1", "<u2", ">i2", "i4", "i8", "u8"])
 def test_integers_are_gray_levels(dtype: str) -> None:
-    levels, valid = gray_levels(EVERY_LEVEL.astype(dtype), None)
+    levels, valid = to_gray_levels(EVERY_LEVEL.astype(dtype), None)
     assert np.array_equal(levels, EVERY_LEVEL)
     assert valid.all()
 
@@ -44,7 +44,7 @@ def test_integers_are_gray_levels(dtype: str) -> None:
 @given(nps.arrays(np.float64, (1, 2, 2), elements=st.floats(0, 255)))
 @settings(deadline=None)
 def test_gray_levels_are_rounded_to_the_nearest(values: np.ndarray) -> None:
-    levels, valid = gray_levels(values, ValueRange.BYTE)
+    levels, valid = to_gray_levels(values, ValueRange.BYTE)
     assert valid.all()
     assert np.abs(levels - values).max() <= 0.5
 
@@ -58,7 +58,7 @@ def test_one_float_out_of_range_spoils_its_row_only(pixel_range: ValueRange, bad
     batch = of_numbers(values, pixel_range)
     assert batch.ids.to_pylist() == ["row 0", "row 2"]
     assert batch.labels.to_pylist() == [0, 2]
-    assert batch.places.tolist() == [0, 2]
+    assert batch.positions.tolist() == [0, 2]
     assert [(reject.id, reject.reason) for reject in batch.rejects] == [("row 1", RejectReason.PIXEL_OUT_OF_RANGE)]
     assert batch.rows == 3
 
@@ -94,8 +94,8 @@ def test_other_shapes_are_refused_row_by_row(shape: tuple[int, ...]) -> None:
 
 
 def test_what_the_source_refused_is_not_looked_at() -> None:
-    refusal = Refusal(RejectReason.NULL_IMAGE, "the image is null")
-    batch = of_numbers(np.full((2, 28, 28), 300), refusals={0: refusal})
+    image_error = ImageError(RejectReason.NULL_IMAGE, "the image is null")
+    batch = of_numbers(np.full((2, 28, 28), 300), image_errors={0: image_error})
     assert [reject.reason for reject in batch.rejects] == [RejectReason.NULL_IMAGE, RejectReason.PIXEL_OUT_OF_RANGE]
 
 
@@ -108,15 +108,15 @@ def test_each_row_ends_as_an_image_or_a_reject_under_its_own_id(kinds: list[str]
         "empty": b"",
         "text": b"label",
         "small": encode(".png", digit()[:27]),
-        "refusal": Refusal(RejectReason.UNREADABLE, "encrypted"),
+        "refusal": ImageError(RejectReason.UNREADABLE, "encrypted"),
     }
     ids = [f"{row} {kind}" for row, kind in enumerate(kinds)]
     kept = pa.table({"page": pa.array(range(len(kinds)), pa.int64())})
     rows = EncodedRows(string_array(ids), pa.nulls(len(ids), pa.int32()), [images[k] for k in kinds], kept)
-    batch = prepared(rows, Preparation(Preprocess.NONE))
+    batch = preprocess(rows, PreprocessOptions(Preprocess.NONE))
     good = [row for row, kind in enumerate(kinds) if kind in ("png", "pixels")]
     assert batch.ids.to_pylist() == [ids[row] for row in good]
-    assert batch.places.tolist() == batch.kept["page"].to_pylist() == good
+    assert batch.positions.tolist() == batch.kept["page"].to_pylist() == good
     assert [reject.id for reject in batch.rejects] == [ids[row] for row in range(len(ids)) if row not in good]
     assert all(np.array_equal(image, digit()) for image in batch.pixels)
     assert batch.rows == len(kinds)

@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from perceptron import Perceptron, sample_digits, trained
-from saved_models import save
 
 from mnist_batch.config import ValueRange
+from model.perceptron import Perceptron, sample_digits, trained
+from model.saved_models import save
 
 Build = Callable[..., keras.Model]
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-from perceptron import Perceptron
+
+from model.perceptron import Perceptron
 
 
 class Layout(Enum):

@@ -9,14 +9,14 @@ import pytest
 from mnist_batch.config import DEFAULT_MODEL
 from mnist_batch.errors import ModelError
 from mnist_batch.model import bundled
-from mnist_batch.model.bundled import bundled_cards, resolve_model
+from mnist_batch.model.bundled import list_bundled, resolve_model
 from mnist_batch.model.card import model_digest
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_bundled_model_has_a_card_that_fits_its_bytes():
-    models = {model.name: model for model in bundled_cards()}
+    models = {model.name: model for model in list_bundled()}
     assert DEFAULT_MODEL in models
     for model in models.values():
         assert model_digest(model.path) in model.card.digests.values()
@@ -26,7 +26,7 @@ def test_every_bundled_model_has_a_card_that_fits_its_bytes():
 def test_the_bundled_models_pass_their_own_self_test():
     from mnist_batch.model.loading import load_model
 
-    for described in bundled_cards():
+    for described in list_bundled():
         model = load_model(described.path, None)
         assert model.carded
         assert model.scale is described.card.scale

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from h5_layouts import Layer, Layout, layers_of, write_functional_h5, write_h5
-from perceptron import Perceptron
-from saved_models import scored
 
 from mnist_batch.config import ValueRange
 from mnist_batch.model.card import OutputKind
-from mnist_batch.model.legacy_h5 import repaired_config
+from mnist_batch.model.legacy_h5 import repair_config
 from mnist_batch.model.loading import load_model
+from model.h5_layouts import Layer, Layout, layers_of, write_functional_h5, write_h5
+from model.perceptron import Perceptron
+from model.saved_models import scored
 
 FLATTEN = Layer("Flatten", "flatten", {"data_format": "channels_last"})
 
@@ -57,7 +57,7 @@ def test_an_activation_passed_as_tf_nn_softmax_is_softmax(network, digits, tmp_p
 def test_a_sequential_that_was_built_on_its_first_batch_gets_its_input_from_there():
     layer = {"class_name": "Dense", "config": {"name": "dense", "units": 10}}
     config = {"name": "sequential", "layers": [layer], "build_input_shape": [32, 784]}
-    first = repaired_config({"class_name": "Sequential", "config": config})["config"]["layers"][0]
+    first = repair_config({"class_name": "Sequential", "config": config})["config"]["layers"][0]
     assert first["class_name"] == "InputLayer"
     assert first["config"]["batch_shape"] == [None, 784]
 
@@ -65,7 +65,7 @@ def test_a_sequential_that_was_built_on_its_first_batch_gets_its_input_from_ther
 def test_a_model_inside_a_model_is_repaired_too():
     layer = {"class_name": "Dense", "config": {"name": "dense", "units": 10, "batch_input_shape": [None, 784]}}
     inner = {"class_name": "Sequential", "config": {"name": "inner", "layers": [layer]}}
-    outer = repaired_config({"class_name": "Sequential", "config": {"name": "outer", "layers": [inner]}})
+    outer = repair_config({"class_name": "Sequential", "config": {"name": "outer", "layers": [inner]}})
     assert [layer["class_name"] for layer in outer["config"]["layers"]] == ["Sequential"]
     assert [layer["class_name"] for layer in outer["config"]["layers"][0]["config"]["layers"]] == [
         "InputLayer",

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_models import export, save, scored
 
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import ModelError
 from mnist_batch.model.card import ModelCard, OutputKind, card_path, model_digest, read_card
 from mnist_batch.model.loading import load_model
+from model.saved_models import export, save, scored
 
 
 @pytest.mark.parametrize("shape", [(784,), (28, 28), (28, 28, 1)])

@@ -22,7 +22,7 @@ class FakeModel:
 class FakePredictor:
     """Scores a digit by its ink: any change to a row's pixels changes its prediction."""
 
-    halvings, failures = 0, MappingProxyType({})
+    batch_splits, failures = 0, MappingProxyType({})
 
     def __init__(self, *_):
         self.seconds = float(os.environ.get("FAKE_SECONDS", "0"))

@@ -42,8 +42,8 @@ _INTERESTING = (0, 1, 2, 9, 10, 27, 28, 127, 128, 255, 256, 783, 784, 65_535, 65
 def _place(random: Random, size: int) -> int:
     """Headers stand at the beginning, footers and directories at the end: both are met more often than the rest."""
     near = random.choice((16, 64, 600, size))
-    place = random.randrange(max(1, min(near, size)))
-    return place if random.random() < 0.6 else size - 1 - place
+    position = random.randrange(max(1, min(near, size)))
+    return position if random.random() < 0.6 else size - 1 - position
 
 
 def _flip(random: Random, data: bytearray) -> None:
@@ -55,13 +55,13 @@ def _set(random: Random, data: bytearray) -> None:
 
 
 def _insert(random: Random, data: bytearray) -> None:
-    place = _place(random, len(data))
-    data[place:place] = random.randbytes(random.choice((1, 2, 8, 100)))
+    position = _place(random, len(data))
+    data[position:position] = random.randbytes(random.choice((1, 2, 8, 100)))
 
 
 def _delete(random: Random, data: bytearray) -> None:
-    place = _place(random, len(data))
-    del data[place : place + random.choice((1, 2, 8, 100))]
+    position = _place(random, len(data))
+    del data[position : position + random.choice((1, 2, 8, 100))]
 
 
 def _truncate(random: Random, data: bytearray) -> None:
@@ -76,13 +76,13 @@ def _splice(random: Random, data: bytearray) -> None:
 
 def _length(random: Random, data: bytearray) -> None:
     """A number as lengths and offsets are written, in either order; in tar they are octal digits."""
-    place, width = _place(random, len(data)), random.choice((2, 4, 8))
+    position, width = _place(random, len(data)), random.choice((2, 4, 8))
     number = random.choice(_INTERESTING) if random.random() < 0.8 else random.getrandbits(8 * width)
     if random.random() < 0.15:
-        data[place : place + 8] = b"%08o" % (number % 8**8)
+        data[position : position + 8] = b"%08o" % (number % 8**8)
     else:
         order = random.choice(("little", "big"))
-        data[place : place + width] = (number % 256**width).to_bytes(width, order)
+        data[position : position + width] = (number % 256**width).to_bytes(width, order)
 
 
 _MUTATIONS = (_flip, _flip, _set, _set, _insert, _delete, _truncate, _splice, _length, _length, _length)
@@ -157,7 +157,7 @@ def fuzz(first: int, runs: int) -> int:
             findings += 1
             print(_end(worker), flush=True)
             if not done:
-                return findings  # not even the first case was begun: no use in going on
+                return findings  # not even the first case was interrupted_run: no use in going on
         first += done
     print(f"{runs} mutated inputs, {findings} findings")
     return findings

@@ -118,7 +118,7 @@ def _input(file: str, options: ReadOptions | None = None, name: str | None = Non
         inputs = open_inputs((str(path.with_name(file)),), options or ReadOptions())
         rows = 0
         for batch in read_all(inputs):
-            assert len(batch.ids) == len(batch.pixels) == len(batch.labels) == len(batch.places)
+            assert len(batch.ids) == len(batch.pixels) == len(batch.labels) == len(batch.positions)
             rows += batch.rows
         assert rows == inputs.rows, f"{inputs.rows} rows planned, {rows} read"
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_batch.config import Preparation, Preprocess
+from mnist_batch.config import Preprocess, PreprocessOptions
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.model.predictor import TensorFlowPredictor
-from mnist_batch.records import NumericRows, Refusal, RejectReason, null_labels, string_array
+from mnist_batch.records import ImageError, NumericRows, RejectReason, null_labels, string_array
 from mnist_batch.run.scoring import ScoringJob, answered, score_shard
 from mnist_batch.shards import Shard, Span
 
@@ -30,18 +30,20 @@ class Model:
 
 
 class Source:
-    """Rows in memory; refusals: by row, what is no image."""
+    """Rows in memory; image_errors: by row, what is no image."""
 
-    def __init__(self, pixels, refusals=MappingProxyType({})):
-        self.pixels, self.refusals = pixels, refusals
+    def __init__(self, pixels, image_errors=MappingProxyType({})):
+        self.pixels, self.image_errors = pixels, image_errors
 
     def open(self):
         return self
 
     def read(self, start, stop):
         ids = string_array(str(row) for row in range(start, stop))
-        refusals = {row - start: refusal for row, refusal in self.refusals.items() if start <= row < stop}
-        return [NumericRows(ids, null_labels(stop - start), self.pixels[start:stop], refusals=refusals)]
+        image_errors = {
+            row - start: image_error for row, image_error in self.image_errors.items() if start <= row < stop
+        }
+        return [NumericRows(ids, null_labels(stop - start), self.pixels[start:stop], image_errors=image_errors)]
 
     def close(self):
         pass
@@ -60,11 +62,11 @@ def score(job, shard, predictor):
         return score_shard(job, shard, answers, readers, [].append)
 
 
-def scored(pixels, limit, staging, refusals=MappingProxyType({})):
+def scored(pixels, limit, staging, image_errors=MappingProxyType({})):
     for part in ("predictions", "rejects", "shards"):
         (staging / part).mkdir(parents=True)
-    source = Source(pixels, refusals)
-    job = ScoringJob((source,), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, staging, {})
+    source = Source(pixels, image_errors)
+    job = ScoringJob((source,), ({},), None, PreprocessOptions(Preprocess.NONE), 128, "parquet", False, staging, {})
     shard = Shard(0, 0, (Span(0, 0, len(pixels)),))
     return score(job, shard, TensorFlowPredictor(Model(limit), 128))
 
@@ -72,7 +74,7 @@ def scored(pixels, limit, staging, refusals=MappingProxyType({})):
 def test_a_batch_that_is_too_large_is_halved_and_every_row_predicted(pixels, tmp_path):
     result = scored(pixels, 50, tmp_path)
     assert result.tally.predictions.tolist() == [50] * 10
-    assert result.halvings > 0
+    assert result.batch_splits > 0
 
 
 def test_a_row_that_fails_is_a_reject_and_its_neighbours_keep_their_predictions(pixels, tmp_path):
@@ -94,7 +96,7 @@ def test_a_row_for_which_the_model_gives_no_number_is_a_reject(pixels, tmp_path)
     pixels[7, 0, 0] = 78
     result = scored(pixels, 1000, tmp_path)
     assert result.tally.rejects == {"unscorable": 1}
-    assert result.halvings == 0
+    assert result.batch_splits == 0
 
 
 def rejects_in(staging):
@@ -105,7 +107,7 @@ def rejects_in(staging):
 
 def test_rejects_come_in_input_order_whoever_rejected_them(pixels, tmp_path):
     pixels[[7, 200, 480], 0, 0] = 78
-    no_image = Refusal(RejectReason.NULL_IMAGE, "none")
+    no_image = ImageError(RejectReason.NULL_IMAGE, "none")
     scored(pixels, 1000, tmp_path, dict.fromkeys((3, 199, 201, 499), no_image))
     assert list(rejects_in(tmp_path)) == ["3", "7", "199", "200", "201", "480", "499"]
 
@@ -114,7 +116,9 @@ def test_each_row_has_its_own_cause_and_none_of_an_earlier_part(pixels, tmp_path
     pixels[7, 0, 0], pixels[300, 0, 0] = 78, 77
     for part in ("predictions", "rejects", "shards"):
         (tmp_path / part).mkdir()
-    job = ScoringJob((Source(pixels),), ({},), None, Preparation(Preprocess.NONE), 128, "parquet", False, tmp_path, {})
+    job = ScoringJob(
+        (Source(pixels),), ({},), None, PreprocessOptions(Preprocess.NONE), 128, "parquet", False, tmp_path, {}
+    )
     predictor = TensorFlowPredictor(Model(1000), 128)
     score(job, Shard(0, 0, (Span(0, 0, 400),)), predictor)
     details = rejects_in(tmp_path)

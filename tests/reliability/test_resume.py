@@ -313,7 +313,7 @@ def test_a_model_that_is_replaced_while_a_run_starts_is_refused(digits, tmp_path
         return plan
 
     job_planned = job.planned
-    monkeypatch.setattr(job, "planned", planned)
+    monkeypatch.setattr(job, "make_plan", planned)
     with pytest.raises(ModelError, match="must not change while a run starts"):
         start(digits, tmp_path / "out", model=str(model))
     assert set_in(tmp_path / "out") is None

@@ -72,8 +72,8 @@ def test_a_signal_while_scoring_keeps_what_was_done_and_the_next_start_ends_with
 
 
 def test_a_signal_before_scoring_begins_ends_the_run_too(digits, tmp_path):
-    begun = tmp_path / "out" / "_work" / "run.json"
-    ended, said, _ = signalled(command(digits, tmp_path / "out"), signal.SIGTERM, begun.exists)
+    interrupted_run = tmp_path / "out" / "_work" / "run.json"
+    ended, said, _ = signalled(command(digits, tmp_path / "out"), signal.SIGTERM, interrupted_run.exists)
     assert (ended, said["exit_code"]) == (143, 143)
 
 
@@ -118,9 +118,9 @@ def test_a_way_out_that_takes_too_long_is_cut_short():
 
 def test_a_signal_that_the_program_was_started_to_ignore_is_ignored(digits, tmp_path):
     ignoring = ["sh", "-c", """trap '' INT; exec "$@\"""", "sh", *command(digits, tmp_path / "out", FAKE_JOB)]
-    begun = tmp_path / "out" / "_work" / "run.json"
+    interrupted_run = tmp_path / "out" / "_work" / "run.json"
     run = subprocess.Popen(ignoring, stdout=subprocess.PIPE, text=True)
-    while not begun.exists():
+    while not interrupted_run.exists():
         assert run.poll() is None
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=60)
@@ -129,7 +129,7 @@ def test_a_signal_that_the_program_was_started_to_ignore_is_ignored(digits, tmp_
 
 def test_an_operation_that_does_not_return_is_not_waited_for(digits, tmp_path, monkeypatch):
     monkeypatch.setitem(os.environ, "FAKE_SECONDS", "60")
-    begun = tmp_path / "out" / "_work" / "run.json"
-    ended, said, err = signalled(command(digits, tmp_path / "out", FAKE_JOB), signal.SIGTERM, begun.exists)
+    interrupted_run = tmp_path / "out" / "_work" / "run.json"
+    ended, said, err = signalled(command(digits, tmp_path / "out", FAKE_JOB), signal.SIGTERM, interrupted_run.exists)
     assert (ended, said["exit_code"]) == (143, 143)
     assert len(err.splitlines()) == 1

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from mnist_batch.errors import LockedError, OutputError
-from mnist_batch.output.lock import locked
+from mnist_batch.output.lock import hold_lock
 from reliability.readers import FAKE_JOB, set_in
 
 TIMES = 50 if "MNIST_BATCH_TORTURE" in os.environ else 8
@@ -39,10 +39,10 @@ def test_of_two_starts_at_once_exactly_one_scores(sample_data, tmp_path):
 
 
 def test_the_second_start_is_told_who_holds_the_folder(tmp_path):
-    with locked(tmp_path), pytest.raises(LockedError) as refusal, locked(tmp_path):
+    with hold_lock(tmp_path), pytest.raises(LockedError) as image_error, hold_lock(tmp_path):
         pass
-    assert refusal.value.exit_code == 75
-    assert f"process {os.getpid()} on {socket.gethostname()}, started 20" in str(refusal.value)
+    assert image_error.value.exit_code == 75
+    assert f"process {os.getpid()} on {socket.gethostname()}, started 20" in str(image_error.value)
 
 
 def test_the_lock_of_a_dead_process_hinders_nobody(sample_data, tmp_path):
@@ -56,20 +56,20 @@ def test_the_lock_of_a_dead_process_hinders_nobody(sample_data, tmp_path):
 
 
 def test_a_lock_file_that_somebody_deletes_lets_no_second_run_in(tmp_path):
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         (tmp_path / ".lock").unlink()
-        with pytest.raises(LockedError), locked(tmp_path):
+        with pytest.raises(LockedError), hold_lock(tmp_path):
             pass
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         pass
 
 
 def test_a_program_started_by_the_run_does_not_keep_its_lock(tmp_path):
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         program = [sys.executable, "-c", "print('started', flush=True); input()"]
         child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
         assert child.stdout.readline() == b"started\n"
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         pass
     child.communicate(b"\n", timeout=60)
 
@@ -88,7 +88,7 @@ def test_a_child_forked_by_the_run_does_not_keep_its_lock(tmp_path):
     child = int(run.stdout.readline())
     run.wait()
     try:
-        with locked(tmp_path):
+        with hold_lock(tmp_path):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -107,5 +107,5 @@ def test_a_file_system_without_flock_is_73(tmp_path, monkeypatch):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with pytest.raises(OutputError, match="must lie on a file system with flock"), locked(tmp_path):
+    with pytest.raises(OutputError, match="must lie on a file system with flock"), hold_lock(tmp_path):
         pass

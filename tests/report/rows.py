@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Reject, RejectReason, string_array
-from mnist_batch.report.tally import Tally, merge, tally_of, tally_of_rejects
+from mnist_batch.report.tally import Tally, merge, tally_batch, tally_rejects
 
 Scored = tuple[int | None, int, float]
 Row = Scored | RejectReason
@@ -16,23 +16,23 @@ Row = Scored | RejectReason
 
 def tally(rows: Sequence[Row], first_row: int = 0) -> Tally:
     """Of rows as (label, prediction, confidence), or as the reason they were rejected for."""
-    scored = [(place, *row) for place, row in enumerate(rows) if isinstance(row, tuple)]
-    rejects = [(place, row) for place, row in enumerate(rows) if isinstance(row, RejectReason)]
-    rejected = tally_of_rejects(
-        ((place, Reject(f"row {first_row + place}", reason, "")) for place, reason in rejects), first_row
+    scored = [(position, *row) for position, row in enumerate(rows) if isinstance(row, tuple)]
+    rejects = [(position, row) for position, row in enumerate(rows) if isinstance(row, RejectReason)]
+    rejected = tally_rejects(
+        ((position, Reject(f"row {first_row + position}", reason, "")) for position, reason in rejects), first_row
     )
     if not scored:
         return rejected
-    places, labels, digits, confidence = zip(*scored, strict=True)
+    positions, labels, digits, confidence = zip(*scored, strict=True)
     probabilities = np.repeat(((1 - np.array(confidence)) / (CLASSES - 1))[:, None], CLASSES, axis=1)
     probabilities[np.arange(len(scored)), digits] = confidence
     batch = ImageBatch(
-        ids=string_array(f"row {first_row + place}" for place in places),
-        pixels=np.stack([drawn(first_row + place) for place in places]),
+        ids=string_array(f"row {first_row + position}" for position in positions),
+        pixels=np.stack([drawn(first_row + position) for position in positions]),
         labels=pa.array(labels, pa.int32()),
-        places=np.array(places),
+        positions=np.array(positions),
     )
-    return merge([tally_of(batch, first_row, probabilities.astype(np.float32)), rejected])
+    return merge([tally_batch(batch, first_row, probabilities.astype(np.float32)), rejected])
 
 
 def drawn(seed: int) -> Pixels:

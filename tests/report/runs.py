@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnist_batch.report.document import report_of
+from mnist_batch.report.document import build_report
 from mnist_batch.report.drift import drift_warnings
 from mnist_batch.report.tally import Tally
 
@@ -19,7 +19,7 @@ def report(
     tally: Tally, profile: Mapping[str, Any] | None = None, inputs: Sequence[str] = ("scans",)
 ) -> dict[str, Any]:
     """The whole of `report.json` for a tally."""
-    document = report_of(tally, profile)
+    document = build_report(tally, profile)
     return document | {
         "skipped": {".txt": 2},
         "preprocessing": {"mode": "auto", "as_is": tally.predicted, "inverted": 0, "framed": 0},

@@ -14,8 +14,8 @@ from contracts import idx_bytes
 from mnist_batch import predict
 from mnist_batch.model.bundled import BUNDLED
 from mnist_batch.records import Pixels
-from mnist_batch.report.document import report_of
-from mnist_batch.report.drift import FEATURES, drift_of, drift_warnings, profile_of
+from mnist_batch.report.document import build_report
+from mnist_batch.report.drift import FEATURES, build_profile, drift_warnings, measure_drift
 from mnist_batch.sources.idx import read_idx
 from report.rows import tally
 
@@ -85,7 +85,7 @@ def test_images_of_one_digit_alone_are_flagged_by_their_mix(real_data: Path, tmp
 
 def test_the_profile_of_a_run_is_not_far_from_that_run() -> None:
     rows = [(digit, digit, 0.5 + digit / 20) for digit in range(10)] * 30
-    drift = drift_of(tally(rows), profile_of(tally(rows), tally(rows)))
+    drift = measure_drift(tally(rows), build_profile(tally(rows), tally(rows)))
     assert drift is not None
     assert [feature["name"] for feature in drift["features"]] == list(FEATURES)
     assert {feature["level"] for feature in drift["features"]} == {"stable"}
@@ -94,7 +94,7 @@ def test_the_profile_of_a_run_is_not_far_from_that_run() -> None:
 
 def test_a_profile_has_some_ten_bins_and_one_for_what_no_row_reaches() -> None:
     rows = [(digit, digit, 0.5 + digit / 20) for digit in range(10)] * 30
-    profile = profile_of(tally(rows), tally(rows))
+    profile = build_profile(tally(rows), tally(rows))
     for name in FEATURES:
         bins = profile[name]
         assert 2 <= len(bins["edges"]) == len(bins["counts"]) <= 13
@@ -104,13 +104,13 @@ def test_a_profile_has_some_ten_bins_and_one_for_what_no_row_reaches() -> None:
 
 
 def test_without_rows_held_out_confidences_are_not_spoken_of() -> None:
-    drift = drift_of(tally([(1, 1, 0.9)] * 20), profile_of(tally([(1, 1, 0.9)] * 20), None))
+    drift = measure_drift(tally([(1, 1, 0.9)] * 20), build_profile(tally([(1, 1, 0.9)] * 20), None))
     assert drift is not None
     assert "confidence" not in [feature["name"] for feature in drift["features"]]
 
 
 def test_a_model_without_a_profile_has_no_drift() -> None:
-    assert report_of(tally([(1, 1, 0.9)]))["drift"] is None
+    assert build_report(tally([(1, 1, 0.9)]))["drift"] is None
     assert drift_warnings(None) == []
 
 

@@ -14,15 +14,15 @@ from sklearn.metrics import (
 )
 
 from mnist_batch.records import Floats
-from mnist_batch.report.document import report_of
-from mnist_batch.report.tally import tally_of
+from mnist_batch.report.document import build_report
+from mnist_batch.report.tally import tally_batch
 from report.rows import batch_of, guessed, tally
 
 DIGITS = list(range(10))
 
 
 def reported(probabilities: Floats, labels: np.ndarray) -> dict:
-    return report_of(tally_of(batch_of(np.zeros((len(labels), 28, 28), np.uint8), labels), 0, probabilities))
+    return build_report(tally_batch(batch_of(np.zeros((len(labels), 28, 28), np.uint8), labels), 0, probabilities))
 
 
 def second_ece(confidence: Floats, correct: np.ndarray) -> float:
@@ -87,13 +87,13 @@ def test_a_threshold_gives_the_accuracy_it_was_looked_up_for_and_the_next_lower_
 
 
 def test_rows_without_any_confidence_that_is_enough_have_no_threshold() -> None:
-    points = report_of(tally([(1, 2, 0.99)] * 5))["coverage_targets"]
+    points = build_report(tally([(1, 2, 0.99)] * 5))["coverage_targets"]
     assert {point["confidence"] for point in points} == {None}
 
 
 def test_labels_that_were_exchanged_are_suspected_and_doubtful_mistakes_are_not() -> None:
     right = [(digit, digit, 0.9) for digit in range(10) for _ in range(50)]
-    report = report_of(tally([*right, (3, 5, 0.97), (3, 5, 0.98), (4, 9, 0.4)]))
+    report = build_report(tally([*right, (3, 5, 0.97), (3, 5, 0.98), (4, 9, 0.4)]))
     assert report["label_errors"]["rows"] == 2
     assert [row["suspected_label_error"] for row in report["mistakes"]] == [True, True, False]
     assert report["label_errors"]["thresholds"][5] == pytest.approx(0.9, abs=1e-6)

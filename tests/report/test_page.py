@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mnist_batch.records import RejectReason
-from mnist_batch.report.baseline import compared
-from mnist_batch.report.drift import profile_of
-from mnist_batch.report.render.page import page, thumbnail
-from mnist_batch.report.tally import tally_of
+from mnist_batch.report.baseline import compare_reports
+from mnist_batch.report.drift import build_profile
+from mnist_batch.report.render.page import render_html, thumbnail
+from mnist_batch.report.tally import tally_batch
 from report.rows import batch_of, drawn, guessed, tally
 from report.runs import GATES, report
 
@@ -49,9 +49,9 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("rows", [LABELLED, UNLABELLED, tally([RejectReason.EMPTY]), tally([(7, 7, 1.0)])])
-@pytest.mark.parametrize("profile", [None, profile_of(LABELLED, None), profile_of(LABELLED, LABELLED)])
+@pytest.mark.parametrize("profile", [None, build_profile(LABELLED, None), build_profile(LABELLED, LABELLED)])
 def test_every_kind_of_run_has_a_page_that_is_well_formed_and_asks_for_nothing(rows, profile) -> None:
-    outline = Outline(page(report(rows, profile), GATES))
+    outline = Outline(render_html(report(rows, profile), GATES))
     assert not outline.all("script")
     addresses = [value or "" for _, a in outline.tags for name, value in a.items() if name in ("src", "href")]
     assert all(address.startswith("data:image/png;base64,") for address in addresses)
@@ -59,11 +59,11 @@ def test_every_kind_of_run_has_a_page_that_is_well_formed_and_asks_for_nothing(r
 
 
 def test_the_style_names_no_address() -> None:
-    assert not re.search(r"url\(|@import|//", page(report(LABELLED), GATES).partition("</style>")[0])
+    assert not re.search(r"url\(|@import|//", render_html(report(LABELLED), GATES).partition("</style>")[0])
 
 
 def test_the_first_screen_tells_accuracy_gates_and_drift() -> None:
-    text = page(report(LABELLED, profile_of(UNLABELLED, None)), GATES).replace("\N{NO-BREAK SPACE}", " ")
+    text = render_html(report(LABELLED, build_profile(UNLABELLED, None)), GATES).replace("\N{NO-BREAK SPACE}", " ")
     assert "95.24 %" in text  # 40 of 42
     assert "95 % interval 84.21 % to 98.68 %, n = 42" in text
     assert "<b>Passed</b> <span>share of rejects 1.25 %, must be at most 5.00 %" in text
@@ -72,7 +72,7 @@ def test_the_first_screen_tells_accuracy_gates_and_drift() -> None:
 
 
 def test_without_labels_the_expected_accuracy_is_named_as_what_it_is() -> None:
-    text = page(report(UNLABELLED), GATES)
+    text = render_html(report(UNLABELLED), GATES)
     assert "the mean confidence, for no row has a label" in text
     assert "Confusion matrix" not in text
     assert "No profile" in text
@@ -85,8 +85,8 @@ def test_names_of_files_stay_text_wherever_they_stand() -> None:
     for row in (*document["mistakes"], *document["least_confident"], *document["reject_examples"]["empty"]):
         row["id"] = name
     document["warnings"], document["skipped"], document["model"]["name"] = [name], {name: 1}, name
-    document["baseline"] = compared(document, document, name)
-    text = page(document, GATES)
+    document["baseline"] = compare_reports(document, document, name)
+    text = render_html(document, GATES)
     assert "<img src=x" not in text
     assert "49.png" not in text
     assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 9
@@ -94,9 +94,9 @@ def test_names_of_files_stay_text_wherever_they_stand() -> None:
 
 
 def test_every_table_has_headers_and_a_name_and_every_picture_a_text() -> None:
-    document = report(LABELLED, profile_of(LABELLED, LABELLED))
-    document["baseline"] = compared(document, document, "last week")
-    outline = Outline(page(document, GATES))
+    document = report(LABELLED, build_profile(LABELLED, LABELLED))
+    document["baseline"] = compare_reports(document, document, "last week")
+    outline = Outline(render_html(document, GATES))
     assert len(outline.all("table")) == len(outline.all("caption")) >= 9
     assert all(header.get("scope") in ("row", "col") for header in outline.all("th") if "aria-hidden" not in header)
     assert all(image["alt"] for image in outline.all("img"))
@@ -107,9 +107,9 @@ def test_every_table_has_headers_and_a_name_and_every_picture_a_text() -> None:
 
 def test_stages_are_shown_where_they_are_known() -> None:
     document = report(LABELLED)
-    assert "1 min 6 s" in page(document, GATES)
+    assert "1 min 6 s" in render_html(document, GATES)
     del document["timings"]["stages"]
-    assert "1 min 6 s" not in page(document, GATES)
+    assert "1 min 6 s" not in render_html(document, GATES)
 
 
 def test_a_thumbnail_is_the_image() -> None:
@@ -121,7 +121,7 @@ def test_a_thumbnail_is_the_image() -> None:
 
 def test_what_all_ids_begin_with_is_written_once() -> None:
     probabilities, labels = guessed(60)
-    text = page(report(tally_of(batch_of(np.zeros((60, 28, 28), np.uint8), labels), 0, probabilities)), GATES)
+    text = render_html(report(tally_batch(batch_of(np.zeros((60, 28, 28), np.uint8), labels), 0, probabilities)), GATES)
     assert text.count("<bdi>a.idx#</bdi>") == 2
     assert "<bdi>a.idx#1" not in text
 
@@ -130,5 +130,5 @@ def test_a_page_stays_small_with_names_and_images_of_any_size() -> None:
     generator = np.random.default_rng(0)
     probabilities, labels = guessed(3_000, sharpness=1.0)
     batch = batch_of(generator.integers(0, 256, (3_000, 28, 28), np.uint8), labels)
-    document = report(tally_of(batch, 0, probabilities), profile_of(LABELLED, LABELLED))
-    assert len(page(document, GATES)) < 300_000
+    document = report(tally_batch(batch, 0, probabilities), build_profile(LABELLED, LABELLED))
+    assert len(render_html(document, GATES)) < 300_000

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mnist_batch.records import Pixels
 from mnist_batch.report.bins import IMAGE_BINS, IMAGE_EDGES
-from mnist_batch.report.pixels import pixel_histograms
+from mnist_batch.report.pixels import measure_pixels
 from report.rows import drawn
 
 
@@ -26,12 +26,12 @@ def slowly(image: Pixels) -> dict[str, float]:
 
 
 def bins(image: Pixels) -> dict[str, int]:
-    return {name: int(np.flatnonzero(counts)[0]) for name, counts in pixel_histograms(image[None]).items()}
+    return {name: int(np.flatnonzero(counts)[0]) for name, counts in measure_pixels(image[None]).items()}
 
 
 def expected(image: Pixels) -> dict[str, int]:
     found = {name: np.searchsorted(IMAGE_EDGES[name], value, side="right") - 1 for name, value in slowly(image).items()}
-    return {name: min(int(place), IMAGE_BINS[name] - 1) for name, place in found.items()}
+    return {name: min(int(position), IMAGE_BINS[name] - 1) for name, position in found.items()}
 
 
 @given(st.integers(0, 10**6))
@@ -59,7 +59,7 @@ def test_a_line_of_three_pixels_has_a_stroke_of_nearly_three() -> None:
 
 def test_images_are_counted_in_the_bins_they_have_alone() -> None:
     images = np.stack([drawn(seed) for seed in range(1_200)])
-    together = pixel_histograms(images)
+    together = measure_pixels(images)
     for name, counts in together.items():
         alone = [bins(image)[name] for image in images]
         assert counts.tolist() == np.bincount(alone, minlength=IMAGE_BINS[name]).tolist()

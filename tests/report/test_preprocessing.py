@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from mnist_batch.records import Treatment
+from mnist_batch.records import Preprocessing
 from mnist_batch.report.preprocessing import preprocessing_warnings
 
 
 def counts(as_is=0, inverted=0, framed=0):
-    return Counter({Treatment.AS_IS: as_is, Treatment.INVERTED: inverted, Treatment.FRAMED: framed})
+    return Counter({Preprocessing.AS_IS: as_is, Preprocessing.INVERTED: inverted, Preprocessing.FRAMED: framed})
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_batch.records import RejectReason
-from mnist_batch.report.document import report_of
-from mnist_batch.report.drift import profile_of
-from mnist_batch.report.tally import as_json, from_json, merge, tally_of
+from mnist_batch.report.document import build_report
+from mnist_batch.report.drift import build_profile
+from mnist_batch.report.tally import as_json, from_json, merge, tally_batch
 from report.rows import Row, batch_of, guessed, tally
 
 # Confidences of a few values meet often, so that ties are common.
@@ -29,7 +29,7 @@ def test_any_split_merged_in_any_order_gives_the_same_bytes(
     random.shuffle(parts)
     middle = random.randint(0, len(parts))
     merged = merge([merge(parts[:middle]), merge(parts[middle:])])
-    assert json.dumps(report_of(merged)) == json.dumps(report_of(tally(rows)))
+    assert json.dumps(build_report(merged)) == json.dumps(build_report(tally(rows)))
     assert json.dumps(as_json(merged)) == json.dumps(as_json(tally(rows)))
 
 
@@ -37,14 +37,14 @@ def test_the_split_of_many_real_looking_rows_changes_no_byte() -> None:
     probabilities, labels = guessed(5_000)
     pixels = np.random.default_rng(0).integers(0, 256, (5_000, 28, 28), np.uint8)
     whole = batch_of(pixels, labels)
-    expected = json.dumps(as_json(tally_of(whole, 0, probabilities)))
+    expected = json.dumps(as_json(tally_batch(whole, 0, probabilities)))
     for size in (7, 513, 4096):
         parts = []
         for start in range(0, 5_000, size):
             part = slice(start, start + size)
             batch = batch_of(pixels[part], labels[part])
-            batch = type(batch)(whole.ids[part], batch.pixels, batch.labels, batch.places)
-            parts.append(tally_of(batch, start, probabilities[part]))
+            batch = type(batch)(whole.ids[part], batch.pixels, batch.labels, batch.positions)
+            parts.append(tally_batch(batch, start, probabilities[part]))
         assert json.dumps(as_json(merge(reversed(parts)))) == expected
 
 
@@ -63,7 +63,9 @@ def test_every_row_is_counted_once(rows: list[Row]) -> None:
 @given(ROWS)
 def test_a_tally_survives_the_record_of_its_shard(rows: list[Row]) -> None:
     counts = tally(rows)
-    assert json.dumps(report_of(from_json(json.loads(json.dumps(as_json(counts)))))) == json.dumps(report_of(counts))
+    assert json.dumps(build_report(from_json(json.loads(json.dumps(as_json(counts)))))) == json.dumps(
+        build_report(counts)
+    )
 
 
 def test_a_tally_does_not_grow_with_the_rows() -> None:
@@ -98,7 +100,7 @@ def test_the_confusion_has_a_row_per_label_and_a_column_per_prediction() -> None
 def test_a_row_for_which_the_model_gave_no_number_is_not_counted() -> None:
     probabilities, labels = guessed(5)
     probabilities[2] = np.nan
-    counts = tally_of(batch_of(np.zeros((5, 28, 28), np.uint8), labels), 100, probabilities)
+    counts = tally_batch(batch_of(np.zeros((5, 28, 28), np.uint8), labels), 100, probabilities)
     assert counts.predicted == 4
     assert sorted(row.row for row in counts.doubtful) == [100, 101, 103, 104]
 
@@ -114,19 +116,19 @@ def test_nothing_merged_is_zeros() -> None:
 
 
 def test_rejects_are_reported_by_reason_in_one_order_with_the_first_of_each() -> None:
-    report = report_of(tally([RejectReason.UNREADABLE, RejectReason.EMPTY, *[RejectReason.UNREADABLE] * 9]))
+    report = build_report(tally([RejectReason.UNREADABLE, RejectReason.EMPTY, *[RejectReason.UNREADABLE] * 9]))
     assert list(report["rejects_by_reason"].items()) == [("empty", 1), ("unreadable", 10)]
     assert [example["row"] for example in report["reject_examples"]["unreadable"]] == [0, 2, 3, 4, 5]
 
 
 def test_what_needs_labels_is_null_without_them() -> None:
-    report = report_of(tally([(None, 1, 0.5), (None, 2, 0.5)]))
+    report = build_report(tally([(None, 1, 0.5), (None, 2, 0.5)]))
     nulls = ("accuracy", "accuracy_interval", "confusion", "per_digit", "calibration", "coverage", "mistakes")
     assert [report[name] for name in nulls] == [None] * len(nulls)
     assert (report["predicted"], report["mean_confidence"], len(report["least_confident"])) == (2, 0.5, 2)
 
 
 def test_a_run_of_rejects_alone_has_a_report() -> None:
-    profile = profile_of(tally([(1, 1, 0.9)]), None)
-    report = report_of(tally([RejectReason.EMPTY]), profile)
+    profile = build_profile(tally([(1, 1, 0.9)]), None)
+    report = build_report(tally([RejectReason.EMPTY]), profile)
     assert (report["mean_confidence"], report["drift"], report["least_confident"]) == (None, None, [])

@@ -5,14 +5,14 @@ import pytest
 from contracts import PIXELS, idx_bytes
 
 from mnist_batch import predict
-from mnist_batch.run.transpose_check import transposition_warning
+from mnist_batch.run.transpose_check import check_transposed
 from mnist_batch.sources.idx import read_idx
 
 
 class SureOfUpright:
     """As sure of an image as its ink reaches down rather than across."""
 
-    halvings, failures = 0, {}
+    batch_splits, failures = 0, {}
 
     def probabilities(self, batches):
         for batch in batches:
@@ -30,15 +30,15 @@ def upright():
 @pytest.mark.parametrize(("transposed", "advice"), [(False, "try --transpose"), (True, "drop --transpose")])
 def test_images_that_the_model_is_surer_of_when_transposed_are_told(upright, transposed, advice):
     lying = upright.transpose(0, 2, 1)
-    line = transposition_warning([lying[:40], lying[40:]], SureOfUpright(), transposed)
+    line = check_transposed([lying[:40], lying[40:]], SureOfUpright(), transposed)
     assert line.startswith("the images look transposed: mean confidence on 64 of them is 0.14 as read and 0.71 with")
     assert line.endswith(advice)
 
 
 def test_images_that_lie_right_or_are_too_few_are_not(upright):
-    assert transposition_warning([upright], SureOfUpright(), False) is None
-    assert transposition_warning([upright.transpose(0, 2, 1)[:31]], SureOfUpright(), False) is None
-    assert transposition_warning([], SureOfUpright(), False) is None
+    assert check_transposed([upright], SureOfUpright(), False) is None
+    assert check_transposed([upright.transpose(0, 2, 1)[:31]], SureOfUpright(), False) is None
+    assert check_transposed([], SureOfUpright(), False) is None
 
 
 def test_a_run_on_transposed_digits_warns_and_transpose_mends_it(tmp_path):

@@ -16,8 +16,8 @@ import pytest
 from contracts import (
     DIGITS,
     FORMS,
+    FRAME_NOTHING,
     LABELS,
-    NOTHING_FRAMED,
     PIXELS,
     ids_of,
     idx_bytes,
@@ -94,7 +94,7 @@ def test_labels_given_as_the_input(tmp_path: Path) -> None:
 def test_idx_images_of_another_size_are_rejects_where_nothing_is_framed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(idx_bytes(PIXELS[:2, 1:]))
     inputs = open_inputs((str(tmp_path / "a"),), ReadOptions())
-    assert rejects_of(inputs, NOTHING_FRAMED) == [("a#0", "not_28x28"), ("a#1", "not_28x28")]
+    assert rejects_of(inputs, FRAME_NOTHING) == [("a#0", "not_28x28"), ("a#1", "not_28x28")]
     assert rejects_of(inputs) == []
 
 
@@ -269,16 +269,16 @@ def test_any_damage_ends_in_rows_or_in_an_error_of_one_line(
     written = FORMS[form](folder, DIGITS)
     path = Path(written.input)
     whole = path.read_bytes()
-    places = st.integers(0, len(whole) - 1) | st.integers(0, 600) | st.integers(len(whole) - 600, len(whole) - 1)
+    positions = st.integers(0, len(whole) - 1) | st.integers(0, 600) | st.integers(len(whole) - 600, len(whole) - 1)
 
     lines: set[str] = set()
 
-    @given(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4), st.just(len(whole)) | places)
+    @given(st.lists(st.tuples(positions, st.integers(0, 255)), max_size=4), st.just(len(whole)) | positions)
     @settings(deadline=None, max_examples=40)
     def damaged(flips: list[tuple[int, int]], end: int) -> None:
         content = bytearray(whole)
-        for place, value in flips:
-            content[place] = value
+        for position, value in flips:
+            content[position] = value
         path.write_bytes(content[:end])
         try:
             inputs = written.open()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contracts import (
-    NOTHING_FRAMED,
+    FRAME_NOTHING,
     PIXELS,
     ids_of,
     labels_of,
@@ -97,7 +97,7 @@ def test_the_range_that_the_schema_states_needs_no_option(tmp_path: Path) -> Non
     table = pa.table([pa.array([[1.0] * 784, [-1.0] * 784])], schema=pa.schema([field]))
     pq.write_table(table, tmp_path / "a.parquet")
     inputs = open_inputs((str(tmp_path / "a.parquet"),), ReadOptions(pixel_range=ValueRange.BYTE))
-    (batch,) = read_all(inputs, NOTHING_FRAMED)
+    (batch,) = read_all(inputs, FRAME_NOTHING)
     assert [batch.pixels[0].min(), batch.pixels[1].max()] == [255, 0]
 
 

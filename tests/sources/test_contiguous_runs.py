@@ -5,11 +5,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_batch.config import Preparation, ReadOptions
+from mnist_batch.config import PreprocessOptions, ReadOptions
 from mnist_batch.records import EncodedRows
 from mnist_batch.run.reading import Readers
 from mnist_batch.sources.discover import open_inputs
-from mnist_batch.sources.neighbours import BETWEEN_BYTES, neighbours
+from mnist_batch.sources.members import BETWEEN_BYTES, contiguous_runs
 
 PLACE = st.integers(0, 4 << 20) | st.sampled_from([0, 2**62])
 
@@ -18,7 +18,7 @@ PLACE = st.integers(0, 4 << 20) | st.sampled_from([0, 2**62])
 def test_runs_hold_each_member_once_in_order_and_are_short(members: list[tuple[int, int]], in_order: bool) -> None:
     members = sorted(members) if in_order else members
     offsets, sizes = np.array(members, np.int64).reshape(-1, 2).T
-    runs = list(neighbours(offsets, sizes))
+    runs = list(contiguous_runs(offsets, sizes))
     assert [row for first, stop in runs for row in range(first, stop)] == list(range(len(members)))
     for first, stop in runs:
         ends = [offset + size for offset, size in members[first:stop]]
@@ -35,7 +35,7 @@ def test_members_that_lie_side_by_side_are_those_that_were_written(tmp_path: Pat
             archive.writestr(f"{number}.png", content, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[number // 2 % 2])
             archive.writestr(f"{number}.txt", bytes(3000 * number))
     inputs = open_inputs((str(tmp_path / "a.zip"),), ReadOptions())
-    readers = Readers(inputs.sources, inputs.stamps, Preparation())
+    readers = Readers(inputs.sources, inputs.stamps, PreprocessOptions())
     read: list[object] = []
     for span in inputs.runs:
         readers.each(span, lambda rows: read.extend(rows.images if isinstance(rows, EncodedRows) else ()))

@@ -11,7 +11,7 @@ from contracts import AUTO, DIGITS, FORMS, LABELS, PIXELS, ROWS, Written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_batch.images.preprocess import prepared
+from mnist_batch.images.preprocess import preprocess
 from mnist_batch.records import ImageBatch, concat_batches
 from mnist_batch.sources.protocol import Source
 
@@ -31,7 +31,7 @@ def read(source: Source, *spans: tuple[int, int]) -> ImageBatch:
     """The spans' rows, by one reader, as one batch."""
     reader = source.open()
     try:
-        pieces = [prepared(rows, AUTO) for start, stop in spans for rows in reader.read(start, stop)]
+        pieces = [preprocess(rows, AUTO) for start, stop in spans for rows in reader.read(start, stop)]
         return concat_batches(pieces)
     finally:
         reader.close()
@@ -42,7 +42,7 @@ def assert_rows(batch: ImageBatch, written: Written, rows: list[int]) -> None:
     assert batch.labels.to_pylist() == LABELS[rows].tolist()
     assert batch.pixels.dtype == np.uint8
     assert np.array_equal(batch.pixels, PIXELS[rows])
-    assert batch.places.tolist() == list(range(len(rows)))
+    assert batch.positions.tolist() == list(range(len(rows)))
     assert not batch.rejects
 
 
@@ -91,14 +91,14 @@ def test_repr_tells_format_name_and_rows_and_not_the_members(written: Written, s
 
 
 def test_boundaries_lead_from_the_first_row_to_the_last(source: Source) -> None:
-    bounds = list(source.boundaries())
+    bounds = list(source.split_points())
     assert bounds[0] == 0
     assert bounds[-1] == source.rows == ROWS
     assert bounds == sorted(set(bounds))
 
 
 def test_companions_are_files(source: Source) -> None:
-    assert all(path.is_file() for path in source.companions)
+    assert all(path.is_file() for path in source.sidecars)
 
 
 def test_nothing_is_skipped_where_everything_is_an_image(written: Written) -> None:

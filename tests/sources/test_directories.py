@@ -78,9 +78,9 @@ def zip_of(path: Path, names: list[str], comment: bytes = b"") -> Path:
 def test_a_plain_zip_is_listed_as_zipfile_does(tmp_path: Path, count: int) -> None:
     names = [f"{number // 1000}/{number}.png" for number in range(count)]
     path = zip_of(tmp_path / "a.zip", [*names, "f/", "ü.png", "back\\slash.png"] if count else [])
-    plain = zip_directory._plain(path)
+    plain = zip_directory._read_plain(path)
     assert plain is not None
-    assert plain.equals(zip_directory._any(path))
+    assert plain.equals(zip_directory._read_any(path))
 
 
 def test_what_is_not_plain_is_left_to_zipfile(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_what_is_not_plain_is_left_to_zipfile(tmp_path: Path) -> None:
     shifted = tmp_path / "b.zip"
     shifted.write_bytes(b"#!/bin/sh\n" + zip_of(tmp_path / "c.zip", NAMES).read_bytes())
     for path in (commented, shifted):
-        assert zip_directory._plain(path) is None
+        assert zip_directory._read_plain(path) is None
         assert zip_directory.list_members(path)["name"].to_pylist() == [
             name.encode() for name in NAMES if name[-1] != "/"
         ]
@@ -99,13 +99,13 @@ def test_a_directory_cut_anywhere_is_left_to_zipfile(tmp_path: Path) -> None:
     path = tmp_path / "b.zip"
     for stop in range(len(data)):
         path.write_bytes(data[:stop])
-        assert zip_directory._plain(path) is None
+        assert zip_directory._read_plain(path) is None
 
 
 def test_members_are_gathered_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zip_directory, "_READ_BYTES", 200)
     monkeypatch.setattr(tar_headers, "_READ_BYTES", 2 * tar_headers.BLOCK)
     path = zip_of(tmp_path / "a.zip", NAMES)
-    assert zip_directory.list_members(path).equals(zip_directory._any(path))
+    assert zip_directory.list_members(path).equals(zip_directory._read_any(path))
     data = tar_of(NAMES)
     assert list_plain(io.BytesIO(data)) == list_any(io.BytesIO(data))

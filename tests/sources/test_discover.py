@@ -27,7 +27,7 @@ from contracts import (
 
 from mnist_batch.config import ReadOptions, ValueRange
 from mnist_batch.errors import InputError, InputMissingError, UsageError
-from mnist_batch.shards import cut
+from mnist_batch.shards import cut_shards
 
 PNG = png_of(PIXELS[0])
 THREE = slice(0, 3)
@@ -190,7 +190,7 @@ def test_many_small_files_make_one_shard(tmp_path: Path) -> None:
     for number in range(50):
         write_idx_pair(tmp_path, PIXELS[THREE], LABELS[THREE], f"{number:02}")
     inputs = opened(tmp_path)
-    (shard,) = cut(inputs.runs, 65_536)
+    (shard,) = cut_shards(inputs.runs, 65_536)
     assert shard.rows == inputs.rows == 150
     assert len(inputs.sources) == 50
     assert ids_of(inputs)[148:] == ["49-images-idx3-ubyte#1", "49-images-idx3-ubyte#2"]

@@ -54,7 +54,7 @@ def test_positions_are_those_of_the_run_where_rows_are_rejected_in_between(tmp_p
     inputs = open_inputs((str(tmp_path / "images"),), ReadOptions(labels=tmp_path / "labels"))
     (batch,) = read_all(inputs)
     assert not inputs.labelled
-    labels = open_label_file(tmp_path / "labels", inputs.rows).labels(batch.ids, batch.places)
+    labels = open_label_file(tmp_path / "labels", inputs.rows).labels(batch.ids, batch.positions)
     assert labels.to_pylist() == [int(LABELS[int(name[0])]) for name in batch.ids.to_pylist()]
     assert len(labels) == 6
 

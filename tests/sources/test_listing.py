@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from mnist_batch.errors import StorageError
-from mnist_batch.runtime import core_to_spare, printed_by
+from mnist_batch.runtime import has_spare_core, read_output
 from mnist_batch.sources import listing
 from mnist_batch.sources.listing import list_files
 
-pytestmark = pytest.mark.skipif(not core_to_spare(), reason="needs Linux and two cores")
+pytestmark = pytest.mark.skipif(not has_spare_core(), reason="needs Linux and two cores")
 
 
 @pytest.fixture
@@ -38,12 +38,12 @@ def beside(monkeypatch):
     listed = []
 
     def watched(command):
-        printed = printed_by(command)
+        printed = read_output(command)
         if printed is not None:
             listed.append(Path(command[-1]).name)
         return printed
 
-    monkeypatch.setattr(listing, "printed_by", watched)
+    monkeypatch.setattr(listing, "read_output", watched)
     return listed
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from mnist_batch import runtime as process
 from mnist_batch.errors import InputError
-from mnist_batch.records import Refusal, RejectReason
+from mnist_batch.records import ImageError, RejectReason
 from mnist_batch.sources.folder import prefetch as files_ahead
 from mnist_batch.sources.folder import reader as folder
 from mnist_batch.sources.folder.read_files import MOST_BYTES
 from mnist_batch.sources.folder.reader import FolderSource
 
-pytestmark = pytest.mark.skipif(not files_ahead.can_read_ahead(), reason="needs Linux and two cores")
+pytestmark = pytest.mark.skipif(not files_ahead.can_prefetch(), reason="needs Linux and two cores")
 COUNT = 5000
 
 
@@ -29,7 +29,7 @@ def contents():
 
 @pytest.fixture
 def source(tmp_path, contents, monkeypatch):
-    monkeypatch.setattr(folder, "_LEAST_AHEAD", 1)
+    monkeypatch.setattr(folder, "_MIN_PREFETCHED", 1)
     names = [b"%04d \xff\n.png" % number for number in range(COUNT)]
     for name, content in zip(names, contents, strict=True):
         (tmp_path / os.fsdecode(name)).write_bytes(content)
@@ -56,7 +56,7 @@ def test_files_read_ahead_are_those_on_disk(source, contents, cuts):
     with closing(source.open()) as reader:
         for start, stop in pairwise(cuts):
             assert read(reader, start, stop) == contents[start:stop]
-        assert reader._ahead is not None
+        assert reader._prefetcher is not None
 
 
 def test_rows_in_any_order_are_right(source, contents):
@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_told_as_ever(source):
     with closing(source.open()) as reader:
         read(reader, 0, 10)
         images = read(reader, 10, 30)
-    assert images[10] == Refusal(RejectReason.UNREADABLE, "Permission denied")
+    assert images[10] == ImageError(RejectReason.UNREADABLE, "Permission denied")
     assert all(isinstance(image, bytes) for image in images[:10])
 
 
@@ -103,7 +103,7 @@ def test_when_the_process_is_killed_the_files_are_read_without_it(source, conten
     with closing(source.open()) as reader:
         read(reader, 0, 10)
         assert read(reader, 10, 20) == contents[10:20]
-        process = reader._ahead._process
+        process = reader._prefetcher._process
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert read(reader, 20, 3000) == contents[20:3000]
@@ -123,6 +123,6 @@ def test_the_process_ends_with_the_reader_even_while_it_waits_for_room(source):
     with closing(source.open()) as reader:
         read(reader, 0, 10)
         read(reader, 10, 20)
-        process = reader._ahead._process
+        process = reader._prefetcher._process
         assert process.poll() is None
     assert process.returncode == -signal.SIGKILL

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mnist_batch.errors import InputError
-from mnist_batch.runtime import core_to_spare
+from mnist_batch.runtime import has_spare_core
 from mnist_batch.sources.tar import listing as tar_listing
-from mnist_batch.sources.tar.listing import listed
+from mnist_batch.sources.tar.listing import list_tar
 
-pytestmark = pytest.mark.skipif(not core_to_spare(), reason="needs Linux and two cores")
+pytestmark = pytest.mark.skipif(not has_spare_core(), reason="needs Linux and two cores")
 
 
 def tar_with(*kinds: bytes) -> bytes:
@@ -37,14 +37,14 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setattr(tar_listing, "_LARGE", 0)
     monkeypatch.setattr(tar_listing, "_LARGE_GZIP", 0)
     outcomes: list[bool] = []
-    ask = tar_listing._listed_beside
+    ask = tar_listing._list_in_subprocess
 
     def watched(path: Path) -> tar_listing.TarListing | None:
         found = ask(path)
         outcomes.append(found is not None)
         return found
 
-    monkeypatch.setattr(tar_listing, "_listed_beside", watched)
+    monkeypatch.setattr(tar_listing, "_list_in_subprocess", watched)
     return outcomes
 
 
@@ -53,7 +53,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_files_are_the_same_whoever_lists_them(tmp_path: Path, beside: list[bool], data: bytes, name: bytes) -> None:
     path = tmp_path / os.fsdecode(name)
     path.write_bytes(data)
-    found, own = listed(path), tar_listing._listed(path)
+    found, own = list_tar(path), tar_listing._list_in_process(path)
     assert beside == [True]
     assert (found.members, found.skipped) == (own.members, own.skipped)
 
@@ -62,7 +62,7 @@ def test_a_damaged_tar_is_told_as_ever(tmp_path: Path, beside: list[bool]) -> No
     path = tmp_path / "a.tar"
     path.write_bytes(PLAIN[:5000])
     with pytest.raises(InputError, match=r"a\.tar: tar must be whole"):
-        listed(path)
+        list_tar(path)
     assert beside == [False]
 
 
@@ -76,5 +76,5 @@ def test_without_a_process_to_spare_it_is_listed_without(
         raise BlockingIOError
 
     monkeypatch.setattr(subprocess, "Popen", none)
-    assert listed(path).members.num_rows == 1000
+    assert list_tar(path).members.num_rows == 1000
     assert beside == [False]

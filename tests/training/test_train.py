@@ -19,9 +19,9 @@ import tensorflow as tf
 from mnist_batch.config import TrainConfig
 from mnist_batch.errors import InputError, InterruptedRun, OutputError, UsageError
 from mnist_batch.model.card import model_digest, read_card
-from mnist_batch.training.data import load_training_data, network_input
+from mnist_batch.training.data import load_training_data, to_network_input
 from mnist_batch.training.fit import train
-from mnist_batch.training.holdout import held_out
+from mnist_batch.training.holdout import hold_out
 
 # TensorFlow 2.21 knows nothing of numpy 2's `copy`; `train` keeps that back, but these tests read weights themselves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -102,13 +102,13 @@ def test_the_best_epoch_on_rows_of_held_out_writers_is_kept(written_folder: Path
     assert result.card.training["validation_by"] == "writer"
 
     data = load_training_data(written_folder)
-    mask = held_out(200, data.writers, 0.25, seed=2)
+    mask = hold_out(200, data.writers, 0.25, seed=2)
     assert (result.card.training["rows"], result.card.training["validation_rows"]) == ((~mask).sum(), mask.sum())
     profile = result.card.profile
     assert (profile["rows"], sum(profile["confidence"]["counts"])) == (len(mask), mask.sum())
     assert "held out" in profile["confidence_of"]
     model = keras.models.load_model(tmp_path / "model" / "model_mnist.keras")
-    predicted = model.predict(network_input(data.train_images[mask], result.card.scale), verbose=0).argmax(axis=1)
+    predicted = model.predict(to_network_input(data.train_images[mask], result.card.scale), verbose=0).argmax(axis=1)
     assert np.mean(predicted == data.train_labels[mask]) == pytest.approx(max(accuracies), abs=1e-4)
 
 

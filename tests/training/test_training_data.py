@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from mnist_batch.config import ValueRange
 from mnist_batch.errors import InputError, InputMissingError
-from mnist_batch.training.data import load_training_data, network_input, one_hot
+from mnist_batch.training.data import load_training_data, one_hot, to_network_input
 
 Array = npt.NDArray[Any]
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -38,7 +38,7 @@ def test_argmax_takes_one_hot_back(labels: Array) -> None:
 def test_black_and_white_come_to_the_ends_of_the_scale(scale: ValueRange, black: float, white: float) -> None:
     images = np.zeros((2, 28, 28), np.uint8)
     images[1] = 255
-    flat = network_input(images, scale)
+    flat = to_network_input(images, scale)
     assert flat.dtype == np.float32
     np.testing.assert_array_equal(flat, np.repeat([[black], [white]], 784, axis=1))
 

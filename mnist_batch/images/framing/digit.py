@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_batch.images.framing.ink import Ink, Mask
-from mnist_batch.records import Refusal, RejectReason
+from mnist_batch.records import ImageError, RejectReason
 
 # All sizes below are shares: of the image's sides, or of the largest object, the digit to be.
 # A line along the edge: the rest of a neighbour, a form's rule, the shadow at a scan's end.
@@ -60,30 +60,30 @@ class _Objects:
         return np.maximum(self.width, self.height)
 
 
-def digit_mask(ink: Ink) -> Mask | Refusal:
+def find_digit(ink: Ink) -> Mask | ImageError:
     """Where the digit's ink is: uint8 [height, width] of 0 and 1.
 
     A refusal is `no_ink` where nothing but specks and lines stands out, `several_objects` where there is more than one.
     """
-    mask = _without_box(ink.mask)
+    mask = _remove_box(ink.mask)
     # Counting takes a fifth of the time that measuring does, and one object is the rule. Of OpenCV's algorithms Grana's
     # is twice as fast on these masks as its default, with labels of 16 bit, enough for 160x160.
     count, _ = cv2.connectedComponentsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
     if count == 1:
         detail = "no ink" if mask is ink.mask else "nothing is left beside the lines at the edge"
-        return Refusal(RejectReason.NO_INK, detail)
+        return ImageError(RejectReason.NO_INK, detail)
     if count == 2:
         return mask
     _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
     core = np.bincount(labels[ink.strength > 0.5 * ink.level], minlength=count)[1:] > 0
     left, top, width, height, area = stats[1:].T
     objects = _Objects(left, top, width, height, area, core)
-    kept = _digit_of(objects, mask.shape[0], mask.shape[1])
-    if isinstance(kept, Refusal):
-        return kept
-    chosen = np.zeros(count, np.uint8)
-    chosen[1:] = kept
-    return np.asarray(chosen[labels], np.uint8)
+    chosen = _select_digit(objects, mask.shape[0], mask.shape[1])
+    if isinstance(chosen, ImageError):
+        return chosen
+    chosen_labels = np.zeros(count, np.uint8)
+    chosen_labels[1:] = chosen
+    return np.asarray(chosen_labels[labels], np.uint8)
 
 
 def is_too_wide(width: int, height: int) -> bool:
@@ -91,11 +91,11 @@ def is_too_wide(width: int, height: int) -> bool:
     return width > _MOST_ASPECT * height
 
 
-def _digit_of(objects: _Objects, height: int, width: int) -> npt.NDArray[np.bool_] | Refusal:
+def _select_digit(objects: _Objects, height: int, width: int) -> npt.NDArray[np.bool_] | ImageError:
     """Which objects make up the digit: bool [n]; or why none do."""
     cores = np.count_nonzero(objects.core)
     if cores == 0:
-        return Refusal(RejectReason.NO_INK, f"{len(objects.core)} specks of at most {objects.area.max()} pixels")
+        return ImageError(RejectReason.NO_INK, f"{len(objects.core)} specks of at most {objects.area.max()} pixels")
     if cores == 1:
         return objects.core
     at_side, at_end = (
@@ -119,37 +119,39 @@ def _digit_of(objects: _Objects, height: int, width: int) -> npt.NDArray[np.bool
     large[body] = True
     if np.count_nonzero(large) == 1:
         return large
-    if (several := _several(objects, body, large)) is not None:
+    if (several := _check_several(objects, body, large)) is not None:
         return several
     across, down = _distances(objects, body)
     near = np.maximum(across, down) <= _REACH * objects.length[body]
     cut_off = at_edge & (objects.area < _SECOND_AREA * objects.area[body]) & ~at_edge[body]
-    kept = large & near & ~cut_off
-    kept[body] = True
-    return kept
+    chosen = large & near & ~cut_off
+    chosen[body] = True
+    return chosen
 
 
-def _several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -> Refusal | None:
+def _check_several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -> ImageError | None:
     """Why these are several digits, where they are: as large as each other, and apart, side by side or in lines."""
     second = (objects.length >= _SECOND_LENGTH * objects.length[body]) & (
         objects.area >= _SECOND_AREA * objects.area[body]
     )
-    places = np.flatnonzero(large & second)
-    if len(places) < 2:
+    positions = np.flatnonzero(large & second)
+    if len(positions) < 2:
         return None
-    places = places[np.argsort(objects.left[places], kind="stable")]
-    gap = max(int(objects.left[after] - objects.right[before]) for before, after in pairwise(places))
+    positions = positions[np.argsort(objects.left[positions], kind="stable")]
+    gap = max(int(objects.left[after] - objects.right[before]) for before, after in pairwise(positions))
     leading = max(
         int(max(objects.top[after] - objects.bottom[before], objects.top[before] - objects.bottom[after]))
-        for before, after in pairwise(places)
+        for before, after in pairwise(positions)
     )
-    width = objects.right[places].max() - objects.left[places].min()
-    height = objects.bottom[places].max() - objects.top[places].min()
+    width = objects.right[positions].max() - objects.left[positions].min()
+    height = objects.bottom[positions].max() - objects.top[positions].min()
     apart = _GAP * objects.length[body]
     side_by_side = (gap >= apart and width > 0.95 * height) or (gap > 0 and width > 1.25 * height)
     in_lines = leading >= apart and height > 1.5 * width
-    if len(places) > 3 or side_by_side or in_lines:
-        return Refusal(RejectReason.SEVERAL_OBJECTS, f"{len(places)} objects as large as a digit, {gap} pixels apart")
+    if len(positions) > 3 or side_by_side or in_lines:
+        return ImageError(
+            RejectReason.SEVERAL_OBJECTS, f"{len(positions)} objects as large as a digit, {gap} pixels apart"
+        )
     return None
 
 
@@ -160,7 +162,7 @@ def _distances(objects: _Objects, body: int) -> tuple[npt.NDArray[np.int32], npt
     return np.maximum(across, 0), np.maximum(down, 0)
 
 
-def _without_box(mask: Mask) -> Mask:
+def _remove_box(mask: Mask) -> Mask:
     """The mask without a box drawn around the digit, and all that lies outside of it; itself, where there is none.
 
     All four sides must be there: the bars of a 5 or a 7 that was cut out close are as long as a box's.

@@ -13,10 +13,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from mnist_batch.images.framing.digit import digit_mask, is_too_wide
-from mnist_batch.images.framing.ink import Ink, Mask, above, as_gray, find_ink, shrunk
+from mnist_batch.images.framing.digit import find_digit, is_too_wide
+from mnist_batch.images.framing.ink import Ink, Mask, find_ink, mask_above, shrink, to_gray
 from mnist_batch.images.mnist_form import CENTRE, INK_SIDE
-from mnist_batch.records import IMAGE_SIDE, Pixels, Refusal, RejectReason
+from mnist_batch.records import IMAGE_SIDE, ImageError, Pixels, RejectReason
 
 # A digit that survives 8x8 (UCI's optdigits) is still read; below that no one reads it.
 _LEAST_SIDE = 8
@@ -53,37 +53,37 @@ class Framed:
     inverted: bool
 
 
-def frame(gray: Pixels) -> Framed | Refusal:
+def frame(gray: Pixels) -> Framed | ImageError:
     """A gray image [height, width] of any size in MNIST form, or why it holds no single digit-like thing."""
-    return _framed(gray, closer=False)
+    return _search_and_frame(gray, closer=False)
 
 
-def _framed(gray: Pixels, closer: bool) -> Framed | Refusal:
+def _search_and_frame(gray: Pixels, closer: bool) -> Framed | ImageError:
     if max(gray.shape) < _LEAST_SIDE:
-        return Refusal(RejectReason.TOO_SMALL, f"{gray.shape[1]}x{gray.shape[0]} pixels")
-    searched = shrunk(gray, _SEARCH_SIDE)
+        return ImageError(RejectReason.TOO_SMALL, f"{gray.shape[1]}x{gray.shape[0]} pixels")
+    searched = shrink(gray, _SEARCH_SIDE)
     ink = find_ink(searched)
-    if isinstance(ink, Refusal):
+    if isinstance(ink, ImageError):
         return ink
-    mask = digit_mask(ink)
-    if isinstance(mask, Refusal):
+    mask = find_digit(ink)
+    if isinstance(mask, ImageError):
         return mask
     left, top, width, height = cv2.boundingRect(mask)
     if not closer and searched is not gray and max(width, height) < _LEAST_SEARCHED:
-        return _framed(_around(gray, (left, top, width, height), searched.shape[0]), closer=True)
+        return _search_and_frame(_crop_around(gray, (left, top, width, height), searched.shape[0]), closer=True)
     if max(width, height) < _LEAST_INK_SIDE:
-        return Refusal(RejectReason.TOO_SMALL, f"ink of {width}x{height} pixels")
+        return ImageError(RejectReason.TOO_SMALL, f"ink of {width}x{height} pixels")
     if is_too_wide(width, height):
-        return Refusal(RejectReason.SEVERAL_OBJECTS, f"ink of {width}x{height} pixels, wider than a digit")
-    cut = _cut_out(ink, mask, (left, top, width, height))
-    strokes = _with_usual_strokes(cut)
+        return ImageError(RejectReason.SEVERAL_OBJECTS, f"ink of {width}x{height} pixels, wider than a digit")
+    cut = _extract_digit(ink, mask, (left, top, width, height))
+    strokes = _normalize_strokes(cut)
     if not cv2.countNonZero(strokes):
-        return Refusal(RejectReason.NO_INK, f"ink of {width}x{height} pixels, too faint for a stroke")
+        return ImageError(RejectReason.NO_INK, f"ink of {width}x{height} pixels, too faint for a stroke")
     filled = cut.shape == mask.shape and abs(cut.shape[0] - cut.shape[1]) <= 1  # no ground is left around it
-    return Framed(_placed(strokes, filled), ink.dark)
+    return Framed(_center(strokes, filled), ink.dark)
 
 
-def _around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) -> Pixels:
+def _crop_around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) -> Pixels:
     """The part of the image that holds a box found on its smaller version, and some of what surrounds it."""
     scale = gray.shape[0] / searched_height
     left, top, width, height = box
@@ -93,7 +93,7 @@ def _around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) 
     return gray[rows, columns]
 
 
-def _cut_out(ink: Ink, mask: Mask, box: tuple[int, int, int, int]) -> Pixels:
+def _extract_digit(ink: Ink, mask: Mask, box: tuple[int, int, int, int]) -> Pixels:
     """The digit's own ink, scaled so that its strokes reach 255, cut to their outline."""
     strength = ink.strength
     if not ink.clean or cv2.countNonZero(mask) < cv2.countNonZero(ink.mask):
@@ -103,48 +103,48 @@ def _cut_out(ink: Ink, mask: Mask, box: tuple[int, int, int, int]) -> Pixels:
     strokes = strength[strength > 0.5 * ink.level]
     peak = ink.level
     if len(strokes):
-        place = len(strokes) * 3 // 4
-        strokes.partition(place)
-        peak = float(strokes[place])
+        position = len(strokes) * 3 // 4
+        strokes.partition(position)
+        peak = float(strokes[position])
     left, top, width, height = box
     if not ink.clean or max(width, height) > _NATIVE_SIDE:
-        left, top, width, height = cv2.boundingRect(above(strength, max(_OUTLINE * peak, ink.threshold)))
-    return as_gray(strength[top : top + height, left : left + width], 255 / peak)
+        left, top, width, height = cv2.boundingRect(mask_above(strength, max(_OUTLINE * peak, ink.threshold)))
+    return to_gray(strength[top : top + height, left : left + width], 255 / peak)
 
 
-def _with_usual_strokes(strength: Pixels) -> Pixels:
+def _normalize_strokes(strength: Pixels) -> Pixels:
     """The digit with strokes about as wide as MNIST's, where they are far from it; smooth, where pixels show."""
     width = _stroke_width(strength)
     visible = np.count_nonzero(strength > 20)
     jagged = visible - np.count_nonzero(strength > 234) < 0.1 * visible
     if max(strength.shape) < _FINE_SIDE and (jagged or not _THIN <= width <= _FAT):
-        strength = _refined(strength)
+        strength = _refine(strength)
         width = _stroke_width(strength)
     unit = max(strength.shape) / INK_SIDE
     if width < _THIN and (radius := round((_THIN_TO - width) / 2 * unit)) >= 1:
-        return np.asarray(cv2.dilate(_padded(strength, radius), _ellipse(2 * radius + 1)), np.uint8)
+        return np.asarray(cv2.dilate(_pad(strength, radius), _ellipse(2 * radius + 1)), np.uint8)
     if width > _FAT and (radius := round((width - _FAT_TO) / 2 * unit)) >= 1:
-        thinned = np.asarray(cv2.erode(_padded(strength, 1), _ellipse(2 * radius + 1)), np.uint8)
+        thinned = np.asarray(cv2.erode(_pad(strength, 1), _ellipse(2 * radius + 1)), np.uint8)
         if thinned.max() > 200:  # or else there was a thin stroke beside the fat ones, and it would be gone
-            return _cut_to(thinned, 20)
+            return _crop_to(thinned, 20)
     return strength
 
 
-def _refined(strength: Pixels) -> Pixels:
+def _refine(strength: Pixels) -> Pixels:
     """The digit on a finer grid, its outline smoothed and made steep again."""
     factor = -(-_FINE_SIDE // max(strength.shape))
-    fine = cv2.resize(_padded(strength, 1), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(_pad(strength, 1), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(fine, (0, 0), _SMOOTHING * factor)
     steep = (fine.astype(np.float32) - 127) * _STEEPNESS + 127
-    return _cut_to(as_gray(np.maximum(steep, 0)), 100)
+    return _crop_to(to_gray(np.maximum(steep, 0)), 100)
 
 
-def _cut_to(strength: Pixels, threshold: float) -> Pixels:
-    left, top, width, height = cv2.boundingRect(above(strength, threshold))
+def _crop_to(strength: Pixels, threshold: float) -> Pixels:
+    left, top, width, height = cv2.boundingRect(mask_above(strength, threshold))
     return strength[top : top + height, left : left + width] if width else strength
 
 
-def _padded(strength: Pixels, margin: int) -> Pixels:
+def _pad(strength: Pixels, margin: int) -> Pixels:
     return np.asarray(cv2.copyMakeBorder(strength, margin, margin, margin, margin, cv2.BORDER_CONSTANT), np.uint8)
 
 
@@ -159,7 +159,7 @@ def _stroke_width(strength: Pixels) -> float:
     return (4 * float(cv2.mean(distance, mask)[0]) - 1) * INK_SIDE / max(strength.shape)
 
 
-def _placed(strength: Pixels, filled: bool) -> Pixels:
+def _center(strength: Pixels, filled: bool) -> Pixels:
     """The digit on 28x28, its longer side at most 20 pixels, its centre of mass at pixel 14, none of it cut off."""
     height, width = map(float, strength.shape)
     if filled:
@@ -167,14 +167,14 @@ def _placed(strength: Pixels, filled: bool) -> Pixels:
     elif width > height and width != INK_SIDE:  # or else it has been brought to MNIST's scale already
         height = width * (height / width) ** _WIDTH_KEPT
     scale = INK_SIDE / max(height, width)
-    centre = _centre(strength)
+    centre = _center_of_mass(strength)
     for middle, pixels, side in zip(centre, strength.shape, (height, width), strict=True):
         # The larger part of the digit, on either side of its centre, must find room there.
         share = (middle + 0.5) / pixels
         scale = min(scale, (CENTRE - 0.5) / (side * max(share, 1 - share)))
-    levels = _scaled(strength, (max(1, round(width * scale)), max(1, round(height * scale))))
+    levels = _rescale(strength, (max(1, round(width * scale)), max(1, round(height * scale))))
     if levels is not strength:
-        centre = _centre(levels)
+        centre = _center_of_mass(levels)
     top, left = (
         min(max(round(CENTRE - middle), 0), IMAGE_SIDE - side)
         for middle, side in zip(centre, levels.shape, strict=True)
@@ -184,17 +184,17 @@ def _placed(strength: Pixels, filled: bool) -> Pixels:
     return placed
 
 
-def _scaled(strength: Pixels, size: tuple[int, int]) -> Pixels:
+def _rescale(strength: Pixels, size: tuple[int, int]) -> Pixels:
     """The digit at this width and height, its strongest ink at 255; itself, where it is so."""
     if size != strength.shape[::-1]:
         shrinking = max(size) < max(strength.shape)
         way = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
         strength = np.asarray(cv2.resize(strength, size, interpolation=way), np.uint8)
     peak = cv2.minMaxLoc(strength)[1]
-    return strength if peak == 255 else as_gray(strength, 255 / max(peak, 1))
+    return strength if peak == 255 else to_gray(strength, 255 / max(peak, 1))
 
 
-def _centre(strength: Pixels) -> tuple[float, float]:
+def _center_of_mass(strength: Pixels) -> tuple[float, float]:
     """Row and column of the centre of mass."""
     moments = cv2.moments(strength)
     return moments["m01"] / moments["m00"], moments["m10"] / moments["m00"]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.records import Floats, Pixels, Refusal, RejectReason
+from mnist_batch.records import Floats, ImageError, Pixels, RejectReason
 
 Mask = npt.NDArray[np.uint8]
 
@@ -69,35 +69,35 @@ class Ink:
     mask: Mask
 
 
-def find_ink(gray: Pixels) -> Ink | Refusal:
+def find_ink(gray: Pixels) -> Ink | ImageError:
     """The ink of an image [height, width]; a refusal (`blank`) where nothing stands out from its noise."""
     darkest, brightest, _, _ = cv2.minMaxLoc(gray)
     if brightest - darkest < _LEAST_CONTRAST:
-        return Refusal(RejectReason.BLANK, f"gray levels differ by {brightest - darkest:.0f}")
+        return ImageError(RejectReason.BLANK, f"gray levels differ by {brightest - darkest:.0f}")
     bright = _split(gray)
     dark: Mask = ~bright
     if min(gray.shape) < _LEAST_UNEVEN_SIDE and (separation := _separation(gray, bright, dark)) < _LEAST_SEPARATION:
-        return Refusal(RejectReason.BLANK, f"gray levels without two groups, ink and ground ({separation:.2f})")
-    strength, dark_ink, relief = _strength(gray, bright, dark)
+        return ImageError(RejectReason.BLANK, f"gray levels without two groups, ink and ground ({separation:.2f})")
+    strength, dark_ink, relief = _measure_strength(gray, bright, dark)
     if relief == 0 and cv2.minMaxLoc(strength)[0] >= 0:
         # The gray levels themselves, counted from the ground's: their best threshold is where it was.
         level, noise = float(cv2.mean(strength, dark if dark_ink else bright)[0]), 0.0
     else:
         signed, strength = strength, np.maximum(strength, 0)
-        visible = as_gray(strength)
+        visible = to_gray(strength)
         inked = _split(visible)
         level, noise = float(cv2.mean(visible, inked)[0]), _noise(signed, inked)
     if level < max(_LEAST_LEVEL, _LEAST_SIGNAL_TO_NOISE * noise, _LEAST_SIGNAL_TO_RELIEF * relief):
         ground = f"on ground that differs by {relief:.0f}, with noise of {noise:.1f}"
-        return Refusal(RejectReason.BLANK, f"contrast of {level:.0f} gray levels {ground}")
+        return ImageError(RejectReason.BLANK, f"contrast of {level:.0f} gray levels {ground}")
     clean = noise < _LEAST_NOISE
     threshold = max(0.08 * level, 1.0) if clean else max(0.2 * level, 3 * noise)
-    return Ink(strength, dark_ink, level, clean, threshold, above(strength, threshold))
+    return Ink(strength, dark_ink, level, clean, threshold, mask_above(strength, threshold))
 
 
-def _strength(gray: Pixels, bright: Mask, dark: Mask) -> tuple[Floats, bool, float]:
+def _measure_strength(gray: Pixels, bright: Mask, dark: Mask) -> tuple[Floats, bool, float]:
     """The strength, whether the ink is dark, and how many gray levels the ground under it differs by."""
-    dark_ink = _grounded(bright) > 1
+    dark_ink = _ground_likeness(bright) > 1
     ground = bright if dark_ink else dark
     # Away from strokes, whose blur is neither.
     window = _square(_odd(max(3, _BLUR * min(gray.shape))))
@@ -108,7 +108,7 @@ def _strength(gray: Pixels, bright: Mask, dark: Mask) -> tuple[Floats, bool, flo
     if highest - lowest > _LEAST_UNEVEN and min(gray.shape) >= _LEAST_UNEVEN_SIDE:
         tolerance = max(_UNEVEN * (cv2.mean(gray, bright)[0] - cv2.mean(gray, dark)[0]), _LEAST_UNEVEN)
         if highest - lowest > tolerance and _is_uneven(gray, inner, tolerance):
-            return _strength_on_uneven_ground(gray)
+            return _measure_on_uneven_ground(gray)
     level = lowest if lowest == highest else _quantile(gray[inner > 0], _ground_share(gray, inner is ground, dark_ink))
     levels: Floats = gray.astype(np.float32)
     return (level - levels if dark_ink else levels - level), dark_ink, 0.0
@@ -123,8 +123,8 @@ def _ground_share(gray: Pixels, crowded: bool, dark_ink: bool) -> float:
     return 0.9 if dark_ink else 0.1
 
 
-def _strength_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool, float]:
-    small = shrunk(gray, _GROUND_SIDE)
+def _measure_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool, float]:
+    small = shrink(gray, _GROUND_SIDE)
     smooth = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
     side = max(small.shape)
     # Ink is what the median of a large window leaves out, and stands out to one side.
@@ -137,7 +137,7 @@ def _strength_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool, float]:
     paper = cv2.dilate(inked, _square(3)) == 0
     if np.count_nonzero(paper) < _LEAST_GROUND * paper.size:
         paper = inked == 0
-    ground = _surface(small.astype(np.float32), paper.astype(np.float32), _odd(_MEAN_WINDOW * side))
+    ground = _fit_surface(small.astype(np.float32), paper.astype(np.float32), _odd(_MEAN_WINDOW * side))
     relief = float(np.ptp(ground))
     if small.shape != gray.shape:
         ground = np.asarray(cv2.resize(ground, gray.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
@@ -145,7 +145,7 @@ def _strength_on_uneven_ground(gray: Pixels) -> tuple[Floats, bool, float]:
     return (-strength if dark_ink else strength), dark_ink, relief
 
 
-def _surface(levels: Floats, paper: Floats, window: int) -> Floats:
+def _fit_surface(levels: Floats, paper: Floats, window: int) -> Floats:
     """The ground under everything: a quadratic through the pixels of `paper` (0 or 1), and the mean rest around."""
     terms = _quadratic_terms(*levels.shape)
     weighted = terms * paper.reshape(-1, 1)
@@ -178,7 +178,7 @@ def _is_uneven(gray: Pixels, ground: Mask, tolerance: float) -> bool:
     return len(levels) < 6 or float(np.ptp(levels)) > tolerance
 
 
-def _grounded(mask: Mask) -> float:
+def _ground_likeness(mask: Mask) -> float:
     """How much a mask looks like ground, 0..2: its share of the image's edge, and of the whole; 1 is undecided."""
     height, width = mask.shape
     band = max(1, round(_BAND * min(height, width)))
@@ -203,8 +203,8 @@ def _separation(gray: Pixels, bright: Mask, dark: Mask) -> float:
 
 def _quantile(values: npt.NDArray[np.float32] | Pixels, share: float) -> float:
     sample = values[:: max(1, len(values) // _SAMPLE)]
-    place = int(share * len(sample))
-    return float(np.partition(sample, place)[place])
+    position = int(share * len(sample))
+    return float(np.partition(sample, position)[position])
 
 
 def _split(gray: Pixels) -> Mask:
@@ -212,17 +212,17 @@ def _split(gray: Pixels) -> Mask:
     return np.asarray(cv2.threshold(gray, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1], np.uint8)
 
 
-def as_gray(strength: Floats | Pixels, scale: float = 1.0) -> Pixels:
+def to_gray(strength: Floats | Pixels, scale: float = 1.0) -> Pixels:
     """Strengths, none of them below 0, as uint8: scaled, rounded, at most 255."""
     return np.asarray(cv2.convertScaleAbs(strength, alpha=scale), np.uint8)
 
 
-def above(strength: Floats | Pixels, threshold: float) -> Mask:
+def mask_above(strength: Floats | Pixels, threshold: float) -> Mask:
     """1 where the strength is above the threshold, else 0."""
     return np.asarray(strength > threshold).view(np.uint8)
 
 
-def shrunk(gray: Pixels, side: int) -> Pixels:
+def shrink(gray: Pixels, side: int) -> Pixels:
     """The image with its longer side at most `side`; pixels are averaged."""
     height, width = gray.shape
     scale = side / max(height, width)

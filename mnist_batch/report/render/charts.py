@@ -16,19 +16,19 @@ SIDE = 300
 _TALLEST = 32
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def layout_reliability(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """For each bin that holds rows: its point, confidence to the right and accuracy up, and its 95 % interval."""
     dots = []
     for found in bins:
         if found["rows"]:
             low, high = wilson_interval(round(found["accuracy"] * found["rows"]), found["rows"])
-            x = _place(found["confidence"])
-            dots.append({"x": x, "y": _up(found["accuracy"]), "low": _up(low), "high": _up(high)})
-    ticks = [{"at": _place(tick / 4), "up": _up(tick / 4), "text": f"{tick * 25}"} for tick in range(5)]
+            x = _x(found["confidence"])
+            dots.append({"x": x, "y": _y(found["accuracy"]), "low": _y(low), "high": _y(high)})
+    ticks = [{"at": _x(tick / 4), "up": _y(tick / 4), "text": f"{tick * 25}"} for tick in range(5)]
     return {"side": SIDE, "dots": dots, "ticks": ticks}
 
 
-def coverage(curve: Mapping[str, Sequence[Any]], targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def layout_coverage(curve: Mapping[str, Sequence[Any]], targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Share of rows kept to the right, accuracy of those up, from the accuracy of all (or a little less) to 1."""
     total = curve["rows"][0]
     points = [(rows / total, correct / rows) for rows, correct in zip(curve["rows"], curve["correct"], strict=True)]
@@ -37,26 +37,26 @@ def coverage(curve: Mapping[str, Sequence[Any]], targets: Sequence[Mapping[str, 
     floor_ = min(floor(least / step + 1e-9) * step, 1 - step)
 
     def up(accuracy: float) -> float:
-        return _up((accuracy - floor_) / (1 - floor_))
+        return _y((accuracy - floor_) / (1 - floor_))
 
     ticks = [
         {"up": up(1 - n * step), "text": f"{100 * (1 - n * step):.4g}"} for n in range(round((1 - floor_) / step) + 1)
     ]
     marks = [
-        {"x": _place(t["rows"] / total), "y": up(t["correct"] / t["rows"]), "target": t["accuracy"]}
+        {"x": _x(t["rows"] / total), "y": up(t["correct"] / t["rows"]), "target": t["accuracy"]}
         for t in targets
         if t["confidence"] is not None
     ]
     return {
         "side": SIDE,
-        "path": " ".join(f"{_place(share):g},{up(accuracy):g}" for share, accuracy in points),
+        "path": " ".join(f"{_x(share):g},{up(accuracy):g}" for share, accuracy in points),
         "ticks": ticks,
-        "across": [{"at": _place(tick / 4), "text": f"{tick * 25}"} for tick in range(5)],
+        "across": [{"at": _x(tick / 4), "text": f"{tick * 25}"} for tick in range(5)],
         "marks": marks,
     }
 
 
-def pairs_of_bars(feature: Mapping[str, Any]) -> list[dict[str, float]]:
+def layout_bars(feature: Mapping[str, Any]) -> list[dict[str, float]]:
     """For each bin of a feature of `drift` the heights of two bars, expected and found."""
     tallest = max(*feature["expected"], *feature["found"])
     return [
@@ -65,10 +65,10 @@ def pairs_of_bars(feature: Mapping[str, Any]) -> list[dict[str, float]]:
     ]
 
 
-def _place(share: float) -> float:
+def _x(share: float) -> float:
     return round(SIDE * share, 2)
 
 
-def _up(share: float) -> float:
+def _y(share: float) -> float:
     """SVG counts downwards."""
     return round(SIDE * (1 - share), 2)

@@ -21,11 +21,11 @@ from mnist_batch.report.drift import FEATURES, drift_warnings
 from mnist_batch.report.render import charts
 from mnist_batch.report.render.text import confidence, gate_lines, number, percent, points, seconds, significant
 
-# Confidences between which rows are counted on the page: each nine is a step of its own.
+# Confidences between which rows are counted on the render_html: each nine is a step of its own.
 _STEPS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
-def page(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
+def render_html(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     """The page as text. gates: as a manifest holds them.
 
     Raises LookupError, TypeError, ValueError or AttributeError where the report is not as a run wrote it.
@@ -47,24 +47,24 @@ def page(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
         "thumbnail": thumbnail,
     }
     try:
-        return _filled(environment, report, gates)
+        return _fill_template(environment, report, gates)
     except UndefinedError as error:
         raise LookupError(error.message) from error
 
 
-def _filled(environment: Environment, report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
+def _fill_template(environment: Environment, report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     return environment.get_template("report.html").render(
         r=report,
         gates=gate_lines(gates),
         features=FEATURES,
         notes=[line for line in report["warnings"] if line not in drift_warnings(report["drift"])],
-        steps=_steps(report["confidence_histogram"]),
-        worst=_worst(report["confusion"]),
-        mistakes=_named(report["mistakes"] or []),
-        doubtful=_named(report["least_confident"]),
-        reliability=charts.reliability(report["calibration"]["bins"]) if report["labelled"] else None,
-        coverage=charts.coverage(report["coverage"], report["coverage_targets"]) if report["labelled"] else None,
-        pairs_of_bars=charts.pairs_of_bars,
+        steps=_count_steps(report["confidence_histogram"]),
+        worst=_max_mistakes(report["confusion"]),
+        mistakes=_shorten_ids(report["mistakes"] or []),
+        doubtful=_shorten_ids(report["least_confident"]),
+        reliability=charts.layout_reliability(report["calibration"]["bins"]) if report["labelled"] else None,
+        coverage=charts.layout_coverage(report["coverage"], report["coverage_targets"]) if report["labelled"] else None,
+        pairs_of_bars=charts.layout_bars,
     )
 
 
@@ -80,7 +80,7 @@ def thumbnail(pixels: str) -> str:
     return "data:image/png;base64," + b64encode(png).decode()
 
 
-def _steps(histogram: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _count_steps(histogram: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Rows between two of `_STEPS`, and all below the upper one."""
     edges, counts = histogram["edges"], histogram["counts"]
     at = [edges.index(step) for step in _STEPS]
@@ -97,14 +97,14 @@ def _steps(histogram: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _worst(confusion: Sequence[Sequence[int]] | None) -> int:
+def _max_mistakes(confusion: Sequence[Sequence[int]] | None) -> int:
     """The most frequent mistake, which the others are shaded against; at least 1."""
     if confusion is None:
         return 1
     return max(1, *(count for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j))
 
 
-def _named(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _shorten_ids(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Rows with the end of their ids, and once what all ids begin with, up to a separator."""
     common = commonprefix([row["id"] for row in rows]) if len(rows) > 1 else ""  # noqa: RUF071 - of characters
     found = re.match(r".*[/#!:]", common, re.DOTALL)

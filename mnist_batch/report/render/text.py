@@ -72,13 +72,13 @@ def gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
+def render_markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     """The first screen of the page, for a pull request or a message."""
     run, drift, baseline = report["run"], report["drift"], report["baseline"]
     rows = [
         ("rows", number(report["rows"])),
         ("predicted", number(report["predicted"])),
-        ("rejected", number(report["rejected"]) + _reasons(report["rejects_by_reason"])),
+        ("rejected", number(report["rejected"]) + _format_reasons(report["rejects_by_reason"])),
     ]
     if report["labelled"]:
         low, high = report["accuracy_interval"]
@@ -89,7 +89,7 @@ def markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> s
         ]
     rows.append(("mean confidence", percent(report["mean_confidence"])))
     if baseline is not None:
-        rows.append((f"against {_plain(baseline['name'])}", _change(baseline)))
+        rows.append((f"against {_escape_markdown(baseline['name'])}", _format_change(baseline)))
     if drift is not None:
         rows.append(("drift", ", ".join(FEATURES[name] for name in drift["flagged"]) or "none flagged"))
     verdicts = [
@@ -98,21 +98,21 @@ def markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> s
     ]
     return "\n".join(
         [
-            f"### {', '.join(map(_plain, run['inputs']))} scored by {_plain(report['model']['name'])}",
+            f"### {', '.join(map(_escape_markdown, run['inputs']))} scored by {_escape_markdown(report['model']['name'])}",
             "",
             "| | |",
             "|---|---|",
             *(f"| {name} | {value} |" for name, value in rows),
             "",
             *verdicts,
-            *(f"- {_plain(warning)}" for warning in report["warnings"]),
+            *(f"- {_escape_markdown(warning)}" for warning in report["warnings"]),
             "",
             f"{run['finished']}, mnist-batch {run['version']}",
         ]
     )
 
 
-def junit(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
+def render_junit(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     """A test case for each gate, as CI servers read them."""
     failed = sum(not gate["passed"] for gate in gates)
     suite = ET.Element(
@@ -138,7 +138,7 @@ def junit(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode")
 
 
-def _change(baseline: Mapping[str, Any]) -> str:
+def _format_change(baseline: Mapping[str, Any]) -> str:
     change = baseline["accuracy_change"]
     if change is None:
         return f"mean confidence was {percent(baseline['mean_confidence'])}"
@@ -146,10 +146,10 @@ def _change(baseline: Mapping[str, Any]) -> str:
     return f"accuracy {points(change['change'])} points (95 % interval {points(low)} to {points(high)})"
 
 
-def _reasons(counts: Mapping[str, int]) -> str:
+def _format_reasons(counts: Mapping[str, int]) -> str:
     return f" ({', '.join(f'{number(count)} {reason}' for reason, count in counts.items())})" if counts else ""
 
 
-def _plain(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Text from outside, such that Markdown makes nothing of it, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~&@-])", r"\\\1", " ".join(text.split()))

@@ -17,7 +17,7 @@ MOST_BYTES = 1 << 16
 NOT_READ = -1
 
 
-def _taken(count: int) -> bytes:
+def _read_exactly(count: int) -> bytes:
     """So many bytes of stdin."""
     taken = sys.stdin.buffer.read(count)
     if len(taken) < count:
@@ -25,7 +25,7 @@ def _taken(count: int) -> bytes:
     return taken
 
 
-def _content(path: bytes, size: int, changed: int, folder: int) -> bytes | None:
+def _read_file(path: bytes, size: int, changed: int, folder: int) -> bytes | None:
     """The file's content, or None where it is not the one that is meant."""
     if size > MOST_BYTES:
         return None
@@ -47,10 +47,10 @@ def main(root: bytes) -> None:
     """Answers until there is nothing more to answer."""
     folder = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
     while True:
-        count, length = array("q", _taken(16))
-        sizes, changes = array("q", _taken(8 * count)), array("q", _taken(8 * count))
-        paths = _taken(length).split(b"\0")
-        contents = [_content(*asked, folder) for asked in zip(paths, sizes, changes, strict=True)]
+        count, length = array("q", _read_exactly(16))
+        sizes, changes = array("q", _read_exactly(8 * count)), array("q", _read_exactly(8 * count))
+        paths = _read_exactly(length).split(b"\0")
+        contents = [_read_file(*asked, folder) for asked in zip(paths, sizes, changes, strict=True)]
         lengths = array("q", [NOT_READ if content is None else len(content) for content in contents])
         sys.stdout.buffer.write(lengths.tobytes() + b"".join(filter(None, contents)))
         sys.stdout.buffer.flush()

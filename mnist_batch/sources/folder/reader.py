@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from mnist_batch.errors import StorageError
-from mnist_batch.names import text_of
-from mnist_batch.records import EncodedRows, Refusal, RejectReason, Rows, text_array
-from mnist_batch.sources.folder.prefetch import FilesAhead, can_read_ahead
-from mnist_batch.sources.members import too_large
-from mnist_batch.sources.protocol import Stamp, gone, repr_of
+from mnist_batch.names import to_text
+from mnist_batch.records import EncodedRows, ImageError, RejectReason, Rows, text_array
+from mnist_batch.sources.folder.prefetch import FilePrefetcher, can_prefetch
+from mnist_batch.sources.members import check_encoded_size
+from mnist_batch.sources.protocol import Stamp, format_repr, missing_file
 
 # Files for which a process that reads them ahead is started.
-_LEAST_AHEAD = 4096
+_MIN_PREFETCHED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,17 @@ class FolderSource:
         return Counter()  # whoever listed the folder counted what it left alone
 
     @property
-    def companions(self) -> Sequence[Path]:
+    def sidecars(self) -> Sequence[Path]:
         return []
 
-    def boundaries(self) -> Sequence[int]:
+    def split_points(self) -> Sequence[int]:
         return [0, self.rows]
 
     def open(self) -> FolderReader:
         return FolderReader(self)
 
     def __repr__(self) -> str:
-        return repr_of(self)
+        return format_repr(self)
 
 
 class FolderReader:
@@ -68,37 +68,37 @@ class FolderReader:
         self._root = os.path.join(os.fsencode(source.root), b"")  # noqa: PTH118  (bytes: a name may be no UTF-8)
         # Where the last rows ended that were read, and from then on what has been read ahead.
         self._stop = -1
-        self._ahead: FilesAhead | None = None
+        self._prefetcher: FilePrefetcher | None = None
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         files = self._source.files.slice(start, stop - start)
         labels = files["label"].combine_chunks().cast(pa.int32())
-        images = self._images(files, self._read_ahead(start, stop))
+        images = self._images(files, self._prefetch(start, stop))
         return [EncodedRows(text_array(files["path"].combine_chunks()), labels, images)]
 
-    def _read_ahead(self, start: int, stop: int) -> Iterator[bytes | None]:
+    def _prefetch(self, start: int, stop: int) -> Iterator[bytes | None]:
         """What has been read of these rows already; only rows that follow on each other are read ahead."""
         following, self._stop = start == self._stop, stop
-        if self._ahead is not None and self._ahead.position != start:
+        if self._prefetcher is not None and self._prefetcher.position != start:
             self.close()
-        if self._ahead is None and following and self._source.rows - start >= _LEAST_AHEAD and can_read_ahead():
+        if self._prefetcher is None and following and self._source.rows - start >= _MIN_PREFETCHED and can_prefetch():
             with suppress(OSError):  # then we do without
-                self._ahead = FilesAhead(self._root, self._source.files, start)
-        return repeat(None) if self._ahead is None else self._ahead.take(stop - start)
+                self._prefetcher = FilePrefetcher(self._root, self._source.files, start)
+        return repeat(None) if self._prefetcher is None else self._prefetcher.take(stop - start)
 
-    def _images(self, files: pa.Table, read: Iterator[bytes | None]) -> Iterator[bytes | Refusal]:
+    def _images(self, files: pa.Table, read: Iterator[bytes | None]) -> Iterator[bytes | ImageError]:
         columns = (files[name].to_pylist() for name in ("path", "size", "changed"))
         for path, size, changed in zip(*columns, strict=True):
             content = next(read)
             yield read_file(self._root + path, size, changed) if content is None else content
 
     def close(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = None
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+            self._prefetcher = None
 
 
-def read_file(path: bytes, size: int, changed: int) -> bytes | Refusal:
+def read_file(path: bytes, size: int, changed: int) -> bytes | ImageError:
     """The content of a file, or why it is refused; size, changed: what it was when it was listed, as in `Stamp`.
 
     Raises InputError where it is gone or another by now, StorageError where reading fails.
@@ -109,8 +109,8 @@ def read_file(path: bytes, size: int, changed: int) -> bytes | Refusal:
             status = os.fstat(descriptor)
             if status.st_size != size or status.st_mtime_ns != changed:
                 Stamp(size, changed).check(Path(os.fsdecode(path)))
-            if (refusal := too_large(size)) is not None:
-                return refusal
+            if (image_error := check_encoded_size(size)) is not None:
+                return image_error
             # One byte more than promised: a file that grows while it is read is seen to.
             content = os.read(descriptor, size + 1)
             while len(content) < size and (more := os.read(descriptor, size + 1 - len(content))):
@@ -118,9 +118,9 @@ def read_file(path: bytes, size: int, changed: int) -> bytes | Refusal:
         finally:
             os.close(descriptor)
     except FileNotFoundError as error:
-        raise gone(text_of(path)) from error
+        raise missing_file(to_text(path)) from error
     except PermissionError as error:
-        return Refusal(RejectReason.UNREADABLE, str(error.strerror))
+        return ImageError(RejectReason.UNREADABLE, str(error.strerror))
     except OSError as error:
-        raise StorageError(f"{text_of(path)}: must be readable, but: {error.strerror}; start again to go on") from error
+        raise StorageError(f"{to_text(path)}: must be readable, but: {error.strerror}; start again to go on") from error
     return content

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mnist_batch.names import text_of
+from mnist_batch.names import to_text
 from mnist_batch.records import Ints, Pixels
 
 BLOCK = tarfile.BLOCKSIZE
@@ -59,47 +59,47 @@ def list_plain(file: IO[bytes]) -> TarListing | None:
         file.seek(at)
         content = file.read(_READ_BYTES)
         blocks = np.frombuffer(content, np.uint8, len(content) // BLOCK * BLOCK).reshape(-1, BLOCK)
-        places, stop = _headers(blocks)
-        files = _files(blocks[places], at // BLOCK + places)
+        positions, stop = _find_headers(blocks)
+        files = _parse_files(blocks[positions], at // BLOCK + positions)
         if files is None:
             return None
         batches.append(files)
         if stop < len(blocks):
             return None if blocks[stop].any() else TarListing(pa.Table.from_batches(batches, MEMBERS))
-        if not len(places):  # the file ends before the end mark
+        if not len(positions):  # the file ends before the end mark
             return None
         at += stop * BLOCK
 
 
-def _headers(blocks: Pixels) -> tuple[Ints, int]:
+def _find_headers(blocks: Pixels) -> tuple[Ints, int]:
     """Which of the blocks [n, 512] are headers, the first being one, and where the block stands that ends them.
 
     That is the first that is no plain header, or stands beyond the blocks.
     """
     looking_so = np.flatnonzero((blocks[:, 257:262] == list(b"ustar")).all(axis=1))
-    sizes, plain = _sizes(blocks[looking_so])
+    sizes, plain = _parse_sizes(blocks[looking_so])
     following = looking_so + 1 - -sizes // BLOCK
     next_of = dict(zip(looking_so[plain].tolist(), following[plain].tolist(), strict=True))
-    places, at = list[int](), 0
+    positions, at = list[int](), 0
     while at in next_of:  # and not what only looks like one, in a file that is itself a tar
-        places.append(at)
+        positions.append(at)
         at = next_of[at]
-    return np.array(places, np.int64), at
+    return np.array(positions, np.int64), at
 
 
-def _sizes(headers: Pixels) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _parse_sizes(headers: Pixels) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """How many bytes follow on each header, and which of them say so plainly, in eleven octal digits."""
     digits = headers[:, 124:135] - np.uint8(ord("0"))
     return digits @ _EIGHTS, (digits < 8).all(axis=1) & np.isin(headers[:, 135], (0, ord(" ")))
 
 
-def _files(headers: Pixels, places: Ints) -> pa.RecordBatch | None:
+def _parse_files(headers: Pixels, positions: Ints) -> pa.RecordBatch | None:
     """The files among these headers, which stand at these blocks; None unless all are plain and undamaged."""
     stated = headers[:, 148:154] - np.uint8(ord("0"))
     # The checksum is that of the header with spaces in its place.
     total = headers.sum(axis=1, dtype=np.uint32) - headers[:, 148:156].sum(axis=1, dtype=np.uint32) + 8 * ord(" ")
     magic = np.ascontiguousarray(headers[:, 257:265]).view("V8")[:, 0]
-    kinds, sizes, lengths = headers[:, 156], _sizes(headers)[0], _lengths(headers[:, _NAME])
+    kinds, sizes, lengths = headers[:, 156], _parse_sizes(headers)[0], _lengths(headers[:, _NAME])
     whole = (stated < 8).all(axis=1) & (stated @ _EIGHTS[-6:] == total)
     whole &= (magic == np.void(_POSIX)) | ((magic == np.void(_GNU)) & (headers[:, _PREFIX.start] == 0))
     folder = (kinds == _FOLDER) & (sizes == 0)
@@ -107,11 +107,11 @@ def _files(headers: Pixels, places: Ints) -> pa.RecordBatch | None:
     file = ((kinds == _FILE) | (kinds == _OLD_FILE)) & (lengths > 0) & (ends != ord("/"))
     if not (whole & (file | folder)).all():
         return None
-    names = _names(headers[file], lengths[file])
-    return pa.record_batch([names, pa.array((places[file] + 1) * BLOCK), pa.array(sizes[file])], schema=MEMBERS)
+    names = _parse_names(headers[file], lengths[file])
+    return pa.record_batch([names, pa.array((positions[file] + 1) * BLOCK), pa.array(sizes[file])], schema=MEMBERS)
 
 
-def _names(headers: Pixels, lengths: Ints) -> pa.BinaryArray:
+def _parse_names(headers: Pixels, lengths: Ints) -> pa.BinaryArray:
     """The names in these headers, of these lengths, after their prefixes where they have one."""
     texts = headers[:, _NAME]
     part_of = np.arange(texts.shape[1]) < lengths[:, None]
@@ -142,7 +142,7 @@ def list_any(file: IO[bytes]) -> TarListing:
             archive.members = []  # type: ignore[attr-defined]  # typeshed forgot it; it would keep every member seen
             name = member.name.encode("utf-8", "surrogateescape")
             if member.size < 0:  # it would lead back to a header that was read
-                raise tarfile.ReadError(f"{text_of(name)} has {member.size} bytes")
+                raise tarfile.ReadError(f"{to_text(name)} has {member.size} bytes")
             if member.isreg():
                 rows.append((name, member.offset_data, None if member.issparse() else member.size))
             elif not member.isdir():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mnist_batch.errors import InputError
-from mnist_batch.runtime import core_to_spare, keep_freed_memory, like_this_python, printed_by
+from mnist_batch.runtime import has_spare_core, keep_freed_memory, module_command, read_output
 from mnist_batch.sources.gzipped import is_gzip, open_plain_or_gzip
 from mnist_batch.sources.tar.headers import BLOCK, TarListing, list_any, list_plain
 
@@ -26,21 +26,21 @@ _MOST_BYTES_AFTER = 64 << 20
 _SKIPPED = b"skipped"
 
 
-def listed(path: Path) -> TarListing:
+def list_tar(path: Path) -> TarListing:
     """The files in a tar. Raises InputError where it ends before its end mark, and what reading raises."""
-    if path.stat().st_size >= (_LARGE_GZIP if is_gzip(path) else _LARGE) and core_to_spare():
-        found = _listed_beside(path)
+    if path.stat().st_size >= (_LARGE_GZIP if is_gzip(path) else _LARGE) and has_spare_core():
+        found = _list_in_subprocess(path)
         if found is not None:
             return found
-    return _listed(path)
+    return _list_in_process(path)
 
 
-def broken(path: Path, cause: str) -> InputError:
+def tar_error(path: Path, cause: str) -> InputError:
     """The error for a tar that is damaged or cut off."""
     return InputError(f"{path}: tar must be whole, but: {cause}; it was probably cut off: fetch it again")
 
 
-def _listed(path: Path) -> TarListing:
+def _list_in_process(path: Path) -> TarListing:
     with open_plain_or_gzip(path) as file:
         listing = list_plain(file)
         if listing is None:
@@ -48,18 +48,18 @@ def _listed(path: Path) -> TarListing:
             listing = list_any(file)
         last = listing.last
         if last != bytes(BLOCK):
-            raise broken(path, "it ends, or is damaged, before the two empty blocks that end a tar")
+            raise tar_error(path, "it ends, or is damaged, before the two empty blocks that end a tar")
         after = 0
         while chunk := file.read(_SKIP_CHUNK):  # to the end of the file, where gzip's checksum is
             after += len(chunk)
             if after > _MOST_BYTES_AFTER:
-                raise broken(path, f"more than {_MOST_BYTES_AFTER} bytes follow on its end mark")
+                raise tar_error(path, f"more than {_MOST_BYTES_AFTER} bytes follow on its end mark")
     return listing
 
 
-def _listed_beside(path: Path) -> TarListing | None:
+def _list_in_subprocess(path: Path) -> TarListing | None:
     """The same by a process of its own; None where that fails, for whatever reason: then we shall meet it too."""
-    printed = printed_by(like_this_python(__name__, str(path)))
+    printed = read_output(module_command(__name__, str(path)))
     if printed is None:
         return None
     members = pa.ipc.open_stream(printed).read_all()
@@ -70,7 +70,7 @@ def _listed_beside(path: Path) -> TarListing | None:
 def main(path: str) -> None:
     """Writes the table of a tar's files to stdout, as an Arrow stream."""
     keep_freed_memory()
-    listing = _listed(Path(path))
+    listing = _list_in_process(Path(path))
     members = listing.members.replace_schema_metadata({_SKIPPED: json.dumps(listing.skipped)})
     with pa.ipc.new_stream(sys.stdout.buffer, members.schema) as stream:
         stream.write_table(members)

@@ -1,4 +1,4 @@
-"""Images in a `.tar` or `.tar.gz`, read in place: listed once through, then each member is read from its offset.
+"""Images in a `.tar` or `.tar.gz`, read in position: listed once through, then each member is read from its offset.
 
 A gzip stream has no middle to start from: reading on is cheap, a cold start inflates what lies before, once.
 """
@@ -14,12 +14,11 @@ import pyarrow as pa
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
-from mnist_batch.records import EncodedRows, Ints, Refusal, RejectReason, Rows
+from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
-from mnist_batch.sources.members import PEEKED_BYTES, find_images, ids_and_labels, too_large
-from mnist_batch.sources.neighbours import neighbours
-from mnist_batch.sources.protocol import display_name, repr_of
-from mnist_batch.sources.tar.listing import broken, listed
+from mnist_batch.sources.members import PEEKED_BYTES, check_encoded_size, contiguous_runs, find_images, ids_and_labels
+from mnist_batch.sources.protocol import display_name, format_repr
+from mnist_batch.sources.tar.listing import list_tar, tar_error
 
 # Stands for the size of a sparse file; longer than any member is.
 _NOT_ONE_PIECE = 2**62
@@ -46,17 +45,17 @@ class TarSource:
         return self.members.num_rows
 
     @property
-    def companions(self) -> Sequence[Path]:
+    def sidecars(self) -> Sequence[Path]:
         return []
 
-    def boundaries(self) -> Sequence[int]:
+    def split_points(self) -> Sequence[int]:
         return [0, self.rows]
 
     def open(self) -> TarReader:
         return TarReader(self)
 
     def __repr__(self) -> str:
-        return repr_of(self)
+        return format_repr(self)
 
 
 class TarReader:
@@ -66,22 +65,22 @@ class TarReader:
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         members = self._source.members.slice(start, stop - start)
-        return [EncodedRows(*ids_and_labels(self._source.name, members), self._images(members))]
+        return [EncodedRows(*ids_and_labels(self._source.name, members), self._read_images(members))]
 
     def close(self) -> None:
         self._file.close()
 
-    def _images(self, members: pa.Table) -> Iterator[bytes | Refusal]:
+    def _read_images(self, members: pa.Table) -> Iterator[bytes | ImageError]:
         offsets, sizes = members["offset"].to_numpy(), members["size"].fill_null(_NOT_ONE_PIECE).to_numpy()
-        for first, stop in neighbours(offsets, sizes):
+        for first, stop in contiguous_runs(offsets, sizes):
             if sizes[first] == _NOT_ONE_PIECE:
-                yield Refusal(RejectReason.UNREADABLE, "a sparse file: pack it anew without --sparse")
-            elif (refusal := too_large(int(sizes[first]))) is not None:
-                yield refusal
+                yield ImageError(RejectReason.UNREADABLE, "a sparse file: pack it anew without --sparse")
+            elif (image_error := check_encoded_size(int(sizes[first]))) is not None:
+                yield image_error
             else:
-                yield from self._together(offsets[first:stop], sizes[first:stop])
+                yield from self._read_run(offsets[first:stop], sizes[first:stop])
 
-    def _together(self, offsets: Ints, sizes: Ints) -> list[bytes]:
+    def _read_run(self, offsets: Ints, sizes: Ints) -> list[bytes]:
         """Members that lie side by side."""
         starts = offsets - offsets[0]
         stops = starts + sizes
@@ -89,7 +88,7 @@ class TarReader:
             self._file.seek(int(offsets[0]))
             content = self._file.read(int(stops[-1]))
         except GZIP_ERRORS as error:
-            raise broken(self._source.path, str(error)) from error
+            raise tar_error(self._source.path, str(error)) from error
         if len(content) < stops[-1]:
             raise InputError(
                 f"{self._source.path}: must stay as it was when the run began, is shorter now: start again"
@@ -103,16 +102,16 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
     Raises InputError where a header is damaged, or the file ends before tar's (or gzip's) own end mark.
     """
     try:
-        listing = listed(path)
+        listing = list_tar(path)
         with open_plain_or_gzip(path) as file:
 
-            def first_bytes(place: int) -> bytes:
-                file.seek(listing.members["offset"][place].as_py())
-                return file.read(min(PEEKED_BYTES, listing.members["size"][place].as_py() or 0))
+            def first_bytes(position: int) -> bytes:
+                file.seek(listing.members["offset"][position].as_py())
+                return file.read(min(PEEKED_BYTES, listing.members["size"][position].as_py() or 0))
 
             images = find_images(path, listing.members["name"], first_bytes, options)
     except _UNREADABLE as error:
-        raise broken(path, str(error)) from error
+        raise tar_error(path, str(error)) from error
     members = images.columns(listing.members)
     skipped = images.skipped + listing.skipped
     form = "tar.gz" if is_gzip(path) else "tar"

@@ -76,8 +76,8 @@ def list_members(path: Path) -> pa.Table:
 
     Raises what `zipfile` raises where the directory is damaged.
     """
-    members = _plain(path)
-    return _any(path) if members is None else members
+    members = _read_plain(path)
+    return _read_any(path) if members is None else members
 
 
 def seek_data(file: IO[bytes], offset: int) -> bool:
@@ -96,12 +96,12 @@ def seek_data(file: IO[bytes], offset: int) -> bool:
     return True
 
 
-def _plain(path: Path) -> pa.Table | None:
+def _read_plain(path: Path) -> pa.Table | None:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         around = _END.size + _ZIP64_LOCATOR.size + _ZIP64_END.size
         file.seek(max(0, size - around))
-        bounds = _directory(file.read(around), size)
+        bounds = _find_directory(file.read(around), size)
         if bounds is None:
             return None
         count, first, stop = bounds
@@ -113,17 +113,17 @@ def _plain(path: Path) -> pa.Table | None:
         while content or file.tell() < stop:
             content += file.read(min(_READ_BYTES, stop - file.tell()))
             directory = np.frombuffer(content, np.uint8)
-            places, entries = _entries(directory)
-            batch = _batch(directory, places, entries) if len(places) else None
+            positions, entries = _parse_entries(directory)
+            batch = _build_batch(directory, positions, entries) if len(positions) else None
             if batch is None:
                 return None
             batches.append(batch)
-            count -= len(places)
-            content = content[_ends(places[-1:], entries[-1:])[0] :]
+            count -= len(positions)
+            content = content[_entry_ends(positions[-1:], entries[-1:])[0] :]
     return None if count else pa.Table.from_batches(batches, MEMBERS)
 
 
-def _entries(directory: Pixels) -> tuple[Ints, npt.NDArray[np.void]]:
+def _parse_entries(directory: Pixels) -> tuple[Ints, npt.NDArray[np.void]]:
     """Where the entries that are whole begin in a piece of a directory, and they, as `_MEMBER`.
 
     None where one is not followed by the next.
@@ -131,17 +131,17 @@ def _entries(directory: Pixels) -> tuple[Ints, npt.NDArray[np.void]]:
     letters = np.flatnonzero(directory[: 1 - _MEMBER.itemsize] == ord("P"))
     entries = directory[letters[:, None] + np.arange(_MEMBER.itemsize)].view(_MEMBER)[:, 0]
     signed = entries["signature"] == _SIGNATURE
-    whole = signed & (_ends(letters, entries) <= len(directory))
-    places, entries = letters[whole], entries[whole]
-    begins = np.append(0, _ends(places, entries))[:-1]
-    return (places, entries) if np.array_equal(places, begins) else (places[:0], entries[:0])
+    whole = signed & (_entry_ends(letters, entries) <= len(directory))
+    positions, entries = letters[whole], entries[whole]
+    begins = np.append(0, _entry_ends(positions, entries))[:-1]
+    return (positions, entries) if np.array_equal(positions, begins) else (positions[:0], entries[:0])
 
 
-def _ends(places: Ints, entries: npt.NDArray[np.void]) -> Ints:
-    return places + _MEMBER.itemsize + entries["name"] + entries["extra"] + entries["comment"]
+def _entry_ends(positions: Ints, entries: npt.NDArray[np.void]) -> Ints:
+    return positions + _MEMBER.itemsize + entries["name"] + entries["extra"] + entries["comment"]
 
 
-def _batch(directory: Pixels, places: Ints, entries: npt.NDArray[np.void]) -> pa.RecordBatch | None:
+def _build_batch(directory: Pixels, positions: Ints, entries: npt.NDArray[np.void]) -> pa.RecordBatch | None:
     """Members by their entries in the directory; None where one is out of the ordinary."""
     usual = entries["disk"] == 0
     for column in ("packed", "size", "offset"):
@@ -150,10 +150,10 @@ def _batch(directory: Pixels, places: Ints, entries: npt.NDArray[np.void]) -> pa
         return None
     lengths = entries["name"].astype(np.int32)
     stops = np.append(np.int32(0), np.cumsum(lengths, dtype=np.int32))
-    letters = directory[np.arange(stops[-1]) + np.repeat(places + _MEMBER.itemsize - stops[:-1], lengths)]
+    letters = directory[np.arange(stops[-1]) + np.repeat(positions + _MEMBER.itemsize - stops[:-1], lengths)]
     in_utf8 = (entries["flags"] & _UTF8_NAME) > 0
     letters[(letters == ord("\\")) & ~np.repeat(in_utf8, lengths)] = ord("/")
-    names = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(stops), pa.py_buffer(letters)])
+    names = pa.BinaryArray.from_buffers(pa.binary(), len(positions), [None, pa.py_buffer(stops), pa.py_buffer(letters)])
     if not letters.all() or not _all_utf8(names.filter(pa.array(in_utf8))):
         return None
     columns = [pa.array(entries[field.name].astype(field.type.to_pandas_dtype())) for field in list(MEMBERS)[1:-1]]
@@ -162,7 +162,7 @@ def _batch(directory: Pixels, places: Ints, entries: npt.NDArray[np.void]) -> pa
     return batch.filter(pc.invert(pc.ends_with(names, "/")))
 
 
-def _directory(tail: bytes, size: int) -> tuple[int, int, int] | None:
+def _find_directory(tail: bytes, size: int) -> tuple[int, int, int] | None:
     """How many members a zip's directory holds, where it begins and where it stops; None where that is not plain.
 
     tail: the last bytes of a file of that size.
@@ -191,12 +191,12 @@ def _all_utf8(names: pa.BinaryArray) -> bool:
     return True
 
 
-def _any(path: Path) -> pa.Table:
+def _read_any(path: Path) -> pa.Table:
     with zipfile.ZipFile(path) as archive:
         # `is_dir` fails where there is no name at all.
         members = [info for info in archive.infolist() if not info.filename.endswith("/")]
     columns = [
-        [raw_name(info) for info in members],
+        [name_bytes(info) for info in members],
         [min(info.header_offset, _ANYTHING) for info in members],
         [min(info.compress_size, _ANYTHING) for info in members],
         [min(info.file_size, _ANYTHING) for info in members],
@@ -207,7 +207,7 @@ def _any(path: Path) -> pa.Table:
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, MEMBERS, strict=True)], schema=MEMBERS)
 
 
-def raw_name(info: zipfile.ZipInfo) -> bytes:
+def name_bytes(info: zipfile.ZipInfo) -> bytes:
     """A member's name as bytes. A name not marked as UTF-8 was decoded from code page 437, though most are UTF-8."""
     if info.flag_bits & _UTF8_NAME:
         return info.filename.encode("utf-8", "surrogateescape")
