@@ -33,14 +33,14 @@ def is_mnist_form(pixels: Pixels) -> npt.NDArray[np.bool_]:
     flat = pixels.reshape(len(pixels), IMAGE_SIDE**2)
     ink = pack_bitmaps(pixels)
     return (
-        _is_centered(flat)
+        _is_centred(flat)
         & (flat.max(axis=1) >= _LEAST_PEAK)
         & _is_short(occupied_columns(ink))
         & _is_short(occupied_rows(ink))
     )
 
 
-def _is_centered(flat: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _is_centred(flat: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """bool [n]: whether the centre of mass of each image, uint8 [n, 784], is where MNIST has it.
 
     Every sum is a whole number below 2**24, so exact in float32 in whatever order a matrix library adds: the verdict on

@@ -80,7 +80,7 @@ def _search_and_frame(gray: Pixels, closer: bool) -> Framed | ImageError:
     if not cv2.countNonZero(strokes):
         return ImageError(RejectReason.NO_INK, f"ink of {width}x{height} pixels, too faint for a stroke")
     filled = cut.shape == mask.shape and abs(cut.shape[0] - cut.shape[1]) <= 1  # no ground is left around it
-    return Framed(_center(strokes, filled), ink.dark)
+    return Framed(_centre_digit(strokes, filled), ink.dark)
 
 
 def _crop_around(gray: Pixels, box: tuple[int, int, int, int], searched_height: int) -> Pixels:
@@ -159,7 +159,7 @@ def _stroke_width(strength: Pixels) -> float:
     return (4 * float(cv2.mean(distance, mask)[0]) - 1) * INK_SIDE / max(strength.shape)
 
 
-def _center(strength: Pixels, filled: bool) -> Pixels:
+def _centre_digit(strength: Pixels, filled: bool) -> Pixels:
     """The digit on 28x28, its longer side at most 20 pixels, its centre of mass at pixel 14, none of it cut off."""
     height, width = map(float, strength.shape)
     if filled:
@@ -167,14 +167,14 @@ def _center(strength: Pixels, filled: bool) -> Pixels:
     elif width > height and width != INK_SIDE:  # or else it has been brought to MNIST's scale already
         height = width * (height / width) ** _WIDTH_KEPT
     scale = INK_SIDE / max(height, width)
-    centre = _center_of_mass(strength)
+    centre = _centre_of_mass(strength)
     for middle, pixels, side in zip(centre, strength.shape, (height, width), strict=True):
         # The larger part of the digit, on either side of its centre, must find room there.
         share = (middle + 0.5) / pixels
         scale = min(scale, (CENTRE - 0.5) / (side * max(share, 1 - share)))
     levels = _rescale(strength, (max(1, round(width * scale)), max(1, round(height * scale))))
     if levels is not strength:
-        centre = _center_of_mass(levels)
+        centre = _centre_of_mass(levels)
     top, left = (
         min(max(round(CENTRE - middle), 0), IMAGE_SIDE - side)
         for middle, side in zip(centre, levels.shape, strict=True)
@@ -194,7 +194,7 @@ def _rescale(strength: Pixels, size: tuple[int, int]) -> Pixels:
     return strength if peak == 255 else to_gray(strength, 255 / max(peak, 1))
 
 
-def _center_of_mass(strength: Pixels) -> tuple[float, float]:
+def _centre_of_mass(strength: Pixels) -> tuple[float, float]:
     """Row and column of the centre of mass."""
     moments = cv2.moments(strength)
     return moments["m01"] / moments["m00"], moments["m10"] / moments["m00"]
