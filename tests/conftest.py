@@ -3,7 +3,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
@@ -12,7 +12,7 @@ from mnist_batch.cli.app import main
 
 PROJECT = Path(__file__).parent.parent
 
-# No test is a clock: a busy machine must not fail one. CI sees the same examples each time.
+# No deadline: a busy machine must not fail a test. CI runs the same examples each time.
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
 
@@ -34,13 +34,13 @@ def real_data() -> Path:
 
 @pytest.fixture
 def left_in() -> Callable[[Path], set[str]]:
-    """What a run left in an output folder, besides the lock file, which is never deleted."""
+    """Names in an output folder after a run, without the lock file, which is never deleted."""
     return lambda folder: {path.name for path in folder.iterdir()} - {".lock"} if folder.exists() else set()
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one command did."""
+    """Exit code and output of one command."""
 
     code: int
     stdout: str
@@ -51,9 +51,15 @@ class Run:
         return json.loads(self.stdout.splitlines()[-1])
 
 
+class Cli(Protocol):
+    """Runs one command and returns what it did."""
+
+    def __call__(self, *arguments: object) -> Run: ...
+
+
 @pytest.fixture
-def cli(capsys) -> Callable[..., Run]:
-    """Runs `mnist-batch` in this process, which has TensorFlow loaded after the first time."""
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs `mnist-batch` in this process, so that TensorFlow is imported once for all tests."""
 
     def run(*arguments: object) -> Run:
         capsys.readouterr()
