@@ -1,4 +1,4 @@
-"""`python -m mnist_batch`, for where the console script is not on the path."""
+"""`python -m mnist_batch`, in case the console script is not on the path."""
 
 from mnist_batch.cli.app import run
 

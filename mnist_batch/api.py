@@ -1,4 +1,4 @@
-"""The Python API: `predict` with the options of the command line as keyword arguments."""
+"""The Python API: `predict`, with the options of the command line as keyword arguments."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def predict(
     min_accuracy: float | None = None,
     baseline: str | PathLike[str] | None = None,
 ) -> Result:
-    """Scores every image of `inputs` into the folder `output`, complete or not at all.
+    """Scores every image of `inputs` into the folder `output`, completely or not at all.
 
-    The arguments are the options of `mnist-batch predict`, and so are their values (docs/usage.md).
-    Returns counts, accuracy, gates and paths, also where a gate failed; `.to_pandas()` gives the predictions.
-    Raises a subclass of `mnist_batch.errors.MnistBatchError`, whose `exit_code` is the command line's.
+    The arguments and their values are the options of `mnist-batch predict` (docs/usage.md).
+    Returns counts, accuracy, gates and paths, also if a gate failed. `.to_pandas()` gives the predictions.
+    Raises a subclass of `mnist_batch.errors.MnistBatchError`. Its `exit_code` is that of the command line.
     """
     from mnist_batch.run.job import run_job
 
@@ -63,17 +63,17 @@ def predict(
         image_column=image_column,
         label_column=label_column,
         id_column=id_column,
-        pixel_range=None if pixel_range is None else _choice(ValueRange, pixel_range, "pixel_range"),
+        pixel_range=None if pixel_range is None else _parse_choice(ValueRange, pixel_range, "pixel_range"),
         keep=parse_columns(keep) if isinstance(keep, str) else tuple(keep),
-        preprocess_options=PreprocessOptions(_choice(Preprocess, preprocess, "preprocess"), transpose),
+        preprocess_options=PreprocessOptions(_parse_choice(Preprocess, preprocess, "preprocess"), transpose),
     )
     config = PredictConfig(
         inputs=tuple(fspath(path) for path in inputs),
         output=parse_output(fspath(output)),
         reading=reading,
         model=fspath(model),
-        scale=None if scale is None else _choice(ValueRange, scale, "scale"),
-        format=_choice(OutputFormat, format, "format"),
+        scale=None if scale is None else _parse_choice(ValueRange, scale, "scale"),
+        format=_parse_choice(OutputFormat, format, "format"),
         probabilities=probabilities,
         batch_size=batch_size,
         rows_per_part=rows_per_part,
@@ -86,24 +86,27 @@ def predict(
 
 
 def parse_labels(text: str) -> AutoLabels | Path:
-    """`auto`, `none`, or the path of a label file."""
+    """Parses `auto`, `none`, or the path of a label file."""
     return AutoLabels(text) if text in list(AutoLabels) else Path(text)
 
 
 def parse_output(text: str) -> Path:
-    """Raises UsageError where it is empty, a variable that was not set: Path takes it for the working directory."""
+    """Parses the path of the output folder.
+
+    Raises UsageError if it is empty, as from an unset variable: Path would take it for the working directory.
+    """
     if not text:
         raise UsageError("--output must name a folder, is empty: give its path, or . for the working directory")
     return Path(text)
 
 
 def parse_columns(text: str) -> tuple[str, ...]:
-    """The names of columns, which are written `a,b`."""
+    """Parses column names written as `a,b`."""
     return tuple(filter(None, text.split(",")))
 
 
-def _choice(kind: type[Choice], value: str, name: str) -> Choice:
+def _parse_choice(kind: type[Choice], value: str, name: str) -> Choice:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"{name} must be one of {', '.join(kind)}, got {value!r}: choose of these") from error
+        raise UsageError(f"{name} must be one of {', '.join(kind)}, got {value!r}: choose one of these") from error

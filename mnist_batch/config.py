@@ -1,6 +1,6 @@
-"""What a run is asked to do, checked where it is born and frozen from then on.
+"""The configuration of a run: checked when it is created, frozen afterwards.
 
-The command line and the Python API build these; nothing downstream sees an option string.
+The command line and the Python API build these objects. Nothing else sees an option string.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 from mnist_batch.errors import UsageError
 
 DEFAULT_MODEL = "seed"
-# 4,096 images are 3.2 MB of pixels and 8 MB of hidden activations: large enough that the per-batch cost vanishes,
-# small enough to stay in a core's caches and to keep memory flat.
+# 4,096 images are 3.2 MB of pixels and 8 MB of hidden activations: large enough to make the cost per batch negligible,
+# small enough to stay in the caches of a core and to keep memory constant.
 DEFAULT_BATCH_SIZE = 4096
 DEFAULT_ROWS_PER_PART = 65_536
-# More than one bad image in twenty is rarely what was meant: a wrong folder, a wrong size.
+# If more than one image in twenty is rejected, it is probably the wrong folder or the wrong size.
 DEFAULT_MAX_REJECT_RATE = 0.05
 
 
 class ValueRange(StrEnum):
-    """What black and white are as numbers: for float pixels in the input, and for what a model was trained on."""
+    """The numbers for black and white: of float pixels in the input, and of the pixels a model was trained on."""
 
     UNIT = "0..1"
     BYTE = "0..255"
@@ -36,7 +36,7 @@ class OutputFormat(StrEnum):
 
 
 class ReportFormat(StrEnum):
-    """What `mnist-batch report` makes of a report: the page, text for a pull request, gates for a CI server."""
+    """Output of `mnist-batch report`: the HTML page, Markdown for a pull request, or the gates as JUnit XML."""
 
     HTML = "html"
     MARKDOWN = "md"
@@ -44,28 +44,33 @@ class ReportFormat(StrEnum):
 
 
 class AutoLabels(StrEnum):
-    """Where labels come from when no file is given: from beside the images, or from nowhere."""
+    """Where labels come from if no file is given: AUTO takes those stored with the images, NONE takes no labels."""
 
     AUTO = "auto"
     NONE = "none"
 
 
 class OnEmpty(StrEnum):
-    """What an input without any image ends a run with: an error, or 99, which schedulers take for *skipped*."""
+    """How a run ends if the input holds no image: with an error, or with 99, which schedulers take as *skipped*."""
 
     FAIL = "fail"
     SKIP = "skip"
 
 
 class LogFormat(StrEnum):
-    """How a line on stderr is written: for a person, or as a JSON object for whatever collects logs."""
+    """Format of the lines on stderr: text for a person, or JSON objects for a log collector."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class Preprocess(StrEnum):
-    """What becomes of an image that is not in MNIST form: framed; refused if not 28x28; or all are framed."""
+    """How images are brought to MNIST form.
+
+    AUTO: frame the images that are not in MNIST form.
+    NONE: score all images as they are, and reject those that are not 28x28.
+    FRAME: frame all images.
+    """
 
     AUTO = "auto"
     NONE = "none"
@@ -74,7 +79,7 @@ class Preprocess(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PreprocessOptions:
-    """How images are brought to the form the model knows. transpose: rows and columns are exchanged first (EMNIST)."""
+    """How images are preprocessed. transpose: exchange rows and columns first, as EMNIST needs it."""
 
     mode: Preprocess = Preprocess.AUTO
     transpose: bool = False
@@ -82,10 +87,11 @@ class PreprocessOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How the inputs are to be understood; the same for `predict` and `inspect`.
+    """How the inputs are read. `predict` and `inspect` share it.
 
-    `labels` is AUTO, NONE, or the file that overrides whatever stands beside the images.
-    The column names apply to Parquet inputs only.
+    labels: AUTO, NONE, or the label file that overrides labels stored with the images.
+    image_column, label_column, id_column, keep: names of columns, for Parquet inputs only.
+    pixel_range: the range of float pixels.
     """
 
     labels: AutoLabels | Path = AutoLabels.AUTO
@@ -110,13 +116,15 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class PredictConfig:
-    """One run of `predict`: what is read, with what it is scored, where it is written.
+    """One run of `predict`.
 
-    inputs: paths, globs, or `file.npz:array`; model: the name of a bundled model, or a path;
-    scale: what a model without a card was trained on, None to let the self-test find out;
-    batch_size: images a model call, 16..65,536; rows_per_part: rows of input a part file, at least 1;
-    max_reject_rate, min_accuracy: gates, shares in 0..1; a set that fails one is there, but is no success;
-    baseline: another run's folder or `report.json`, to be compared with.
+    inputs: paths, globs, or `file.npz:array`.
+    model: the name of a bundled model, or a path.
+    scale: the pixel scale that a model without a card was trained on; None to let the self-test find it.
+    batch_size: images per model call, 16..65,536.
+    rows_per_part: input rows per part file, at least 1.
+    max_reject_rate, min_accuracy: gates, shares in 0..1. A set that fails a gate is written without `_SUCCESS`.
+    baseline: the folder or `report.json` of another run to compare with.
     """
 
     inputs: tuple[str, ...]
@@ -136,20 +144,20 @@ class PredictConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.max_reject_rate <= 1:
             raise UsageError(
-                f"--max-reject-rate must lie in 0..1, got {self.max_reject_rate}: 0.05 is five in a hundred"
+                f"--max-reject-rate must be in 0..1, got {self.max_reject_rate}: 0.05 is five in a hundred"
             )
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
-            raise UsageError(f"--min-accuracy must lie in 0..1, got {self.min_accuracy}: 0.95 is 95 %")
+            raise UsageError(f"--min-accuracy must be in 0..1, got {self.min_accuracy}: 0.95 is 95 %")
         if not self.inputs:
             raise UsageError("at least one INPUT must be given: name a file, a folder or an archive")
-        # A batch of one takes another path through the matrix library: its last bits differ (docs/architecture.md).
+        # The matrix library computes a batch of one differently: its last bits differ (docs/architecture.md).
         if not 16 <= self.batch_size <= 65_536:
-            raise UsageError(f"--batch-size must lie in 16..65536, got {self.batch_size}: 4096 is a good choice")
+            raise UsageError(f"--batch-size must be in 16..65536, got {self.batch_size}: 4096 is a good choice")
         check_rows_per_part(self.rows_per_part)
 
 
 def check_rows_per_part(rows: int) -> None:
-    """Raises UsageError where parts of that many rows cannot be cut; `inspect`, which has no config, asks too."""
+    """Raises UsageError unless `rows` is a valid number of rows per part. `inspect` calls it too."""
     if rows < 1:
         raise UsageError(f"--rows-per-part must be at least 1, got {rows}: 65536 is a good choice")
 
@@ -158,10 +166,11 @@ def check_rows_per_part(rows: int) -> None:
 class TrainConfig:
     """One run of `train`.
 
-    data: a folder of the four idx files, or `mnist.npz`; None for the copy Keras keeps.
-    output: the folder the model is saved into. seed: None for a different model each time.
-    validation: the share of the training rows held out, 0 <= validation < 1; 0 trains on all and keeps the last epoch.
-    epochs: None for the recipe's own.
+    output: the folder to save the model in.
+    data: a folder of the four idx files, or `mnist.npz`; None for Keras's cached copy.
+    seed: None for a different model each time.
+    validation: the share of training rows held out, 0 <= validation < 1. 0 trains on all rows and keeps the last epoch.
+    epochs: None for the recipe's number of epochs.
     """
 
     output: Path
@@ -180,4 +189,4 @@ class TrainConfig:
         if self.epochs is not None and self.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, got {self.epochs}: leave it out for the recipe's own")
         if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise UsageError(f"--seed must lie in 0..4294967295, got {self.seed}: choose another")
+            raise UsageError(f"--seed must be in 0..4294967295, got {self.seed}: choose another")

@@ -1,47 +1,46 @@
-"""Every error this program expects, and the exit code each one ends a run with.
+"""The errors this program expects, each with its exit code.
 
-An error's text is one line that says what must hold, what was found (with the file and row), and what to do.
-It knows nothing of how that line is shown: `cli.py` has the only handler.
-A bad *record* is not an error but a row among the rejects (`records.Reject`).
+The text of an error is one line: what must hold, what was found (with the file and row), and what to do.
+`cli/app.py` has the only handler. A bad *record* is not an error but a reject (`records.Reject`).
 """
 
 from typing import ClassVar
 
 
 class MnistBatchError(Exception):
-    """The root; `exit_code` follows sysexits.h where that has a fitting code."""
+    """Base class. `exit_code` follows sysexits.h if that has a matching code."""
 
     exit_code: ClassVar[int] = 70
 
     def __str__(self) -> str:
-        # Names of files and of what is in them may hold the end of a line.
+        # File names and file contents may contain line breaks.
         return " ".join(super().__str__().splitlines())
 
 
 class UsageError(MnistBatchError):
-    """Options that contradict each other or name nothing that exists."""
+    """Options contradict each other, or refer to something that does not exist."""
 
     exit_code = 2
 
 
 class InputError(MnistBatchError):
-    """An input that is not readable as what it is, or labels that are no digits."""
+    """An input cannot be read as its format, or its labels are not digits."""
 
     exit_code = 65
 
 
 class InputMissingError(MnistBatchError):
-    """No such input, or no image in it."""
+    """There is no such input, or no image in it."""
 
     exit_code = 66
 
 
 class EmptyInputError(InputMissingError):
-    """The input is there, but holds no image."""
+    """The input exists but holds no image."""
 
 
 class SkippedRun(MnistBatchError):
-    """Nothing to do, and told to take that for no failure; Airflow takes 99 for *skipped*."""
+    """There was nothing to do, and `--on-empty skip` says that this is not a failure. Airflow takes 99 as *skipped*."""
 
     exit_code = 99
 
@@ -53,13 +52,13 @@ class OutputError(MnistBatchError):
 
 
 class StorageError(MnistBatchError):
-    """Reading or writing failed for a reason outside of this program; starting again may help."""
+    """Reading or writing failed for a reason outside this program. Starting again may help."""
 
     exit_code = 74
 
 
 class LockedError(MnistBatchError):
-    """Another run holds the output folder's lock."""
+    """Another run holds the lock of the output folder."""
 
     exit_code = 75
 
@@ -71,8 +70,8 @@ class ModelError(MnistBatchError):
 
 
 class InterruptedRun(MnistBatchError):
-    """A signal asked the program to stop. outcome: what became of its work, and what to do."""
+    """A signal stopped the program. outcome: what happened to the work, and what to do."""
 
     def __init__(self, signal_number: int, outcome: str) -> None:
         super().__init__(f"interrupted, {outcome}")
-        self.exit_code = 128 + signal_number  # type: ignore[misc]  # the one error whose code depends on its cause
+        self.exit_code = 128 + signal_number  # type: ignore[misc]  # the only error whose code depends on its cause

@@ -1,7 +1,7 @@
-"""What flows through the program: image batches in, predictions and rejects out.
+"""The records that flow through a run: rows, image batches, predictions and rejects.
 
-The unit is a batch of up to a few thousand rows, never one image, so that Python stays out of the inner loop.
-Nothing here knows where images come from or how they are scored.
+The unit is a batch of up to a few thousand rows, never a single image, which keeps Python out of the inner loop.
+This module does not know where images come from or how they are scored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES = 10
 
 
 class RejectReason(StrEnum):
-    """The fixed vocabulary of `rejects/`: why a row has no prediction."""
+    """Why a row has no prediction: the fixed vocabulary of `rejects/`."""
 
     EMPTY = "empty"
     NOT_AN_IMAGE = "not_an_image"
@@ -46,7 +46,12 @@ class RejectReason(StrEnum):
 
 
 class Preprocessing(StrEnum):
-    """What was done to an image before it was scored: nothing; inverted, and framed where needed; framed."""
+    """What was done to an image before it was scored.
+
+    AS_IS: nothing.
+    INVERTED: dark ink was made light, and the image was framed if that was still needed.
+    FRAMED: the image was framed.
+    """
 
     AS_IS = "as_is"
     INVERTED = "inverted"
@@ -55,7 +60,7 @@ class Preprocessing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageError:
-    """Why one image could not be brought to MNIST form; becomes a `Reject` where its row's id is known."""
+    """Why one image cannot be scored. It becomes a `Reject` as soon as the id of its row is known."""
 
     reason: RejectReason
     detail: str
@@ -72,9 +77,9 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Consecutive rows as they are stored, image by image.
+    """Consecutive rows of a source that stores images one by one.
 
-    images: n of them, read as they are iterated over: encoded, or gray [height, width], or why there is none;
+    images: n images, read while iterating: encoded bytes, gray pixels [height, width], or the reason there is no image.
     ids, labels, extra_columns: as in `ImageBatch`, n rows.
     """
 
@@ -86,10 +91,11 @@ class EncodedRows:
 
 @dataclass(frozen=True, slots=True)
 class NumericRows:
-    """Consecutive rows as they are stored, in one array.
+    """Consecutive rows of a source that stores images in one array.
 
-    values: [n, 784], [n, height, width] or [n, height, width, 1] of any numeric type, integers being gray levels
-    0..255; pixel_range: what floats mean, needed for them; image_errors: by row, what is known to be no image already.
+    values: [n, 784], [n, height, width] or [n, height, width, 1] of any numeric type. Integers are gray levels 0..255.
+    pixel_range: the range of float values, required for floats.
+    image_errors: rows already known not to be images, by row number.
     """
 
     ids: pa.StringArray
@@ -105,11 +111,14 @@ Rows = EncodedRows | NumericRows
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Consecutive input rows: `n` images in MNIST form, and the rows among them that were rejected.
+    """Consecutive input rows: `n` images in MNIST form, and the rejected rows among them.
 
-    ids: string [n]; pixels: uint8 [n, 28, 28], white ink (255) on black (0); labels: int32 [n] of 0..9 or null;
-    positions: int64 [n], where among the rows read each image stood, from 0, ascending; extra_columns: the input columns named by
-    `--keep`, n rows, None where none was named; preprocessing: how many of the images were treated in which way.
+    ids: string [n].
+    pixels: uint8 [n, 28, 28], white ink (255) on black (0).
+    labels: int32 [n] of 0..9 or null.
+    positions: int64 [n], ascending: the position of each image among the rows that were read, counted from 0.
+    extra_columns: the input columns named by `--keep`, n rows; None if no column was named.
+    preprocessing: number of images by what was done to them.
     """
 
     ids: pa.StringArray
@@ -125,16 +134,20 @@ class ImageBatch:
 
     @property
     def rows(self) -> int:
-        """Input rows this batch accounts for, rejects included."""
+        """Number of input rows in this batch, rejects included."""
         return len(self.ids) + len(self.rejects)
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Columns for the rows of one shard that were scored, in input order.
+    """The scored rows of one shard as columns, in input order.
 
-    ids: string [n]; labels: int32 [n] of 0..9 or null; digits: int32 [n] of 0..9;
-    confidence: float32 [n] in 0..1, the probability of `digits`; probabilities: float32 [n, 10], rows sum to 1.
+    ids: string [n].
+    labels: int32 [n] of 0..9 or null.
+    digits: int32 [n] of 0..9, the predictions.
+    confidence: float32 [n] in 0..1, the probability of `digits`.
+    probabilities: float32 [n, 10], rows sum to 1.
+    extra_columns: as in `ImageBatch`.
     """
 
     ids: pa.StringArray
@@ -149,7 +162,7 @@ class Predictions:
 
 
 def concat_batches(batches: Sequence[ImageBatch]) -> ImageBatch:
-    """One batch with the rows of all, in order. `batches` is not empty."""
+    """Joins batches in order. `batches` must not be empty."""
     if len(batches) == 1:
         return batches[0]
     extra_columns = [b.extra_columns for b in batches if b.extra_columns is not None]
@@ -166,23 +179,23 @@ def concat_batches(batches: Sequence[ImageBatch]) -> ImageBatch:
 
 
 def null_labels(rows: int) -> pa.Int32Array:
-    """`rows` labels, none of them known."""
+    """`rows` unknown labels."""
     return pa.nulls(rows, pa.int32())
 
 
 def string_array(values: Iterable[Any]) -> pa.StringArray:
-    """An Arrow string column; spelled once because pyarrow guesses `null` for an empty one."""
+    """An Arrow string array. The type is given because pyarrow infers `null` for an empty list."""
     return pa.array(values, pa.string())
 
 
 def text_array(paths: pa.BinaryArray) -> pa.StringArray:
-    """Paths as they are written in ids: `to_text` each."""
+    """Converts paths to the text used in ids, as `names.to_text` does for one path."""
     try:
         return paths.cast(pa.string())
-    except pa.ArrowInvalid:  # some are no UTF-8
+    except pa.ArrowInvalid:  # some paths are not UTF-8
         return string_array(map(to_text, paths.to_pylist()))
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, for an error of one line; its kind where it says nothing."""
+    """The first line of an exception's message, or its type if there is no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

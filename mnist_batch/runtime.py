@@ -1,4 +1,4 @@
-"""What is done to the process itself, so that it starts, runs and ends without needless work."""
+"""Settings of the process itself (memory, threads, garbage collection) and small subprocesses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
-# From glibc's malloc.h: how much more than was asked for is taken from the system, and how much stays when memory is
-# given back.
+# From glibc's malloc.h: the extra bytes that malloc takes from the system, and keeps when memory is freed.
 _M_TOP_PAD = -2
 _KEPT_BYTES = 1 << 28
 
@@ -26,18 +25,18 @@ _PIPE_BYTES = 1 << 20
 
 
 def limit_blas_threads() -> None:
-    """Settles how NumPy works, where the environment does not; call it before that is imported.
+    """Limits OpenBLAS to one thread, unless the environment says otherwise. Call it before NumPy is imported.
 
-    Sums over a batch need no threads of OpenBLAS's, and each of those begins by waiting in a loop.
+    NumPy only sums over batches here, which needs no threads, and idle OpenBLAS threads spin.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def keep_freed_memory() -> None:
-    """Has malloc keep up to 256 MB of what is freed, where it is glibc's; it is given out again before more is taken.
+    """Makes glibc's malloc keep up to 256 MB of freed memory for reuse. For our own program only.
 
-    For a program of ours only. TensorFlow has malloc give freed memory back to the system at once; then each batch's
-    arrays, some 40 MB, come anew as pages that the kernel must first clear: a fifth of a run (docs/performance.md).
+    TensorFlow sets malloc to return freed memory at once. The arrays of each batch, about 40 MB, then come as new pages
+    that the kernel must clear first: a fifth of a run (docs/performance.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -45,41 +44,41 @@ def keep_freed_memory() -> None:
 
 
 def shorten_switch_interval() -> None:
-    """Has threads pass the interpreter's lock on after 0.5 milliseconds, not 5. For a program of ours only.
+    """Makes threads release the interpreter lock after 0.5 ms instead of 5 ms. For our own program only.
 
-    Each step of NumPy gives the lock up, and waited that long for it where another thread runs Python alone.
+    NumPy releases the lock in each operation, then waits for it that long while another thread runs pure Python.
     """
     sys.setswitchinterval(0.0005)
 
 
 def release_freed_memory() -> None:
-    """Has malloc give back to the system what is free now, wherever it lies, where it is glibc's."""
+    """Makes glibc's malloc return all freed memory to the system."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def has_spare_core() -> bool:
-    """Whether a small Python process beside this one would have a core of its own, as far as the system tells."""
+    """Whether a small Python subprocess would have a core of its own."""
     return bool(sys.executable) and hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
 
 
 def script_command(script: str, folder: bytes) -> list[str]:
-    """The command line of a process that runs a script, which needs nothing but Python, with a folder."""
+    """The command line that runs a script with a folder as argument. The script may only use the standard library."""
     return [sys.executable, "-I", "-S", script, os.fsdecode(folder)]
 
 
 def module_command(module: str, argument: str) -> list[str]:
-    """The command line of a process that runs the `main` of a module, found where this process would find it."""
-    positions = [*sys.path, str(Path(__file__).parents[1])]
-    start = f"import sys; sys.path[:] = {positions!r}; from {module} import main; main(sys.argv[1])"
+    """The command line that runs `main(argument)` of a module, with this process's import path."""
+    path = [*sys.path, str(Path(__file__).parents[1])]
+    start = f"import sys; sys.path[:] = {path!r}; from {module} import main; main(sys.argv[1])"
     return [sys.executable, "-I", "-S", "-c", start, argument]
 
 
 def read_output(command: Sequence[str]) -> bytes | None:
-    """What a process writes to stdout; None where it fails, or the system has none to spare.
+    """Runs a command and returns its stdout; None if it fails or cannot be started.
 
-    It has a session of its own: whoever interrupts a run interrupts us, and we end it.
+    It runs in a session of its own, so a terminal's interrupt reaches only this process, which then kills it.
     """
     try:
         process = subprocess.Popen(
@@ -90,28 +89,28 @@ def read_output(command: Sequence[str]) -> bytes | None:
     assert process.stdout is not None
     with process:
         try:
-            with suppress(OSError):  # it is only slower so
+            with suppress(OSError):  # a small pipe is only slower
                 widen_pipe(process.stdout)
-            printed = process.stdout.read()
+            output = process.stdout.read()
         except BaseException:
             process.kill()
             raise
-    return None if process.returncode else printed
+    return None if process.returncode else output
 
 
-def widen_pipe(pipe: IO[bytes]) -> int:
-    """Gives a pipe as much room as Linux lets anybody have, and returns how much that is: 0 on other systems.
+def widen_pipe(pipe: IO[bytes], size: int = _PIPE_BYTES) -> int:
+    """Sets the buffer size of a pipe, by default to the 1 MB that Linux allows every user. Returns the size.
 
-    Raises OSError where the user's pipes have too much already.
+    Returns 0 on systems without that call. Raises OSError if the user's pipes exceed their limit.
     """
-    return fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES) if _SET_PIPE_SIZE else 0
+    return fcntl.fcntl(pipe, _SET_PIPE_SIZE, size) if _SET_PIPE_SIZE else 0
 
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[Callable[[], None]]:
-    """No search for garbage until what is yielded is called; from then on none among what was there by that time.
+    """Disables garbage collection until the yielded function is called; then freezes existing objects.
 
-    Of what an import makes nothing is garbage, and TensorFlow's million objects take 0.2 seconds to go through.
+    Imports create no garbage, and going through TensorFlow's million objects takes 0.2 seconds.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -130,17 +129,17 @@ def pause_garbage_collection() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def import_in_background(module: str, after: float) -> Iterator[None]:
-    """Imports a module in a thread of its own, once the block has been running for `after` seconds.
+def import_in_background(module: str, delay: float) -> Iterator[None]:
+    """Imports a module in a thread, if the block is still running after `delay` seconds.
 
-    Whoever imports it afterwards waits for that, and meets its errors.
+    An import error is ignored here: a later import raises it again.
     """
 
     def load() -> None:
         with suppress(Exception):
             importlib.import_module(module)
 
-    timer = threading.Timer(after, load)
+    timer = threading.Timer(delay, load)
     timer.start()
     try:
         yield
@@ -149,9 +148,9 @@ def import_in_background(module: str, after: float) -> Iterator[None]:
 
 
 def exit_now(code: int) -> NoReturn:
-    """Ends the process at once, with all that was printed written out.
+    """Flushes stdout and stderr and ends the process at once.
 
-    What the interpreter and TensorFlow would still take down, for most of a second, is the process's own memory.
+    A normal exit spends most of a second on freeing memory of the interpreter and TensorFlow.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The plan's arithmetic: runs of rows cut into shards, the unit of work, of retry and of distribution.
+"""Shards: the unit of work, of retry and of distribution.
 
-Knows row numbers only, neither files nor images.
+This module only knows row numbers, not files or images.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Rows start..stop of one source, by its place in the plan's list."""
+    """Rows start..stop (exclusive) of one source. source: index in the plan's list of sources."""
 
     source: int
     start: int
@@ -24,7 +24,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Consecutive rows of the run, across sources where they are small; `first_row` counts from the run's start."""
+    """Consecutive rows of a run, possibly from several sources. first_row: counted from the start of the run."""
 
     index: int
     first_row: int
@@ -35,7 +35,7 @@ class Shard:
         return sum(span.rows for span in self.spans)
 
     def chunks(self, size: int) -> Iterator[tuple[Span, ...]]:
-        """The shard's spans in groups of `size` rows, the last one smaller."""
+        """Splits the shard into chunks of `size` rows; the last chunk may be smaller."""
         group: list[Span] = []
         room = size
         for span in self.spans:
@@ -53,15 +53,13 @@ class Shard:
 
 
 def spread_sample(spans: Sequence[Span], rows: int, positions: int) -> Iterator[Span]:
-    """About `rows` of the rows, in order, from `positions` places at equal distances; all where there are no more."""
+    """Picks about `rows` rows, in order, from `positions` evenly spaced positions; all rows if there are not more."""
     whole = sum(span.rows for span in spans)
     if whole <= rows:
         yield from spans
         return
-    wanted = [
-        (position * whole // positions, position * whole // positions + rows // positions)
-        for position in range(positions)
-    ]
+    starts = [position * whole // positions for position in range(positions)]
+    wanted = [(start, start + rows // positions) for start in starts]
     first = 0
     for span in spans:
         for start, stop in wanted:
@@ -72,10 +70,10 @@ def spread_sample(spans: Sequence[Span], rows: int, positions: int) -> Iterator[
 
 
 def cut_shards(runs: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:
-    """Shards of at most `rows_per_part` rows that hold every row of `runs` once, in order; empty runs vanish.
+    """Cuts rows into shards of at most `rows_per_part` rows. Every row is in exactly one shard, in order.
 
-    A run is something better not split, such as a Parquet row group: where it does not fit into what is left of a
-    shard that is at least half full, the shard ends before it.
+    A run is a group of rows that should not be split, such as a Parquet row group. If a run does not fit into a shard
+    that is at least half full, a new shard starts before it. Empty runs are dropped.
     """
     assert rows_per_part >= 1, rows_per_part
     index = first_row = filled = 0

@@ -1,18 +1,36 @@
-"""Where a run's time goes: seconds by stage, so that a person sees what bounds their run."""
+"""How far a run is, and where its time goes: progress callbacks and seconds by stage."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 
+# Called with the number of rows done and the number of rows in total. Must not raise.
+ProgressCallback = Callable[[int, int], None]
+# Called between batches. Raises an exception to stop the work.
+StopCheck = Callable[[], None]
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """A `ProgressCallback` that does nothing."""
+
+
+def never_stop() -> None:
+    """A `StopCheck` that never stops the work."""
+
 
 class Stage(StrEnum):
-    """READ: from disk, inflated, as rows; DECODE: image files to pixels; FRAME: pixels to MNIST form;
-    MODEL: waiting for the model, while it had rows to score; COUNT: what the report counts; WRITE: parts and their
-    records.
+    """The stages of scoring.
+
+    READ: read from disk, inflate, split into rows.
+    DECODE: image files to pixels.
+    FRAME: pixels to MNIST form.
+    MODEL: wait for the model while it has rows to score.
+    COUNT: count for the report.
+    WRITE: write parts and their records.
     """
 
     READ = "read"
@@ -23,8 +41,8 @@ class Stage(StrEnum):
     WRITE = "write"
 
 
-def total(laps: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The seconds of all laps together, by stage."""
+def add_laps(laps: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Adds up the seconds of all laps, by stage."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for lap in laps:
         for stage, more in lap.items():
@@ -33,7 +51,7 @@ def total(laps: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 class Stopwatch:
-    """Counts a thread's seconds by stage. While a stage runs within another, the outer one's stand still."""
+    """Measures the seconds of one thread by stage. An inner stage pauses the outer one."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -42,7 +60,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Counts for `stage` while the block runs."""
+        """Counts the time of the block for `stage`."""
         self._count()
         self._running.append(stage.value)
         try:
@@ -52,7 +70,7 @@ class Stopwatch:
             self._running.pop()
 
     def lap(self) -> Mapping[str, float]:
-        """The seconds since the last lap, by stage."""
+        """Returns the seconds since the last lap, by stage."""
         seconds, self._seconds = self._seconds, defaultdict(float)
         return seconds
 

@@ -1,4 +1,4 @@
-"""The command line: options become a frozen config at once, errors become one line and an exit code, here only."""
+"""The commands. Options become a frozen config at once; errors become one line and an exit code, here only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,26 +29,29 @@ from mnist_batch.config import (
     ReadOptions,
     ReportFormat,
     TrainConfig,
-    check_rows_per_part,
 )
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import printable
 from mnist_batch.runtime import exit_now, keep_freed_memory, limit_blas_threads, shorten_switch_interval
+from mnist_batch.timing import ignore_progress
+
+if TYPE_CHECKING:
+    from mnist_batch.run.inspection import Sample
 
 PROGRAM = "mnist-batch"
-_VARIABLES = "MNIST_BATCH"  # every option can be given as MNIST_BATCH_<COMMAND>_<OPTION>, too
+_ENV_PREFIX = "MNIST_BATCH"  # every option can also be given as MNIST_BATCH_<COMMAND>_<OPTION>
 
 app = typer.Typer(
     name=PROGRAM,
-    context_settings={"auto_envvar_prefix": _VARIABLES},
+    context_settings={"auto_envvar_prefix": _ENV_PREFIX},
     epilog=options.EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"{PROGRAM} {version(PROGRAM)}")
         raise typer.Exit
 
@@ -57,9 +60,9 @@ def _version(asked: bool) -> None:
 def program(
     version: Annotated[
         bool,
-        # MNIST_BATCH_VERSION may well stand in somebody's deployment.
+        # A deployment may well set MNIST_BATCH_VERSION for its own purposes.
         typer.Option(
-            "--version", callback=_version, is_eager=True, allow_from_autoenv=False, help="Print the version."
+            "--version", callback=_print_version, is_eager=True, allow_from_autoenv=False, help="Print the version."
         ),
     ] = False,
 ) -> None:
@@ -90,22 +93,21 @@ def predict(
     min_accuracy: options.MinAccuracy = None,
     baseline: options.Baseline = None,
     on_empty: options.OnEmpty = OnEmpty.FAIL,
-    json: options.Json = False,  # noqa: ARG001  (this and what follows is read by `_parse_outcome_options`)
+    json: options.Json = False,  # noqa: ARG001  (`_parse_outcome_options` reads this and the options below)
     quiet: options.Quiet = False,
     log_format: options.LogFormat = LogFormat.TEXT,  # noqa: ARG001
     summary_file: options.SummaryFile = None,  # noqa: ARG001
     metrics_file: options.MetricsFile = None,  # noqa: ARG001
 ) -> None:
-    """Score images: a prediction and a confidence for each, and a report where there are labels."""
-    preprocess_options = PreprocessOptions(preprocess, transpose)
+    """Score images: a prediction and a confidence for each, and a report if there are labels."""
     reading = ReadOptions(
-        parse_labels(labels),
-        image_column,
-        label_column,
-        id_column,
-        pixel_range,
-        parse_columns(keep),
-        preprocess_options,
+        labels=parse_labels(labels),
+        image_column=image_column,
+        label_column=label_column,
+        id_column=id_column,
+        pixel_range=pixel_range,
+        keep=parse_columns(keep),
+        preprocess_options=PreprocessOptions(preprocess, transpose),
     )
     config = PredictConfig(
         inputs=tuple(inputs),
@@ -127,17 +129,12 @@ def predict(
     limit_blas_threads()
     keep_freed_memory()
     shorten_switch_interval()
-    from mnist_batch.run.job import no_watch, run_job
+    from mnist_batch.run.job import run_job
 
-    show = no_watch if quiet else console.Progress(reporter.log)
-
-    def watch(done: int, rows: int) -> None:
-        reporter.check_interrupted()
-        show(done, rows)
-
+    progress = ignore_progress if quiet else console.Progress(reporter.log)
     try:
         with reporter.quiet():
-            result = run_job(config, watch)
+            result = run_job(config, progress, reporter.check_interrupted)
     except EmptyInputError as error:
         if on_empty is OnEmpty.SKIP:
             raise SkippedRun(str(error)) from error
@@ -162,29 +159,24 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
-    from mnist_batch.run.inspection import sample_images
-    from mnist_batch.shards import cut_shards
-    from mnist_batch.sources.discover import open_inputs
-    from mnist_batch.sources.label_file import open_label_file
+    from mnist_batch.run.inspection import inspect_inputs
 
-    check_rows_per_part(rows_per_part)
-    preprocess_options = PreprocessOptions(preprocess, transpose)
-    source = (parse_labels(labels), image_column, label_column, id_column, pixel_range)
-    reading = ReadOptions(*source, preprocess_options=preprocess_options)
-    found = open_inputs(tuple(inputs), reading)
-    if label_file := isinstance(reading.labels, Path):
-        open_label_file(reading.labels, found.rows)  # refused here as it would be by predict
-    shards = sum(1 for _ in cut_shards(found.runs, rows_per_part))
-    looked_at = sample_images(found, preprocess_options)
+    reading = ReadOptions(
+        labels=parse_labels(labels),
+        image_column=image_column,
+        label_column=label_column,
+        id_column=id_column,
+        pixel_range=pixel_range,
+        preprocess_options=PreprocessOptions(preprocess, transpose),
+    )
+    inspection = inspect_inputs(inputs, reading, rows_per_part)
     if sheet is not None:
-        _write_sheet(sheet, [(sample.before, sample.after, sample.verdict) for sample in looked_at])
-    verdicts = [sample.verdict for sample in looked_at]
-    inspection = console.describe_inputs(found, label_file, shards, rows_per_part, preprocess, verdicts)
+        _write_sheet(sheet, inspection.samples)
     reporter: OutcomeReporter = context.obj
     if json:
-        reporter.print_json(inspection)
+        reporter.print_json(inspection.as_json())
     else:
-        reporter.print(console.format_inspection(inspection))
+        reporter.print(console.format_inspection(inspection.as_json()))
 
 
 @app.command()
@@ -200,19 +192,18 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model on MNIST and save it as .h5, .keras and SavedModel, with its card."""
-    folder = parse_output(output)
-    config = TrainConfig(folder, data, recipe, seed, validation, epochs, overwrite)
+    config = TrainConfig(parse_output(output), data, recipe, seed, validation, epochs, overwrite)
     from mnist_batch.training.recipes import find_recipe
 
-    find_recipe(recipe)  # refused before TensorFlow is imported, if it must be
+    find_recipe(recipe)  # reject an unknown recipe before TensorFlow is imported
     from mnist_batch.training.fit import train as fit
 
-    def say(line: str) -> None:
-        with suppress(OSError):  # a reader who has seen enough ends no training
+    def print_line(line: str) -> None:
+        with suppress(OSError):  # a closed pipe does not end a training
             print(line, file=sys.stderr if json else sys.stdout, flush=True)
 
     reporter: OutcomeReporter = context.obj
-    result = fit(config, say, reporter.check_interrupted)
+    result = fit(config, print_line, reporter.check_interrupted)
     if json:
         card = result.card
         reporter.print_json({"output": printable(output), "test_acc": card.accuracy, "kept_epoch": result.kept_epoch})
@@ -250,14 +241,14 @@ def models(context: typer.Context, json: options.Json = False) -> None:
 
 
 def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> int:
-    """Runs one command and returns its exit code. The only place where an error is caught and shown."""
+    """Runs one command and returns its exit code. The only place that catches and reports errors."""
     reporter = reporter or OutcomeReporter(_parse_outcome_options(arguments))
     try:
         return app(arguments, prog_name=PROGRAM, standalone_mode=False, obj=reporter) or 0
     except MnistBatchError as error:
         return reporter.report_error(str(error), error.exit_code)
-    except typer.TyperException as error:  # unknown options, values that do not parse
-        if not arguments:  # Typer has shown the help
+    except typer.TyperException as error:  # unknown options, invalid values
+        if not arguments:  # Typer has printed the help
             return 2
         message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
         return reporter.report_error(f"{message}: see mnist-batch --help", 2)
@@ -268,7 +259,7 @@ def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> i
 
 
 def run(*command: str) -> None:
-    """The console script; `command` comes before the arguments the process was given. Does not return."""
+    """The console script. `command` is put before the arguments of the process. Does not return."""
     arguments = [*command, *sys.argv[1:]]
     console.redirect_native_output()
     outcome = "what was done is kept: start it again and it continues"
@@ -281,27 +272,26 @@ def run(*command: str) -> None:
     exit_now(code)
 
 
-def _write_sheet(path: Path, sample_images: Sequence[tuple[Any, Any, str]]) -> None:
+def _write_sheet(path: Path, samples: Sequence[Sample]) -> None:
     from mnist_batch.images.sheet import contact_sheet
 
     try:
-        path.write_bytes(contact_sheet(sample_images))
+        path.write_bytes(contact_sheet([(sample.before, sample.after, sample.verdict) for sample in samples]))
     except OSError as error:
-        raise OutputError(f"{path}: the sheet must be written, but: {error.strerror}; choose another place") from error
+        raise OutputError(f"{path}: the sheet must be written, but: {error.strerror}; choose another path") from error
 
 
 def _parse_outcome_options(arguments: Sequence[str]) -> OutcomeOptions:
-    """How the end is to be told, as far as a command line can be understood that will perhaps be refused."""
+    """Reporting options, parsed leniently so that usage errors honour --json."""
     group = typer.main.get_group(app)
-    context = group.context_class(group, info_name=PROGRAM, auto_envvar_prefix=_VARIABLES, resilient_parsing=True)
-    known: dict[str, Any] = {}
-    with suppress(typer.TyperException, IndexError):  # the latter where there are no arguments
+    context = group.context_class(group, info_name=PROGRAM, auto_envvar_prefix=_ENV_PREFIX, resilient_parsing=True)
+    values: dict[str, Any] = {}
+    with suppress(typer.TyperException, IndexError):  # IndexError: no arguments
         name, command, rest = group.resolve_command(context, [*arguments])
         if command is not None:
-            known = command.make_context(
+            values = command.make_context(
                 name, rest, parent=context, resilient_parsing=True, ignore_unknown_options=True
             ).params
-    asked = OutcomeOptions(
-        **{field.name: known[field.name] for field in fields(OutcomeOptions) if known.get(field.name)}
-    )
-    return replace(asked, output=asked.output and printable(asked.output), json=asked.json or "--json" in arguments)
+    names = [field.name for field in fields(OutcomeOptions)]
+    parsed = OutcomeOptions(**{name: values[name] for name in names if values.get(name)})
+    return replace(parsed, output=parsed.output and printable(parsed.output), json=parsed.json or "--json" in arguments)

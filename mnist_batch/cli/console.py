@@ -1,14 +1,10 @@
-"""What a person sees: progress on stderr while a run goes on, a summary on stdout when it is done.
-
-Knows the shape of results, not how they come about.
-"""
+"""What a person sees: progress on stderr during a run, a summary on stdout at its end."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
@@ -20,47 +16,50 @@ from mnist_batch.names import printable
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
     from mnist_batch.run.result import Result
-    from mnist_batch.sources.discover import Inputs
 
 _BAR_WIDTH = 30
-# `records.Preprocessing`, which is not imported here: NumPy's threads must not start before signals are blocked.
-_TREATMENTS = {"as_is": "as they are", "inverted": "with dark ink inverted", "framed": "framed"}
-# A log file wants a sign of life, not a film.
-_LOG_SECONDS = 10.0
+# Keys of `records.Preprocessing`, which is not imported here: signals must be blocked before NumPy starts threads.
+_PREPROCESSING = {"as_is": "as they are", "inverted": "with dark ink inverted", "framed": "framed"}
 _TERMINAL_SECONDS = 0.1
+_LOG_SECONDS = 10.0
 
 
 class Progress:
-    """A bar that is drawn over itself on a terminal; elsewhere one plain line every ten seconds."""
+    """A `ProgressCallback` that draws a bar on a terminal, and logs a plain line elsewhere.
 
-    def __init__(self, log: Log) -> None:
+    interval: seconds between two updates; by default 0.1 on a terminal and 10 elsewhere.
+    """
+
+    def __init__(self, log: Log, interval: float | None = None) -> None:
         self._log = log
-        self._started = self._shown = time.monotonic()
+        self._interval = (_TERMINAL_SECONDS if log.live else _LOG_SECONDS) if interval is None else interval
+        self._started = self._updated = time.monotonic()
 
     def __call__(self, done: int, rows: int) -> None:
         now = time.monotonic()
-        if now - self._shown < (_TERMINAL_SECONDS if self._log.live else _LOG_SECONDS) and done < rows:
+        if now - self._updated < self._interval and done < rows:
             return
-        self._shown = now
+        self._updated = now
         rate = f"{done / max(now - self._started, 1e-6):,.0f} images/s"
         if self._log.live:
             filled = _BAR_WIDTH * done // rows
             bar = "#" * filled + "." * (_BAR_WIDTH - filled)
             end = "\n" if done == rows else ""
-            print(f"\r[{bar}] {done:,} of {rows:,}  {rate}", end=end, file=self._log.stream, flush=True)
+            with suppress(OSError):  # a closed terminal does not end a run
+                print(f"\r[{bar}] {done:,} of {rows:,}  {rate}", end=end, file=self._log.stream, flush=True)
         elif done < rows:
             self._log.info(f"{done:,} of {rows:,} rows, {rate}", done=done, rows=rows)
 
 
 def format_summary(result: Result) -> str:
-    """The end of a run, for a person."""
+    """The summary of a run, for a person."""
     report = result.report
     model = report["model"]["name"]
     first = f"{result.rows:,} rows scored by model {model} in {result.seconds:.1f} s"
     if result.already_done:
         first = f"{result.rows:,} rows were scored before by model {model}; nothing has changed since"
     elif result.resumed:
-        first += f", going on after {result.resumed:,} finished part{'s' if result.resumed > 1 else ''}"
+        first += f", continuing after {result.resumed:,} finished part{'s' if result.resumed > 1 else ''}"
     lines = [
         first,
         "",
@@ -75,9 +74,10 @@ def format_summary(result: Result) -> str:
             f"  accuracy   {result.accuracy:>10.2%}  of {result.labelled:,} labelled; "
             f"95 % interval {low:.2%} to {high:.2%}"
         )
-    treated = [f"{report['preprocessing'][name]:,} {text}" for name, text in _TREATMENTS.items()]
-    if report["preprocessing"]["as_is"] < result.predicted:
-        lines.append(f"  prepared   {result.predicted:>10,}  " + ", ".join(t for t in treated if t[:2] != "0 "))
+    counts = report["preprocessing"]
+    if counts["as_is"] < result.predicted:
+        parts = [f"{counts[name]:,} {text}" for name, text in _PREPROCESSING.items() if counts[name]]
+        lines.append(f"  preprocess {result.predicted:>10,}  {', '.join(parts)}")
     lines += [f"  GATE FAILED  {gate}" for gate in result.failed_gates]
     lines += ["", f"  predictions  {result.predictions}"]
     if result.rejects is not None:
@@ -86,7 +86,7 @@ def format_summary(result: Result) -> str:
 
 
 def build_run_object(result: Result) -> dict[str, Any]:
-    """The `--json` object of a run that came to its end."""
+    """The `--json` object of a run that finished."""
     failed = format_failed_gates(result)
     return {
         "status": "gate_failed" if failed else "already_done" if result.already_done else "done",
@@ -107,18 +107,18 @@ def build_run_object(result: Result) -> dict[str, Any]:
 
 
 def _stage_shares(timings: Mapping[str, Any]) -> dict[str, float]:
-    """What each stage took of the time that scoring took; the first three run beside the model."""
+    """The share of the scoring time that each stage took. The first three stages overlap with the model."""
     return {stage: round(seconds / timings["score"], 3) for stage, seconds in timings["stages"].items()}
 
 
 def format_failed_gates(result: Result) -> str | None:
-    """What a set that failed a gate is told by; None where none failed."""
+    """One line that names the failed gates; None if all passed."""
     gates = "; ".join(map(str, result.failed_gates))
     return f"{printable(result.output)}: {gates}: the set is there, its _SUCCESS is not" if gates else None
 
 
 def build_error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
-    """The `--json` object of a run that ended in an error: the same keys, null where nothing is known."""
+    """The `--json` object of a run that ended in an error: the same keys, with null for unknown values."""
     known = {
         "status": "skipped" if exit_code == SkippedRun.exit_code else "failed",
         "exit_code": exit_code,
@@ -129,61 +129,29 @@ def build_error_object(line: str, exit_code: int, output: str | None) -> dict[st
     return known | dict.fromkeys((*keys, "model", "fingerprint"))
 
 
-def describe_inputs(
-    inputs: Inputs, label_file: bool, shards: int, rows_per_part: int, mode: str, verdicts: Sequence[str]
-) -> dict[str, Any]:
-    """What `inspect` found, as an object.
-
-    label_file: whether labels come from a file of their own; verdicts: what would become of the sampled images.
-    """
-    counts = Counter(verdicts)
-    return {
-        "root": printable(inputs.root),
-        "rows": inputs.rows,
-        "labelled": label_file or inputs.labelled,
-        "shards": shards,
-        "rows_per_part": rows_per_part,
-        "sources": [
-            {
-                "format": source.format,
-                "name": source.name or ".",
-                "rows": source.rows,
-                "labelled": label_file or source.labelled,
-            }
-            for source in inputs.sources
-        ],
-        "skipped": dict(inputs.skipped),
-        "preprocessing": {
-            "mode": mode,
-            "sampled": len(verdicts),
-            **{treatment: counts[treatment] for treatment in _TREATMENTS},
-            "rejected": {name: count for name, count in sorted(counts.items()) if name not in _TREATMENTS},
-        },
-    }
-
-
-def format_inspection(found: Mapping[str, Any]) -> str:
-    """What `inspect` found, for a person; of many sources the first twenty."""
-    sources = found["sources"]
+def format_inspection(inspection: Mapping[str, Any]) -> str:
+    """The output of `inspect`, for a person. At most twenty sources are listed."""
+    sources = inspection["sources"]
     rows = [[s["format"], f"{s['rows']:,}", "yes" if s["labelled"] else "no", s["name"]] for s in sources[:20]]
-    lines = [f"{found['root']}", "", _format_table(["format", "rows", "labels", "name"], rows, right=(1,))]
+    lines = [f"{inspection['root']}", "", _format_table(["format", "rows", "labels", "name"], rows, right=(1,))]
     if len(sources) > len(rows):
         lines.append(f"... and {len(sources) - len(rows):,} more")
-    parts = f"{found['shards']:,} part{'s' if found['shards'] != 1 else ''} of up to {found['rows_per_part']:,}"
-    lines += ["", f"{found['rows']:,} rows in {parts}", _sample_line(found["preprocessing"])]
-    if found["skipped"]:
-        lines.append(f"skipped{_format_counts(found['skipped'])}")
+    parts = f"{inspection['shards']:,} part{'s' if inspection['shards'] != 1 else ''}"
+    parts += f" of up to {inspection['rows_per_part']:,}"
+    lines += ["", f"{inspection['rows']:,} rows in {parts}", _format_sample(inspection["preprocessing"])]
+    if inspection["skipped"]:
+        lines.append(f"skipped{_format_counts(inspection['skipped'])}")
     return "\n".join(lines)
 
 
-def _sample_line(found: Mapping[str, Any]) -> str:
-    counts = [f"{found[name]:,} {text}" for name, text in _TREATMENTS.items() if found[name]]
-    counts += [f"{count:,} rejected as {reason}" for reason, count in found["rejected"].items()]
-    return f"preprocessing {found['mode']}, {found['sampled']:,} images sampled: {', '.join(counts)}"
+def _format_sample(sample: Mapping[str, Any]) -> str:
+    counts = [f"{sample[name]:,} {text}" for name, text in _PREPROCESSING.items() if sample[name]]
+    counts += [f"{count:,} rejected as {reason}" for reason, count in sample["rejected"].items()]
+    return f"preprocessing {sample['mode']}, {sample['sampled']:,} images sampled: {', '.join(counts)}"
 
 
 def format_models(models: Sequence[BundledModel]) -> str:
-    """The bundled models, a line each."""
+    """The bundled models, one line each."""
     rows = [
         [
             model.name,
@@ -199,35 +167,35 @@ def format_models(models: Sequence[BundledModel]) -> str:
 
 
 def redirect_native_output() -> None:
-    """Sends what C libraries write to file descriptors 1 and 2 nowhere; Python's own streams go on as before.
+    """Discards what C libraries write to file descriptors 1 and 2. Python's own streams keep working.
 
-    libpng and OpenCV complain there of every damaged image, which is already a row among the rejects, and TensorFlow
-    of the machine. Once for the process, since doing it for each image would cost more than decoding it.
+    libpng and OpenCV print a message for every damaged image, which is a reject anyway, and TensorFlow prints about the
+    machine. Done once per process: doing it per image would take longer than decoding.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stdout, sys.stderr = _redirect(sys.stdout, 1), _redirect(sys.stderr, 2)
 
 
 def _redirect(stream: TextIO | None, number: int) -> TextIO:
-    """A stream that leads where that of this number did; the number itself then leads nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    # Where it was closed by who started the program, the number must not become that of a file of ours.
-    ours = os.dup(nowhere if stream is None else number)
-    if nowhere != number:
-        os.dup2(nowhere, number)
-        os.close(nowhere)
-    # A name must not end a run whose locale cannot write it.
+    """Returns a new stream to the target of a file descriptor, and points the descriptor at the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    # If the parent process closed the descriptor, its number must not be reused for a file of ours.
+    own = os.dup(null if stream is None else number)
+    if null != number:
+        os.dup2(null, number)
+        os.close(null)
+    # A file name must not end a run because the locale cannot write it.
     encoding = "utf-8" if stream is None else stream.encoding
-    return os.fdopen(ours, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    return os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
 def discard_output() -> None:
-    """Nothing follows the last line: what is printed from now on, by whomever, goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discards everything printed from now on, by any library, so that nothing follows the last line."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(null, stream.fileno())
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

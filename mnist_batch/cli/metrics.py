@@ -1,6 +1,6 @@
-"""`--metrics-file`: a run's figures in Prometheus's text format, for node_exporter's textfile collector.
+"""`--metrics-file`: the figures of a run in Prometheus's text format, for node_exporter's textfile collector.
 
-The last success is taken over from the file that is there when a run fails, so that an alert can go by its age.
+If a run fails, the time of the last success is copied from the existing file, so that an alert can use its age.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mnist_batch.names import printable
 from mnist_batch.output.files import storage_errors
 
 _LAST_SUCCESS = "mnist_batch_last_success_timestamp_seconds"
-# By their names in the object that `--json` prints.
+# Metrics by key of the object that `--json` prints.
 _FIGURES = {
     "exit_code": ("mnist_batch_last_run_exit_code", "What the last run ended with."),
     "seconds": ("mnist_batch_last_run_seconds", "How long the last run took."),
@@ -28,11 +28,12 @@ _FIGURES = {
 }
 
 
-def write_metrics(path: Path, said: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
-    """Writes the file, whole or not at all. Raises StorageError.
+def write_metrics(path: Path, summary: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
+    """Writes the metrics file, completely or not at all. Raises StorageError.
 
-    said: the run's `--json` object, of which what is null is left out; timings: those of its report. Every sample is
-    labelled with the file's name, since the collector refuses two files with the same sample.
+    summary: the `--json` object of the run; its null values are left out.
+    timings: from the report.
+    Every sample has the name of the file as a label, because the collector rejects two files with the same sample.
     """
     registry, task = CollectorRegistry(), printable(path.stem)
 
@@ -41,32 +42,32 @@ def write_metrics(path: Path, said: Mapping[str, Any], timings: Mapping[str, Any
 
     now = time.time()
     gauge("mnist_batch_last_run_timestamp_seconds", "When the last run ended.", now)
-    success = now if said["exit_code"] == 0 else _last_success(path)
+    success = now if summary["exit_code"] == 0 else _read_last_success(path)
     if success is not None:
         gauge(_LAST_SUCCESS, "When the last run that ended with 0 did.", success)
     for key, (name, text) in _FIGURES.items():
-        if said[key] is not None:
-            gauge(name, text, said[key])
+        if summary[key] is not None:
+            gauge(name, text, summary[key])
     stage = Gauge(
         "mnist_batch_stage_seconds", "How long each stage of the scoring took.", ["task", "stage"], registry=registry
     )
-    for name, seconds in _stages(timings):
+    for name, seconds in _flatten(timings):
         stage.labels(task, name).set(seconds)
     with storage_errors(path):
         write_to_textfile(str(path), registry)
 
 
-def _stages(timings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """What took how long, by name; what is given in stages of its own, too."""
+def _flatten(timings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields the seconds of each stage by name, nested stages included."""
     for name, value in timings.items():
         if isinstance(value, Mapping):
-            yield from _stages(value)
+            yield from _flatten(value)
         else:
             yield name, float(value)
 
 
-def _last_success(path: Path) -> float | None:
-    """What the file that is there says; None where it says nothing, or is not of this format."""
+def _read_last_success(path: Path) -> float | None:
+    """Reads the time of the last success from the existing file; None if it has none or is not a metrics file."""
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
             for sample in family.samples:

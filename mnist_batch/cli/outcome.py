@@ -1,6 +1,6 @@
-"""How a command's end is told: a line on stderr, the result on stdout, and the files that schedulers collect.
+"""How the outcome of a command is reported: a line on stderr, the result on stdout, and files for schedulers.
 
-It is told once: by the command itself, or by the thread that waits for signals where the command hangs.
+It is reported once: by the command itself, or, if the command hangs, by the thread that waits for signals.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from mnist_batch.names import printable
 if TYPE_CHECKING:
     from mnist_batch.run.result import Result
 
-# Ends that are no failure to whoever starts the job every minute or every day.
+# Not failures to someone who starts the job every minute or every day.
 _EXPECTED = (LockedError.exit_code, SkippedRun.exit_code)
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeOptions:
-    """What a command line says of how its end is to be told, as far as it can be understood: perhaps it was refused."""
+    """The options that say how the outcome is reported. Parsed leniently: the command line may be invalid."""
 
     output: str | None = None
     json: bool = False
@@ -43,74 +43,72 @@ class OutcomeOptions:
 
 
 class OutcomeReporter:
-    """The end of one command, and where signals that end it early are looked for (`check_interrupted`)."""
+    """Reports the outcome of one command, and tells it when a signal asks it to stop."""
 
     def __init__(self, options: OutcomeOptions, outcome: str = "") -> None:
         """outcome: as in `InterruptedRun`."""
         self._options = options
-        # Held on to: `quiet` puts others in their place.
+        # Kept, because `quiet` replaces `sys.stdout`.
         self._stdout = sys.stdout
         self.log = Log(sys.stderr, options.log_format)
-        self._turn = threading.RLock()
+        self._claimed = threading.RLock()
         self._interrupts = Interrupts(self._report_interrupt, outcome)
 
     def start(self) -> None:
-        """Begins to wait for signals. To be called in the main thread, before TensorFlow is imported."""
+        """Starts to wait for signals. Call it in the main thread, before TensorFlow is imported."""
         self._interrupts.start()
 
     def check_interrupted(self) -> None:
-        """Raises InterruptedRun once a signal has come."""
+        """Raises InterruptedRun if a signal has arrived."""
         self._interrupts.check_interrupted()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """With `--quiet`, whatever Python's libraries print meanwhile goes nowhere."""
+        """With `--quiet`, discards what Python libraries print inside the block."""
         with ExitStack() as stack:
             if self._options.quiet:
-                nowhere = stack.enter_context(Path(os.devnull).open("w"))
-                stack.enter_context(redirect_stdout(nowhere))
-                stack.enter_context(redirect_stderr(nowhere))
+                null = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(redirect_stdout(null))
+                stack.enter_context(redirect_stderr(null))
             yield
 
     def check_files(self) -> None:
-        """Raises OutputError where a file that is to tell of the end could not be written: better before the run."""
+        """Raises OutputError if the summary or metrics file could not be written. Called before the run."""
         for path in filter(None, (self._options.summary_file, self._options.metrics_file)):
             if path.is_dir() or not path.parent.is_dir():
                 raise OutputError(f"{path}: must be a file in a folder that exists: make the folder, or name another")
 
     def report_result(self, result: Result) -> None:
-        """Tells of a run that came to its end. Raises StorageError where that is not possible."""
+        """Reports a run that finished. Raises StorageError if that fails."""
         self._claim()
         if not self._options.quiet:
             for warning in result.warnings:
                 self.log.warning(warning)
         if (line := console.format_failed_gates(result)) is not None:
             self.log.error(line)
-        said = console.build_run_object(result)
-        self._write_files(said, result)
+        summary = console.build_run_object(result)
+        self._write_files(summary, result)
         if self._options.json:
-            self.print_json(said)
+            self.print_json(summary)
         elif not self._options.quiet:
             self.print(console.format_summary(result))
 
     def report_error(self, line: str, exit_code: int) -> int:
-        """Tells of an error, and returns the exit code."""
+        """Reports an error and returns the exit code."""
         self._claim()
         return self._report(line, exit_code)
 
     def report_bug(self, error: Exception) -> int:
-        """Tells of what nobody expected, with its traceback; of that, in one line, the place where it happened."""
+        """Reports an unexpected exception: with its traceback, or with --quiet in one line that names the place."""
         self._claim()
         line = f"a bug in this program, please report it: {error!r}"
         if not self._options.quiet:
             return self._report(line, 70, "".join(traceback.format_exception(error)))
-        position = traceback.extract_tb(error.__traceback__)[-1]
-        return self._report(
-            f"{line} at {position.filename}:{position.lineno}; without --quiet there is a traceback", 70
-        )
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return self._report(f"{line} at {frame.filename}:{frame.lineno}; without --quiet there is a traceback", 70)
 
     def print(self, text: str) -> None:
-        """Prints a result. Raises StorageError where stdout cannot take it, be it a full disk or a closed pipe."""
+        """Prints a result. Raises StorageError if stdout cannot take it, because of a full disk or a closed pipe."""
         try:
             print(printable(text), file=self._stdout, flush=True)
         except OSError as error:
@@ -119,46 +117,47 @@ class OutcomeReporter:
             ) from error
 
     def print_json(self, content: Any) -> None:
-        """As `print`, in ASCII, which stdout takes in every locale."""
+        """Prints a result as compact JSON, in ASCII, which every locale can write. Raises as `print` does."""
         self.print(_to_compact_json(content))
 
     def _claim(self) -> None:
-        if not self._turn.acquire(blocking=False):
-            threading.Event().wait()  # the other thread is telling, and ends the process
+        """Claims the right to report. Blocks forever if the other thread has it, which then ends the process."""
+        if not self._claimed.acquire(blocking=False):
+            threading.Event().wait()
 
     def _report_interrupt(self, error: InterruptedRun) -> None:
-        """For the thread that ends the process: nothing, where the command has begun to tell of another end."""
-        if self._turn.acquire(blocking=False):
+        """Called by the thread that ends the process. Does nothing if the command has begun to report."""
+        if self._claimed.acquire(blocking=False):
             self._report(str(error), error.exit_code)
             console.discard_output()
 
     def _report(self, line: str, exit_code: int, trace: str = "") -> int:
         line = printable(" ".join(line.splitlines()))
-        said = console.build_error_object(line, exit_code, self._options.output)
+        summary = console.build_error_object(line, exit_code, self._options.output)
         try:
-            self._write_files(said, None)
+            self._write_files(summary, None)
         except MnistBatchError as error:
             line = f"{line}; and {error}"
         if not (self._options.quiet and exit_code in _EXPECTED):
             self.log.error(line, trace)
         if self._options.json:
-            with suppress(OSError):  # the exit code still tells
-                print(_to_compact_json(said), file=self._stdout, flush=True)
+            with suppress(OSError):  # the exit code still reports the outcome
+                print(_to_compact_json(summary), file=self._stdout, flush=True)
         return exit_code
 
-    def _write_files(self, said: dict[str, Any], result: Result | None) -> None:
-        """The summary and the metrics, each whole or not at all. Raises StorageError."""
-        # A start that another run kept out has nothing to report: the other one will.
-        if self._options.metrics_file is not None and said["exit_code"] != LockedError.exit_code:
+    def _write_files(self, summary: dict[str, Any], result: Result | None) -> None:
+        """Writes the summary and metrics files, each completely or not at all. Raises StorageError."""
+        # A start that found the folder locked reports nothing: the run that holds the lock will.
+        if self._options.metrics_file is not None and summary["exit_code"] != LockedError.exit_code:
             from mnist_batch.cli.metrics import write_metrics
 
-            write_metrics(self._options.metrics_file, said, {} if result is None else result.report["timings"])
+            write_metrics(self._options.metrics_file, summary, {} if result is None else result.report["timings"])
         if self._options.summary_file is not None:
             from mnist_batch.output.files import storage_errors, write_text
 
             path = self._options.summary_file
-            own = path.with_name(f".{path.name}.{os.getpid()}")  # cron's next start may write it at the same time
-            write_text(own, _to_compact_json(said) + "\n")
+            own = path.with_name(f".{path.name}.{os.getpid()}")  # another start may write the file at the same time
+            write_text(own, _to_compact_json(summary) + "\n")
             with storage_errors(path):
                 own.rename(path)
 

@@ -1,26 +1,34 @@
-"""A sample of a run's images, before and after they are brought to MNIST form: for `inspect` and its contact sheet."""
+"""`mnist-batch inspect`: what a run would read, and what preprocessing does to a sample of it. Loads no model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mnist_batch.config import PreprocessOptions
+from mnist_batch.config import PreprocessOptions, ReadOptions, check_rows_per_part
 from mnist_batch.images.preprocess import decode_to_gray, preprocess
-from mnist_batch.records import EncodedRows, ImageError, Pixels, Rows
+from mnist_batch.names import printable
+from mnist_batch.records import EncodedRows, ImageError, Pixels, Preprocessing, Rows
 from mnist_batch.run.reading import Readers
-from mnist_batch.shards import spread_sample
-from mnist_batch.sources.discover import Inputs
+from mnist_batch.shards import cut_shards, spread_sample
+from mnist_batch.sources.discover import Inputs, open_inputs
+from mnist_batch.sources.label_file import open_label_file
 
-# How many images are looked at, and in how many positions: a sorted folder begins with all of one digit.
+# The number of sampled images, and of positions they are taken from: a sorted folder begins with a single class.
 SAMPLE_ROWS, SAMPLE_POSITIONS = 512, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image. before: gray, uint8 [height, width], None where it cannot be decoded; after: uint8 [28, 28], None for
-    a reject; verdict: its treatment, or the reason it is rejected for.
+    """One sampled image.
+
+    before: gray, uint8 [height, width]; None if it cannot be decoded.
+    after: uint8 [28, 28]; None for a reject.
+    verdict: what preprocessing did, or the reason of the reject.
     """
 
     before: Pixels | None
@@ -28,13 +36,72 @@ class Sample:
     verdict: str
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `inspect` found.
+
+    label_file: whether the labels come from a label file.
+    shards: number of shards.
+    mode: how images are preprocessed, `config.Preprocess`.
+    """
+
+    inputs: Inputs
+    label_file: bool
+    shards: int
+    rows_per_part: int
+    mode: str
+    samples: Sequence[Sample]
+
+    def as_json(self) -> dict[str, Any]:
+        counts = Counter(sample.verdict for sample in self.samples)
+        return {
+            "root": printable(self.inputs.root),
+            "rows": self.inputs.rows,
+            "labelled": self.label_file or self.inputs.labelled,
+            "shards": self.shards,
+            "rows_per_part": self.rows_per_part,
+            "sources": [
+                {
+                    "format": source.format,
+                    "name": source.name or ".",
+                    "rows": source.rows,
+                    "labelled": self.label_file or source.labelled,
+                }
+                for source in self.inputs.sources
+            ],
+            "skipped": dict(self.inputs.skipped),
+            "preprocessing": {
+                "mode": self.mode,
+                "sampled": len(self.samples),
+                **{kind.value: counts[kind] for kind in Preprocessing},
+                "rejected": {
+                    verdict: count for verdict, count in sorted(counts.items()) if verdict not in list(Preprocessing)
+                },
+            },
+        }
+
+
+def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: int) -> Inspection:
+    """Opens the inputs as `predict` would, and preprocesses a sample of their images.
+
+    Raises MnistBatchError for the inputs, labels and options that `predict` rejects.
+    """
+    check_rows_per_part(rows_per_part)
+    inputs = open_inputs(tuple(paths), reading)
+    if label_file := isinstance(reading.labels, Path):
+        open_label_file(reading.labels, inputs.rows)
+    shards = sum(1 for _ in cut_shards(inputs.runs, rows_per_part))
+    options = reading.preprocess_options
+    return Inspection(inputs, label_file, shards, rows_per_part, options.mode, sample_images(inputs, options))
+
+
 def sample_images(inputs: Inputs, preprocess_options: PreprocessOptions) -> list[Sample]:
-    """Up to `SAMPLE_ROWS` images, evenly spread over all rows, in order. Raises as `Readers` do."""
+    """Up to `SAMPLE_ROWS` images, evenly spread over all rows, in order. Raises as `Readers.read` does."""
     with closing(Readers(inputs.sources, inputs.stamps, preprocess_options)) as readers:
         return [
             sample
             for span in spread_sample(inputs.runs, SAMPLE_ROWS, SAMPLE_POSITIONS)
-            for piece in readers.each(span, lambda rows: list(_preprocess_one_by_one(rows, preprocess_options)))
+            for piece in readers.map_pieces(span, lambda rows: list(_preprocess_one_by_one(rows, preprocess_options)))
             for sample in piece
         ]
 
@@ -46,5 +113,5 @@ def _preprocess_one_by_one(rows: Rows, preprocess_options: PreprocessOptions) ->
         if batch.rejects:
             yield Sample(before, None, batch.rejects[0].reason)
         else:
-            (treatment,) = +batch.preprocessing
-            yield Sample(before, batch.pixels[0], treatment)
+            (kind,) = +batch.preprocessing
+            yield Sample(before, batch.pixels[0], kind)

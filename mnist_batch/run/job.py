@@ -1,10 +1,10 @@
-"""`run_job`: plan, score, commit, report. The whole of a run on one screen; everything else is a part of it."""
+"""`run_job`: plan, score, commit, report. The whole flow of a run is here; its parts are in the modules beside it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -32,40 +32,78 @@ from mnist_batch.run.inspection import SAMPLE_POSITIONS, SAMPLE_ROWS
 from mnist_batch.run.plan import Plan, make_plan
 from mnist_batch.run.reports import compare_with_baseline, read_baseline, render_page
 from mnist_batch.run.result import Result
-from mnist_batch.run.scoring import ScoringJob, ShardResult
-from mnist_batch.run.totals import RunTally
-from mnist_batch.run.transpose_check import check_transposed
+from mnist_batch.run.scoring import RunTally, ScoringJob, ShardResult
+from mnist_batch.run.transpose_check import warn_if_transposed
 from mnist_batch.runtime import import_in_background, pause_garbage_collection
-from mnist_batch.shards import Shard, spread_sample
+from mnist_batch.shards import spread_sample
 from mnist_batch.sources.label_file import LabelsById
 from mnist_batch.sources.listing import list_input_folders
+from mnist_batch.timing import ProgressCallback, StopCheck, ignore_progress, never_stop
 
 if TYPE_CHECKING:
     from mnist_batch.model.loading import LoadedModel
     from mnist_batch.model.predictor import TensorFlowPredictor
 
-# Called as rows are done: rows so far, rows in all. May raise to stop the run, whose state is kept.
-Watch = Callable[[int, int], None]
+# Planning that takes longer than this overlaps with the import of TensorFlow. Most invalid inputs are rejected sooner.
+_IMPORT_DELAY_SECONDS = 0.2
+
+# After these errors the staged parts are deleted: no later start can use them.
+_FINAL_EXIT_CODES = (2, 65, 66, 78)
 
 
-def no_watch(done: int, rows: int) -> None:
-    """For runs that nobody watches."""
+def run_job(
+    config: PredictConfig, progress: ProgressCallback = ignore_progress, check_stop: StopCheck = never_stop
+) -> Result:
+    """Scores every image of the inputs into `config.output`, completely or not at all.
 
-
-# Seconds, after which TensorFlow is imported while planning goes on: by then most inputs that are wrong were refused.
-_SOON = 0.2
-
-# Errors after which another start would be another run (2, 65, 66, 78): what was staged is of no use to it.
-_HOPELESS = (2, 65, 66, 78)
+    Raises MnistBatchError, or what `check_stop` raises. After an error in the input, the model or the options, staged
+    parts are deleted. After any other error, the next start continues with them.
+    """
+    started = time.monotonic()
+    # Reject mistyped inputs and models before creating the output folder.
+    _check_output_outside_inputs(config.output, list_input_folders(config.inputs))
+    resolve_model(config.model)
+    baseline = None if config.baseline is None else read_baseline(config.baseline)
+    store = OutputStore(config.output)
+    store.check_ownership(locked=False)
+    with hold_lock(config.output), pause_garbage_collection() as resume_garbage_collection:
+        store.check_ownership(locked=True)
+        store.roll_forward()
+        manifest = store.manifest()
+        with (
+            import_in_background("mnist_batch.model.predictor", _IMPORT_DELAY_SECONDS)
+            if manifest is None
+            else nullcontext()
+        ):
+            plan = make_plan(config)
+        if manifest is not None and manifest["fingerprint"] == plan.fingerprint and store.is_intact(manifest):
+            return _judge_again(config, store, manifest, started)
+        interrupted = store.interrupted_run()
+        if interrupted is None or interrupted["fingerprint"] != plan.fingerprint:
+            if not config.overwrite:
+                _check_no_other_run(config, store, plan, manifest, interrupted)
+            inputs = {"fingerprint": plan.fingerprint, "facts": plan.fingerprint_inputs}
+            store.start_run(inputs, plan.inputs.files)
+        try:
+            scored = _score(config, store, plan, progress, check_stop, resume_garbage_collection)
+            _reconcile(config, store, plan, scored.tally)
+            return _commit(config, store, plan, scored, baseline, started)
+        except MnistBatchError as error:
+            if error.exit_code in _FINAL_EXIT_CODES:
+                store.discard()
+            raise
 
 
 @dataclass(frozen=True, slots=True)
 class _ScoredShards:
-    """All shards. resumed: how many of them an earlier start had finished; rows: those of the others, scored in so many
-    seconds; warnings: what the model itself had doubts about.
+    """All shards of a run.
+
+    resumed: number of shards that an earlier start had finished.
+    rows: number of rows that this start scored.
+    seconds: how long that took.
     """
 
-    totals: RunTally
+    tally: RunTally
     resumed: int
     rows: int
     model: LoadedModel
@@ -73,54 +111,24 @@ class _ScoredShards:
     warnings: Sequence[str]
 
 
-def run_job(config: PredictConfig, watch: Watch = no_watch) -> Result:
-    """Scores every image of the inputs into `config.output`, complete or not at all.
-
-    Raises MnistBatchError. After an error of the input, the model or the options nothing staged is kept; after any
-    other the next start goes on with what was scored.
-    """
-    started = time.monotonic()
-    # A slip of the pen is told before the output folder is made.
-    _check_apart(config.output, list_input_folders(config.inputs))
-    resolve_model(config.model)
-    earlier = None if config.baseline is None else read_baseline(config.baseline)
-    store = OutputStore(config.output)
-    store.check_ownership(locked=False)
-    with hold_lock(config.output), pause_garbage_collection() as search_again:
-        store.check_ownership(locked=True)
-        store.roll_forward()
-        manifest = store.manifest()
-        with import_in_background("mnist_batch.model.predictor", _SOON) if manifest is None else nullcontext():
-            plan = make_plan(config)
-        if manifest is not None and manifest["fingerprint"] == plan.mark and store.is_intact(manifest):
-            return _judge_again(config, store, manifest, started)
-        _check_can_start(config, store, manifest, plan)
-        interrupted_run = store.interrupted_run()
-        if interrupted_run is None or interrupted_run["fingerprint"] != plan.mark:
-            store.start_run({"fingerprint": plan.mark, "facts": plan.facts}, plan.inputs.files)
-        try:
-            scored = _score(config, store, plan, watch, search_again)
-            _reconcile(config, store, plan, scored.totals)
-            return _commit(config, store, plan, scored, earlier, started)
-        except MnistBatchError as error:
-            if error.exit_code in _HOPELESS:
-                store.discard()
-            raise
-
-
 def _score(
-    config: PredictConfig, store: OutputStore, plan: Plan, watch: Watch, loaded: Callable[[], None]
+    config: PredictConfig,
+    store: OutputStore,
+    plan: Plan,
+    progress: ProgressCallback,
+    check_stop: StopCheck,
+    on_loaded: Callable[[], None],
 ) -> _ScoredShards:
-    """Scores the shards that are missing. loaded: called when the model is."""
-    # TensorFlow comes in only now, when all that can be refused without it has been.
+    """Loads the model and scores the shards that no earlier start has finished. on_loaded: called after loading."""
+    # TensorFlow is imported only now, after everything that can be rejected without it.
     from mnist_batch.model.loading import load_model
     from mnist_batch.model.predictor import TensorFlowPredictor
 
     model = load_model(plan.model_path, config.scale)
-    if model.digest != plan.facts["model_sha256"]:
-        raise ModelError(f"{config.model}: must not change while a run starts, is another model by now: start again")
+    if model.digest != plan.fingerprint_inputs["model_sha256"]:
+        raise ModelError(f"{config.model}: must not change while a run starts, but it did: start again")
     predictor = TensorFlowPredictor(model, config.batch_size)
-    loaded()
+    on_loaded()
     started = time.monotonic()
     job = ScoringJob(
         sources=plan.inputs.sources,
@@ -132,60 +140,52 @@ def _score(
         probabilities=config.probabilities,
         staging=store.staging,
         metadata={
-            "version": plan.facts["versions"]["mnist-batch"],
+            "version": plan.fingerprint_inputs["versions"]["mnist-batch"],
             "model_sha256": model.digest,
-            "fingerprint": plan.mark,
+            "fingerprint": plan.fingerprint,
         },
     )
-    totals = RunTally()
-    for shard, result in _read_finished(store, plan.shards):
-        totals.add(shard, result)
-    resumed, done = len(totals), totals.rows
-
-    def heartbeat(rows: int) -> None:
-        nonlocal done
-        done += rows
-        watch(done, plan.inputs.rows)
-
-    doubt = _check_transposed(job, plan.shards[0], predictor)
-    missing = [shard for shard in plan.shards if shard not in totals]
-    for result in local.score(job, missing, predictor, heartbeat):
-        totals.add(plan.shards[result.index], result)
-    rows = sum(shard.rows for shard in missing)
-    return _ScoredShards(totals, resumed, rows, model, time.monotonic() - started, [doubt] if doubt else [])
-
-
-def _read_finished(store: OutputStore, shards: Iterable[Shard]) -> Iterator[tuple[Shard, ShardResult]]:
-    """What an earlier start finished. Of what is damaged nothing is taken over: it is scored again."""
-    for shard in shards:
+    tally = RunTally()
+    for shard in plan.shards:
         record = store.read_shard_record(shard.index)
-        if record is not None and (result := ShardResult.from_json(record, shard)) is not None:
-            yield shard, result
+        # A shard with a damaged record or part is scored again.
+        if record is not None and (finished := ShardResult.from_json(record, shard)) is not None:
+            tally.add(shard, finished)
+    resumed, resumed_rows = len(tally), tally.rows
+
+    def report_rows(done: int, _: int) -> None:
+        progress(resumed_rows + done, plan.inputs.rows)
+
+    warning = _check_transposed(plan, job, predictor)
+    missing = [shard for shard in plan.shards if shard not in tally]
+    for result in local.score_shards(job, missing, predictor, report_rows, check_stop):
+        tally.add(plan.shards[result.index], result)
+    rows = sum(shard.rows for shard in missing)
+    return _ScoredShards(tally, resumed, rows, model, time.monotonic() - started, [warning] if warning else [])
 
 
-def _check_transposed(job: ScoringJob, shard: Shard, predictor: TensorFlowPredictor) -> str | None:
-    """What the model says of the way the images lie, asked about a sample of the first shard."""
+def _check_transposed(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> str | None:
+    """Returns a warning if a sample of the first shard looks transposed to the model."""
     with closing(job.readers()) as readers:
-        parts = [readers.read(span).pixels for span in spread_sample(shard.spans, SAMPLE_ROWS, SAMPLE_POSITIONS)]
-    images = np.concatenate(parts)
+        spans = spread_sample(plan.shards[0].spans, SAMPLE_ROWS, SAMPLE_POSITIONS)
+        images = np.concatenate([readers.read(span).pixels for span in spans])
     batches = [images[first : first + job.batch_size] for first in range(0, len(images), job.batch_size)]
-    return check_transposed(batches, predictor, job.preprocess_options.transpose)
+    return warn_if_transposed(batches, predictor, job.preprocess_options.transpose)
 
 
-def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, totals: RunTally) -> None:
-    """Every planned row came out once, under an id of its own, and a label file belonged to these rows."""
-    if len(totals) != len(plan.shards):
+def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, tally: RunTally) -> None:
+    """Checks that every planned row came out once under a unique id, and that a label file belongs to these rows."""
+    if len(tally) != len(plan.shards):
         raise MnistBatchError(
-            f"every shard must come out once, of {len(plan.shards)} shards {len(totals)} did: "
+            f"every shard must come out once, of {len(plan.shards)} shards {len(tally)} did: "
             "this is a bug, please report it"
         )
-    tally = totals.tally
-    if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
+    if isinstance(plan.labels, LabelsById) and tally.tally.predicted and not tally.tally.labelled:
         raise InputError(
             f"{config.reading.labels}: its ids must be those of the predictions, none of {len(plan.labels.ids)} is "
             f"(the first is {plan.labels.ids[0].as_py()!r}): compare them with the ids that `--labels none` gives"
         )
-    if config.reading.id_column is not None:  # ids that we give are unique by how they are made
+    if config.reading.id_column is not None:  # ids made by this program are unique by construction
         check_unique_ids(store.staging, sink_for(config.format))
 
 
@@ -194,13 +194,13 @@ def _commit(
     store: OutputStore,
     plan: Plan,
     scored: _ScoredShards,
-    earlier: dict[str, Any] | None,
+    baseline: dict[str, Any] | None,
     started: float,
 ) -> Result:
-    """Reports on the shards, and makes them the folder's set. earlier: the report this one is compared with."""
-    model, totals = scored.model, scored.totals
+    """Writes the report and publishes the staged parts. baseline: the report to compare with."""
+    model, tally = scored.model, scored.tally
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    report: dict[str, Any] = build_report(totals.tally, plan.profile) | {
+    report: dict[str, Any] = build_report(tally.tally, plan.profile) | {
         "skipped": dict(sorted(plan.inputs.skipped.items())),
         "model": {
             "name": printable(config.model),
@@ -213,54 +213,51 @@ def _commit(
             "inputs": [printable(name) for name in config.inputs[:MAX_LISTED]],
             "more_inputs": max(0, len(config.inputs) - MAX_LISTED),
             "finished": finished,
-            "version": plan.facts["versions"]["mnist-batch"],
-            "fingerprint": plan.mark,
+            "version": plan.fingerprint_inputs["versions"]["mnist-batch"],
+            "fingerprint": plan.fingerprint,
         },
         "timings": {
             "start": time.monotonic() - started - scored.seconds,
             "score": scored.seconds,
-            "stages": totals.seconds,
+            "stages": tally.seconds,
         },
     }
-    report |= _report_preprocessing(config, plan, scored, report["drift"])
-    report["baseline"] = compare_with_baseline(report, config.baseline, earlier)
+    by_source: dict[str, Counter[str]] = {}
+    for source, counts in tally.preprocessing.items():
+        by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
+    all_sources: Counter[str] = sum(by_source.values(), Counter())
+    report["preprocessing"] = {
+        "mode": config.reading.preprocess_options.mode,
+        **{kind.value: all_sources[kind] for kind in Preprocessing},
+    }
+    report["warnings"] = [
+        *preprocessing_warnings(by_source),
+        *scored.warnings,
+        *drift_warnings(report["drift"]),
+    ]
+    report["baseline"] = compare_with_baseline(report, config.baseline, baseline)
     gates = judge(report, config.max_reject_rate, config.min_accuracy)
     manifest = {
         "model": report["model"],
         "finished": finished,
-        "fingerprint": plan.mark,
-        "facts": plan.facts,
+        "fingerprint": plan.fingerprint,
+        "facts": plan.fingerprint_inputs,
         "gates": [asdict(gate) for gate in gates],
         "rows": plan.inputs.rows,
         "resumed_shards": scored.resumed,
-        # Where the model failed on whole batches, last bits may differ from those of a run in which it did not.
-        "halved_batches": totals.batch_splits,
+        # If the model failed on whole batches, last bits may differ from those of a run in which it did not.
+        "halved_batches": tally.batch_splits,
         "files": list_inline(plan.inputs.files),
-        "parts": totals.files,
+        "parts": tally.files,
     }
     store.stage_documents(report, render_page(report, manifest["gates"]), manifest)
     store.commit(passed=all(gate.passed for gate in gates), listing=manifest["files"] is None)
     seconds = time.monotonic() - started
-    return Result(config, report, gates, plan.mark, seconds, False, scored.resumed, scored.rows)
-
-
-def _report_preprocessing(
-    config: PredictConfig, plan: Plan, scored: _ScoredShards, drift: dict[str, Any] | None
-) -> dict[str, Any]:
-    """What was done to the images before they were scored, and what somebody should look at."""
-    by_source: dict[str, Counter[str]] = {}
-    for source, counts in scored.totals.preprocessing.items():
-        by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
-    total: Counter[str] = sum(by_source.values(), Counter())
-    mode = config.reading.preprocess_options.mode
-    return {
-        "preprocessing": {"mode": mode, **{treatment.value: total[treatment] for treatment in Preprocessing}},
-        "warnings": [*preprocessing_warnings(by_source), *scored.warnings, *drift_warnings(drift)],
-    }
+    return Result(config, report, gates, plan.fingerprint, seconds, False, scored.resumed, scored.rows)
 
 
 def _judge_again(config: PredictConfig, store: OutputStore, manifest: dict[str, Any], started: float) -> Result:
-    """The set that is there, held against this start's gates."""
+    """Applies the gates of this start to the complete set in the output folder."""
     report = store.report()
     if report is None or report.get("report_version") != REPORT_VERSION:
         raise OutputError(f"{config.output}/report.json: must be what the run wrote, is not: remove the folder")
@@ -269,40 +266,38 @@ def _judge_again(config: PredictConfig, store: OutputStore, manifest: dict[str, 
     if manifest.get("gates") != verdict:
         store.replace_verdict(render_page(report, verdict), manifest | {"gates": verdict})
     store.set_success(all(gate.passed for gate in gates))
-    mark, interrupted_run = manifest["fingerprint"], store.interrupted_run()
-    if (
-        interrupted_run is None or interrupted_run["fingerprint"] == mark
-    ):  # an interrupted run that is another's is kept for its next start
+    fingerprint, interrupted = manifest["fingerprint"], store.interrupted_run()
+    if interrupted is None or interrupted["fingerprint"] == fingerprint:  # keep another run's parts for its next start
         store.discard()
-    return Result(config, report, gates, mark, time.monotonic() - started, already_done=True)
+    return Result(config, report, gates, fingerprint, time.monotonic() - started, already_done=True)
 
 
-def _check_can_start(config: PredictConfig, store: OutputStore, manifest: dict[str, Any] | None, plan: Plan) -> None:
-    """Raises OutputError, naming what differs, where the folder holds another run and may not be overwritten."""
-    interrupted_run = store.interrupted_run()
-    if config.overwrite or (interrupted_run is not None and interrupted_run["fingerprint"] == plan.mark):
-        return
+def _check_no_other_run(
+    config: PredictConfig,
+    store: OutputStore,
+    plan: Plan,
+    manifest: dict[str, Any] | None,
+    interrupted: dict[str, Any] | None,
+) -> None:
+    """Raises OutputError, naming the differences, if the output folder holds another run."""
+    files, inputs = plan.inputs.files, plan.fingerprint_inputs
     if manifest is not None:
-        changes = list_differences(manifest["facts"], plan.facts, store.read_set_files(manifest), plan.inputs.files)
+        changes = list_differences(manifest["facts"], inputs, store.read_set_files(manifest), files)
         held = "a complete set that differs" if changes else "this set, but parts of it are missing or changed"
-    elif interrupted_run is not None:
-        changes = list_differences(
-            interrupted_run["facts"], plan.facts, store.interrupted_run_files(), plan.inputs.files
-        )
+    elif interrupted is not None:
+        changes = list_differences(interrupted["facts"], inputs, store.interrupted_run_files(), files)
         held = "an interrupted run that differs"
     else:
         return
-    printable = f" ({'; '.join(changes[:MAX_LISTED])})" if changes else ""
+    listed = f" ({'; '.join(changes[:MAX_LISTED])})" if changes else ""
     raise OutputError(
-        f"{config.output}: must hold this run or none, holds {held}{printable}: choose another --output, or --overwrite"
+        f"{config.output}: must hold this run or none, holds {held}{listed}: choose another --output, or --overwrite"
     )
 
 
-def _check_apart(output: Path, folders: Iterable[Path]) -> None:
-    """An output within the input would be read as input by the next run."""
-    where = output.resolve()
+def _check_output_outside_inputs(output: Path, folders: Iterable[Path]) -> None:
+    """Raises UsageError if the output is inside an input: the next run would read it as input."""
+    resolved = output.resolve()
     for folder in folders:
-        if where.is_relative_to(folder.resolve()):
-            raise UsageError(
-                f"--output {output}: must lie outside of the input, lies in {folder}: choose another place"
-            )
+        if resolved.is_relative_to(folder.resolve()):
+            raise UsageError(f"--output {output}: must be outside the input, is in {folder}: choose another folder")

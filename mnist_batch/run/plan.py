@@ -1,4 +1,4 @@
-"""What a run will do, settled before TensorFlow comes in: which rows, in which shards, and their fingerprint."""
+"""The plan of a run, made without TensorFlow: which rows it scores, in which shards, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ from mnist_batch.sources.protocol import display_name
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """facts: everything the output depends on; mark: their fingerprint; profile: what the model's card says of the data
-    it was trained on.
+    """Everything a run needs to know before it scores.
+
+    labels: the label file of `--labels`, None without one.
+    fingerprint_inputs: everything the output depends on; `fingerprint` is the digest of it.
+    profile: the profile of the training data in the model's card, None without one.
     """
 
     inputs: Inputs
     shards: Sequence[Shard]
     labels: LabelFile | None
     model_path: Path
-    facts: dict[str, Any]
-    mark: str
+    fingerprint_inputs: dict[str, Any]
+    fingerprint: str
     profile: dict[str, Any] | None
 
 
 def make_plan(config: PredictConfig) -> Plan:
-    """Opens what is to be read. Raises MnistBatchError where inputs, labels or model are refused without TensorFlow."""
+    """Opens the inputs and plans the shards.
+
+    Raises MnistBatchError for every invalid input, label file or model that can be rejected without TensorFlow.
+    """
     model_path = resolve_model(config.model)
     inputs = open_inputs(config.inputs, config.reading)
     check_extra_columns(config.format, inputs.extra_columns)
@@ -53,22 +59,26 @@ def make_plan(config: PredictConfig) -> Plan:
         check_profile(profile)
     except ValueError as error:
         raise invalid_card(card_path(model_path), str(error)) from error
-    facts = collect_fingerprint_inputs(config, inputs.files, inputs.arrays, label_files, _model_inputs(digest, card))
+    fingerprint_inputs = collect_fingerprint_inputs(
+        config, inputs.files, inputs.arrays, label_files, _model_inputs(digest, card)
+    )
     shards = list(cut_shards(inputs.runs, config.rows_per_part))
-    # A million names, sorted and told apart, leave 100 MB that is free and still ours, and TensorFlow comes next.
+    # Sorting and comparing a million names leaves 100 MB of freed memory in this process. Release it before TensorFlow.
     pa.default_memory_pool().release_unused()
     release_freed_memory()
-    return Plan(inputs, shards, labels, model_path, facts, compute_fingerprint(facts), profile)
+    return Plan(
+        inputs, shards, labels, model_path, fingerprint_inputs, compute_fingerprint(fingerprint_inputs), profile
+    )
 
 
 def _list_label_files(inputs: Inputs) -> dict[str, Path]:
-    """By name, the label files beside the inputs; those in an input folder stand in the listing already."""
+    """The label files beside the inputs, by name, except those that the listing of an input folder contains."""
     sidecars = [path for source in inputs.sources for path in source.sidecars]
     beside = [path for path in sidecars if not any(path.is_relative_to(folder) for folder in inputs.folders)]
     return {display_name(path, inputs.root): path for path in beside}
 
 
 def _model_inputs(digest: str, card: ModelCard | None) -> dict[str, Any]:
-    """What of a model changes an output byte; of its card, None where none speaks for these bytes."""
-    said = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
-    return {"model_sha256": digest, "card": said}
+    """What the output depends on in the model; `card` is None if no card belongs to these bytes."""
+    fields = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
+    return {"model_sha256": digest, "card": fields}

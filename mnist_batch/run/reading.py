@@ -1,4 +1,4 @@
-"""Rows of planned sources, read and brought to MNIST form, with what goes wrong meanwhile told as what it is."""
+"""Reads and preprocesses the rows of planned sources."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from mnist_batch.timing import Stage, Stopwatch
 
 T = TypeVar("T")
 
-# Batches read before they are asked for: the next shard's first, while the last one's are scored and written.
-_AHEAD = 4
+# Chunks read ahead: the first of the next shard are read while the current shard is scored and written.
+_CHUNKS_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """As many rows of a shard as the model takes at once.
+    """The rows of a shard that the model scores in one batch.
 
-    first_row: counted from the run's start; parts: by span, in order; seconds: by stage, to read them.
+    first_row: row number counted from the start of the run.
+    parts: the rows of each span, in order.
+    seconds: the time to read them, by stage.
     """
 
     first_row: int
@@ -36,9 +38,10 @@ class Chunk:
 
 
 class Readers:
-    """Keeps the source that was read last open, for the next shard usually goes on in it. One for each worker.
+    """Reads any rows of a run. Each worker has its own.
 
-    stamps: for each source, the files it reads and what they were when the run was planned.
+    The source that was read last stays open, because the next shard usually continues in it.
+    stamps: for each source, its files with their size and time of change when the run was planned.
     """
 
     def __init__(
@@ -46,53 +49,55 @@ class Readers:
     ) -> None:
         self._sources = sources
         self._stamps = stamps
-        self._preparation = preprocess_options
-        self._watch = Stopwatch()
+        self._preprocess_options = preprocess_options
+        self._stopwatch = Stopwatch()
         self._index: int | None = None
         self._reader: Reader | None = None
 
     def chunks(self, shards: Iterable[Shard], size: int) -> Iterator[Chunk]:
-        """The rows of all these shards, prepared, in chunks of `size` rows, of which each shard's last may be smaller.
+        """Reads and preprocesses the shards in chunks of `size` rows. The last chunk of a shard may be smaller.
 
-        Raises InputError where the input is gone, StorageError where reading fails.
+        Raises InputError if an input is missing or has changed, StorageError if reading fails.
         """
         for shard in shards:
             row = shard.first_row
             for spans in shard.chunks(size):
                 parts = [(span, self.read(span)) for span in spans]
-                yield Chunk(row, parts, self._watch.lap())
+                yield Chunk(row, parts, self._stopwatch.lap())
                 row += sum(span.rows for span in spans)
 
     def read(self, span: Span) -> ImageBatch:
-        """The rows of a span, prepared. Raises as `chunks` does."""
-        return concat_batches(self.each(span, lambda rows: preprocess(rows, self._preparation, self._watch)))
+        """Reads and preprocesses the rows of a span. Raises as `chunks` does."""
+        return concat_batches(
+            self.map_pieces(span, lambda rows: preprocess(rows, self._preprocess_options, self._stopwatch))
+        )
 
-    def each(self, span: Span, use: Callable[[Rows], T]) -> list[T]:
-        """What `use` makes of each piece of a span's rows, in order. Raises as `read` does, also while it is used."""
+    def map_pieces(self, span: Span, function: Callable[[Rows], T]) -> list[T]:
+        """Applies `function` to each piece of the rows of a span, in order. Raises as `read` does."""
         source = self._sources[span.source]
         try:
             if self._reader is None or span.source != self._index:
                 self.close()
                 self._reader, self._index = source.open(), span.source
-            used: list[T] = []
+            results: list[T] = []
             pieces = iter(self._reader.read(span.start, span.stop))
             while True:
-                with self._watch.stage(Stage.READ):
+                with self._stopwatch.stage(Stage.READ):
                     rows = next(pieces, None)
                 if rows is None:
-                    return used
-                used.append(use(rows))
+                    return results
+                results.append(function(rows))
         except FileNotFoundError as error:
             raise missing_file(error.filename) from error
         except Exception as error:
-            # Whatever a reader stumbles over in a file that is not the one that was planned, that is what is wrong.
+            # If the file was replaced after planning, that is the error to report.
             self.check_unchanged([span])
             if isinstance(error, OSError):
                 raise StorageError(f"{source!r}: must be readable, but: {error}; start again once it is") from error
             raise
 
     def check_unchanged(self, spans: Iterable[Span]) -> None:
-        """Raises InputError where a file of these spans is not what it was when the run was planned."""
+        """Raises InputError if a file of these spans has changed since the run was planned."""
         for source in {span.source for span in spans}:
             for path, stamp in self._stamps[source].items():
                 stamp.check(path)
@@ -104,28 +109,28 @@ class Readers:
 
 
 class ReadAhead(Iterator[Chunk]):
-    """Chunks, a few of them read before they are asked for, in a thread of its own. To be closed before their source.
+    """Iterates over chunks and reads a few ahead in a thread. Close it before the source of the chunks.
 
-    What reading a chunk raises is raised where that chunk is asked for.
+    An exception raised while reading a chunk is raised by `__next__` for that chunk.
     """
 
     def __init__(self, chunks: Iterator[Chunk]) -> None:
         self._chunks = chunks
         self._thread = ThreadPoolExecutor(1, "reader")
         self._pending: deque[Future[Chunk | None]] = deque()
-        for _ in range(_AHEAD):
-            self._ask()
+        for _ in range(_CHUNKS_AHEAD):
+            self._submit()
 
     def __next__(self) -> Chunk:
         chunk = self._pending.popleft().result()
         if chunk is None:
             raise StopIteration
-        self._ask()
+        self._submit()
         return chunk
 
     def close(self) -> None:
-        """Reads no further."""
+        """Stops reading."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _ask(self) -> None:
+    def _submit(self) -> None:
         self._pending.append(self._thread.submit(next, self._chunks, None))

@@ -1,4 +1,4 @@
-"""`mnist-batch report OUT`: the report of a set that is there, rendered again; and the report it is compared with."""
+"""Reports of finished runs: read them, compare with them, and render them again (`mnist-batch report OUT`)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,30 @@ from mnist_batch.output.store import PAGE, OutputStore
 from mnist_batch.report.baseline import compare_reports
 from mnist_batch.report.document import REPORT_VERSION
 
+# What reading a report raises if somebody has changed it.
+_INVALID_REPORT = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
-def render_report(output: Path, form: ReportFormat, baseline: Path | None) -> str:
-    """The report of the set in `output` as text; as a page, which is written beside it, the path of that.
 
-    baseline: a run or its `report.json`, which takes the place of the one the run itself was compared with.
+def render_report(output: Path, format: ReportFormat, baseline: Path | None) -> str:
+    """Renders the report of the set in `output`. Returns its text; for HTML, writes the page and returns its path.
+
+    baseline: another run or its `report.json`. It replaces the baseline that the run itself was compared with.
     """
-    # Known to be a set of ours before anything is written into the folder, be it a lock.
-    _read_gates(OutputStore(output))
-    if form is not ReportFormat.HTML:
-        return _render_checked(form, output, *_read(output, baseline))
+    # Check that this is a set of ours before writing anything into the folder, even a lock file.
+    _read_gates(output)
+    if format is not ReportFormat.HTML:
+        return _render(output, format, baseline)
     with hold_lock(output):
-        render_html = output / PAGE
-        write_text(render_html, _render_checked(form, output, *_read(output, baseline)))
-    return str(render_html)
+        page = output / PAGE
+        write_text(page, _render(output, format, baseline))
+    return str(page)
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The report of a run, by its folder or its `report.json`. Raises InputMissingError, or InputError for another."""
+    """Reads the report of a run, given its folder or its `report.json`.
+
+    Raises InputMissingError if there is none, InputError if it is not a report of this version.
+    """
     file = path / "report.json" if path.is_dir() else path
     if not file.exists():
         raise InputMissingError(f"{file}: must be the report of a complete run, found nothing: check the path")
@@ -45,11 +51,14 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """A report to compare with. Refused now if it cannot be compared, and not when a run comes to its end."""
+    """Reads a report to compare with. Raises as `read_report` does, and InputError if it cannot be compared.
+
+    A run calls this at its start, because an error at its end would come too late.
+    """
     report = read_report(path)
     try:
         compare_reports(report, report, "")
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except _INVALID_REPORT as error:
         raise InputError(
             f"{path}: must be a report as a run wrote it, found it changed ({error!r}): choose another --baseline"
         ) from error
@@ -57,46 +66,41 @@ def read_baseline(path: Path) -> dict[str, Any]:
 
 
 def compare_with_baseline(
-    report: dict[str, Any], baseline: Path | None, earlier: dict[str, Any] | None
+    report: dict[str, Any], path: Path | None, baseline: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """What changed since `earlier`, the report at `baseline`; None where there is none."""
-    return None if earlier is None else compare_reports(report, earlier, printable(baseline))
+    """Compares a report with `baseline`, which was read from `path`. Returns None without a baseline."""
+    return None if baseline is None else compare_reports(report, baseline, printable(path))
 
 
 def render_page(report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
-    """`report.html`. gates: as a manifest holds them."""
+    """Renders `report.html`. gates: as in the manifest."""
     from mnist_batch.report.render.page import render_html
 
     return render_html(report, gates)
 
 
-def _read(output: Path, baseline: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    report = read_report(output)
-    if baseline is not None:
-        report["baseline"] = compare_with_baseline(report, baseline, read_baseline(baseline))
-    return report, _read_gates(OutputStore(output))
-
-
-def _read_gates(store: OutputStore) -> list[dict[str, Any]]:
-    manifest = store.manifest()
+def _read_gates(output: Path) -> list[dict[str, Any]]:
+    manifest = OutputStore(output).manifest()
     if manifest is None:
-        raise InputMissingError(f"{store.path}: must hold a complete set, found none: run `mnist-batch predict` first")
+        raise InputMissingError(f"{output}: must hold a complete set, found none: run `mnist-batch predict` first")
     return manifest["gates"]
 
 
-def _render_checked(form: ReportFormat, output: Path, report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
+def _render(output: Path, format: ReportFormat, baseline: Path | None) -> str:
+    from mnist_batch.report.render import text
+
+    report = read_report(output)
+    if baseline is not None:
+        report["baseline"] = compare_with_baseline(report, baseline, read_baseline(baseline))
+    render = {
+        ReportFormat.HTML: render_page,
+        ReportFormat.MARKDOWN: text.render_markdown,
+        ReportFormat.JUNIT: text.render_junit,
+    }
     try:
-        return _render(form, report, gates)
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        return render[format](report, _read_gates(output))
+    except _INVALID_REPORT as error:
         raise InputError(
             f"{output}: its report must be as a run wrote it, found it changed ({error!r}): "
             "score the input again with --overwrite"
         ) from error
-
-
-def _render(form: ReportFormat, report: dict[str, Any], gates: list[dict[str, Any]]) -> str:
-    if form is ReportFormat.HTML:
-        return render_page(report, gates)
-    from mnist_batch.report.render import text
-
-    return text.render_markdown(report, gates) if form is ReportFormat.MARKDOWN else text.render_junit(report, gates)

@@ -1,4 +1,4 @@
-"""What a run came to, for whoever started it."""
+"""The result of a run, for Python callers and the command line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 class Result:
     """Counts, accuracy and paths of a complete set.
 
-    report: the content of `report.json`; gates: each with its verdict; already_done: whether nothing had to be scored;
-    resumed: shards that an earlier, interrupted start had finished; scored: rows that this start read and scored.
+    report: the content of `report.json`.
+    gates: the gates with their verdicts.
+    already_done: whether an earlier run had scored everything.
+    resumed: number of shards that an earlier, interrupted start had finished.
+    scored: number of rows that this start read and scored.
     """
 
     config: PredictConfig
@@ -54,7 +57,7 @@ class Result:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the labelled rows predicted right; None where no row has a label."""
+        """Share of the labelled rows that are predicted correctly; None if no row has a label."""
         return None if self.report["accuracy"] is None else float(self.report["accuracy"])
 
     @property
@@ -63,12 +66,12 @@ class Result:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What somebody should look at, a line each; nothing where it was said before."""
+        """What a person should look at, one line each. Empty if an earlier run has reported it."""
         return [] if self.already_done else self.report["warnings"]
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 where a gate failed: the set is there, its `_SUCCESS` is not."""
+        """0, or 3 if a gate failed: then the set is written, but not `_SUCCESS`."""
         return 3 if self.failed_gates else 0
 
     @property
@@ -78,13 +81,13 @@ class Result:
 
     @property
     def rejects(self) -> Path | None:
-        """The folder of the reject parts; None where no row was rejected."""
+        """The folder of the reject parts; None if no row was rejected."""
         return self.output / "rejects" if self.rejected else None
 
     def to_pandas(self) -> pd.DataFrame:
-        """All predictions in input order, columns as in docs/usage.md; nullable integers, for labels may be missing.
+        """All predictions in input order, with the columns of docs/usage.md.
 
-        Of a run in CSV, the columns named by `keep` are text.
+        Integers are nullable, because labels may be missing. In a CSV run, the columns named by `keep` are text.
         """
         import pandas as pd
         import pyarrow as pa

@@ -1,10 +1,10 @@
-"""`score_shard`: the one path from planned rows to a written part, whoever calls it."""
+"""`score_shard`: the only path from planned rows to a written part, whichever engine calls it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from mnist_batch.config import OutputFormat, PreprocessOptions
 from mnist_batch.errors import MnistBatchError
-from mnist_batch.output.files import FileRecord
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.schema import prediction_table, reject_table
 from mnist_batch.output.store import records_to_json, write_part, write_shard_record
@@ -26,14 +25,17 @@ from mnist_batch.run.reading import Chunk, Readers
 from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
 from mnist_batch.sources.protocol import Source, Stamp
-from mnist_batch.timing import Stage, total
+from mnist_batch.timing import ProgressCallback, Stage, StopCheck, add_laps
+
+_NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
 
 
 class Predictor(Protocol):
     """A model that is ready to score.
 
-    batch_splits: how often a batch was halved because the model failed on it; failures: by row, counted over the batches
-    of the last call of `probabilities`, what it said when it failed on that row alone.
+    batch_splits: how many times a batch was split in two because the model failed on it.
+    failures: the model's error message for each row on which it failed alone. Rows are counted over the batches of the
+    last call of `probabilities`.
     """
 
     @property
@@ -42,23 +44,21 @@ class Predictor(Protocol):
     def failures(self) -> Mapping[int, str]: ...
 
     def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
-        """For each batch, uint8 [n, 28, 28], n >= 1: float32 [n, 10], in order, NaN for a row that cannot be scored.
+        """Scores batches of uint8 [n, 28, 28], n >= 1, in order.
 
-        Raises what `batches` raises.
+        Yields float32 [n, 10] for each; rows that cannot be scored are NaN. Raises what `batches` raises.
         """
         ...
 
 
-# Called with the number of rows that were just scored; may raise to stop the run.
-Heartbeat = Callable[[int], None]
-
-
 @dataclass(frozen=True, slots=True)
 class ScoringJob:
-    """All that a worker needs besides a shard and a predictor; picklable.
+    """Everything a worker needs besides a shard and a predictor. Picklable.
 
-    stamps: for each source, the files it reads and what they were when the run was planned; labels: a file that
-    overrides the sources' own labels; staging: the folder the parts go to; metadata: what every part says of the run.
+    stamps: for each source, its files with their size and time of change when the run was planned.
+    labels: a label file that overrides the labels of the sources.
+    staging: the folder that parts are written to.
+    metadata: written into every part.
     """
 
     sources: tuple[Source, ...]
@@ -72,16 +72,18 @@ class ScoringJob:
     metadata: Mapping[str, str]
 
     def readers(self) -> Readers:
-        """What reads the job's rows; one for each worker, to be closed."""
+        """Opens the readers of one worker. The caller closes them."""
         return Readers(self.sources, self.stamps, self.preprocess_options)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What became of a shard: its rows are all in `tally`, as predictions or as rejects.
+    """The outcome of one shard. Every row is counted in `tally`, as a prediction or as a reject.
 
-    preprocessing: by source, how its images were treated; files: size and SHA-256 of each part by name; batch_splits: how
-    often a batch had to be halved; seconds: by stage (docs/architecture.md).
+    preprocessing: number of images by what was done to them, for each source.
+    files: size and SHA-256 of each part, by name.
+    batch_splits: how many times a batch was split in two.
+    seconds: by `timing.Stage`.
     """
 
     index: int
@@ -92,24 +94,24 @@ class ShardResult:
     batch_splits: int
     seconds: Mapping[str, float]
 
-    def records_to_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "index": self.index,
             "rows": self.rows,
-            "halvings": self.batch_splits,
+            "batch_splits": self.batch_splits,
             "files": self.files,
             "tally": tallies.as_json(self.tally),
-            "treatments": self.preprocessing,
+            "preprocessing": self.preprocessing,
             "seconds": self.seconds,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], shard: Shard) -> ShardResult | None:
-        """The result of this shard that `records_to_json` wrote; None where it cannot be that."""
+        """Reads the result of `shard` that `as_json` wrote. Returns None if `fields` is anything else."""
         try:
             tally = tallies.from_json(fields["tally"])
-            preprocessing = {int(source): Counter(counts) for source, counts in fields["treatments"].items()}
-            batch_splits = int(fields["halvings"])
+            preprocessing = {int(source): Counter(counts) for source, counts in fields["preprocessing"].items()}
+            batch_splits = int(fields["batch_splits"])
             seconds = {str(stage): float(value) for stage, value in fields["seconds"].items()}
             result = cls(fields["index"], fields["rows"], tally, preprocessing, fields["files"], batch_splits, seconds)
             rows = {result.rows, tally.predicted + tally.rejected}
@@ -117,17 +119,72 @@ class ShardResult:
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         number = f"part-{shard.index:05d}"
-        wanted = {f"predictions/{number}", f"rejects/{number}"} if tally.rejected else {f"predictions/{number}"}
-        known = preprocessing.keys() <= {span.source for span in shard.spans}
-        return result if result.index == shard.index and rows == {shard.rows} and parts == wanted and known else None
+        expected_parts = {f"predictions/{number}"} | ({f"rejects/{number}"} if tally.rejected else set())
+        matches = (
+            result.index == shard.index
+            and rows == {shard.rows}
+            and parts == expected_parts
+            and preprocessing.keys() <= {span.source for span in shard.spans}
+        )
+        return result if matches else None
+
+
+class RunTally:
+    """The merged results of the shards of a run. Its size does not grow with the number of rows.
+
+    tally: counts over all rows so far.
+    preprocessing: number of images by what was done to them, for each source.
+    batch_splits: how many times a batch was split in two.
+    rows: number of rows so far.
+    seconds: by `timing.Stage`.
+    """
+
+    def __init__(self) -> None:
+        self.tally = tallies.EMPTY_TALLY
+        self.preprocessing: dict[int, Counter[str]] = {}
+        self.batch_splits = 0
+        self.rows = 0
+        self.seconds: Mapping[str, float] = {}
+        self._files: dict[int, Mapping[str, Any]] = {}
+
+    def __contains__(self, shard: Shard) -> bool:
+        return shard.index in self._files
+
+    def __len__(self) -> int:
+        """Number of shards."""
+        return len(self._files)
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """Size and SHA-256 of each part by name, in the order of the shards."""
+        return {name: file for _, files in sorted(self._files.items()) for name, file in files.items()}
+
+    def add(self, shard: Shard, result: ShardResult) -> None:
+        """Merges the result of a shard. Raises MnistBatchError unless every row came out exactly once."""
+        rows = result.tally.predicted + result.tally.rejected
+        if not shard.rows == result.rows == rows or shard in self:
+            raise MnistBatchError(
+                f"shard {shard.index}: every row must come out once, of {shard.rows} rows {rows} did: "
+                "this is a bug, please report it"
+            )
+        self.tally = tallies.merge([self.tally, result.tally])
+        for source, counts in result.preprocessing.items():
+            self.preprocessing.setdefault(source, Counter()).update(counts)
+        self.batch_splits += result.batch_splits
+        self.rows += result.rows
+        self.seconds = add_laps([self.seconds, result.seconds])
+        self._files[shard.index] = result.files
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A chunk's rows and what the model made of them.
+class ScoredChunk:
+    """A chunk with its scores.
 
-    batch: the rows; probabilities: float32 [n, 10], NaN for a row that cannot be scored; failures: by such a row, what
-    the model said; batch_splits: how often the batch was halved; waited: seconds until the chunk was read.
+    batch: the rows of the chunk.
+    probabilities: float32 [n, 10]; NaN for a row that cannot be scored.
+    failures: the model's error message for each row on which it failed.
+    batch_splits: how many times the batch was split in two.
+    waited: seconds spent waiting for the chunk to be read.
     """
 
     chunk: Chunk
@@ -138,84 +195,105 @@ class Answer:
     waited: float
 
 
-def answered(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor) -> Generator[Answer]:
-    """All chunks with the model's answers, in order, in one pass, so that it need not stop between shards.
+def score_chunks(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor) -> Generator[ScoredChunk]:
+    """Scores chunks in order, in a single pass of the predictor, which therefore does not pause between shards.
 
-    Raises what reading the chunks raises, after all answers to those before.
+    If reading a chunk fails, the chunks before it are yielded first; then the exception is raised.
     """
-    # What the predictor has been given, until it answers; chunks without any image among them, which it is not given.
-    asked: deque[tuple[Chunk, ImageBatch, float]] = deque()
+    # Chunks whose scores have not arrived yet. The predictor is not given chunks without images.
+    pending: deque[tuple[Chunk, ImageBatch, float]] = deque()
 
-    def pixels() -> Iterator[Pixels]:
-        began = time.perf_counter()
+    def read_pixels() -> Iterator[Pixels]:
+        started = time.perf_counter()
         for chunk in chunks:
-            waited = time.perf_counter() - began
+            waited = time.perf_counter() - started
             batch = concat_batches([part for _, part in chunk.parts])
             if job.labels is not None:
                 batch = replace(batch, labels=job.labels.labels(batch.ids, batch.positions + chunk.first_row))
-            asked.append((chunk, batch, waited))
+            pending.append((chunk, batch, waited))
             if len(batch):
                 yield batch.pixels
-            began = time.perf_counter()
+            started = time.perf_counter()
 
-    row, batch_splits = 0, predictor.batch_splits
-    for probabilities in predictor.probabilities(pixels()):
-        while not len(asked[0][1]):
-            yield _unasked(*asked.popleft())
-        chunk, batch, waited = asked.popleft()
+    def without_images() -> ScoredChunk:
+        chunk, batch, waited = pending.popleft()
+        return ScoredChunk(chunk, batch, np.zeros((0, CLASSES), np.float32), {}, 0, waited)
+
+    first_row, batch_splits = 0, predictor.batch_splits
+    for probabilities in predictor.probabilities(read_pixels()):
+        while not len(pending[0][1]):
+            yield without_images()
+        chunk, batch, waited = pending.popleft()
         failed = () if np.isfinite(probabilities).all() else range(len(batch))
-        failures = {i: predictor.failures[row + i] for i in failed if row + i in predictor.failures}
-        yield Answer(chunk, batch, probabilities, failures, predictor.batch_splits - batch_splits, waited)
-        row, batch_splits = row + len(batch), predictor.batch_splits
-    while asked:
-        yield _unasked(*asked.popleft())
-
-
-def _unasked(chunk: Chunk, batch: ImageBatch, waited: float) -> Answer:
-    return Answer(chunk, batch, np.zeros((0, CLASSES), np.float32), {}, 0, waited)
+        failures = {i: predictor.failures[first_row + i] for i in failed if first_row + i in predictor.failures}
+        yield ScoredChunk(chunk, batch, probabilities, failures, predictor.batch_splits - batch_splits, waited)
+        first_row, batch_splits = first_row + len(batch), predictor.batch_splits
+    while pending:
+        yield without_images()
 
 
 def score_shard(
-    job: ScoringJob, shard: Shard, answers: Iterator[Answer], readers: Readers, heartbeat: Heartbeat
+    job: ScoringJob,
+    shard: Shard,
+    scored_chunks: Iterator[ScoredChunk],
+    readers: Readers,
+    progress: ProgressCallback,
+    check_stop: StopCheck,
 ) -> ShardResult:
-    """Takes a shard's answers and writes its part; every row ends as a prediction or as a reject.
+    """Writes the part of a shard. Every row becomes a prediction or a reject.
 
-    answers: to what `readers` read; those of this shard come next, and no more of them are taken.
-    Raises InputError where an input is broken or has changed since it was planned, StorageError where reading or
-    writing fails, and whatever `heartbeat` raises.
+    scored_chunks: the chunks of `readers`, starting with those of this shard; no more than those are taken.
+    progress: called with the rows of this shard that are done, and all its rows.
+    Raises InputError if an input is broken or has changed since the run was planned, StorageError if reading or writing
+    fails, and what `check_stop` raises.
     """
-    gathered = _gathered(job, shard, answers, heartbeat)
-    finished = time.perf_counter()
+    scores = _gather_scores(job, shard, scored_chunks, progress, check_stop)
+    gathered = time.perf_counter()
     readers.check_unchanged(shard.spans)
-    rows = gathered.rows
-    predictions, unscorable = _predictions(rows, gathered.probabilities, gathered.failures)
+    rows = scores.rows
+    predictions, unscorable = _split_predictions(rows, scores.probabilities, scores.failures)
     if unscorable and not len(predictions):
         raise MnistBatchError(
             f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
             f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
         )
-    placed = _in_input_order(rows, unscorable)
-    rejects = [reject for _, reject in placed]
+    # Positions without an image are rejects.
+    unread = np.setdiff1d(np.arange(rows.rows), rows.positions).tolist() if rows.rejects else []
+    positioned = sorted(
+        [*zip(unread, rows.rejects, strict=True), *unscorable.items()], key=lambda positioned: positioned[0]
+    )
+    rejects = [reject for _, reject in positioned]
     if len(predictions) + len(rejects) != shard.rows:
         raise MnistBatchError(
             f"shard {shard.index}: every row must be predicted or rejected, of {shard.rows} rows "
             f"{len(predictions)} were predicted and {len(rejects)} rejected: this is a bug, please report it"
         )
     if rejects:
-        heartbeat(len(rejects))
-    files = _written(job, shard.index, predictions, rejects)
-    tally = tallies.merge([gathered.tally, tallies.tally_rejects(placed, shard.first_row)])
-    seconds = total([gathered.seconds, {Stage.WRITE: time.perf_counter() - finished}])
-    result = ShardResult(
-        shard.index, shard.rows, tally, gathered.preprocessing, records_to_json(files), gathered.batch_splits, seconds
+        check_stop()
+        progress(shard.rows, shard.rows)
+    tables = {"predictions": prediction_table(predictions, job.probabilities)}
+    if rejects:
+        tables["rejects"] = reject_table(rejects)
+    sink = sink_for(job.format)
+    files = dict(
+        write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
     )
-    write_shard_record(job.staging, shard.index, result.records_to_json())
+    result = ShardResult(
+        shard.index,
+        shard.rows,
+        tallies.merge([scores.tally, tallies.tally_rejects(positioned, shard.first_row)]),
+        scores.preprocessing,
+        records_to_json(files),
+        scores.batch_splits,
+        add_laps([scores.seconds, {Stage.WRITE: time.perf_counter() - gathered}]),
+    )
+    write_shard_record(job.staging, shard.index, result.as_json())
     return result
 
 
 @dataclass(frozen=True, slots=True)
-class _Gathered:
-    """All answers of a shard. rows: without pixels; seconds: by stage, but for writing; the rest as in `Answer`."""
+class _ShardScores:
+    """The scored chunks of a shard, joined. rows: without pixels; seconds: all stages except WRITE."""
 
     rows: ImageBatch
     probabilities: Floats
@@ -226,57 +304,52 @@ class _Gathered:
     seconds: Mapping[str, float]
 
 
-def _gathered(job: ScoringJob, shard: Shard, answers: Iterator[Answer], heartbeat: Heartbeat) -> _Gathered:
+def _gather_scores(
+    job: ScoringJob,
+    shard: Shard,
+    scored_chunks: Iterator[ScoredChunk],
+    progress: ProgressCallback,
+    check_stop: StopCheck,
+) -> _ShardScores:
     batches: list[ImageBatch] = []
-    scored: list[Floats] = []
+    probabilities: list[Floats] = []
     failures: dict[int, str] = {}
     preprocessing: defaultdict[int, Counter[str]] = defaultdict(Counter)
     laps: list[Mapping[str, float]] = []
-    tally, batch_splits, waited, counted, row = tallies.EMPTY_TALLY, 0, 0.0, 0.0, 0
+    tally, batch_splits, waited, counting, rows = tallies.EMPTY_TALLY, 0, 0.0, 0.0, 0
     started = time.perf_counter()
-    for answer in islice(answers, sum(1 for _ in shard.chunks(job.batch_size))):
-        began = time.perf_counter()
-        for span, part in answer.chunk.parts:
+    for scored in islice(scored_chunks, sum(1 for _ in shard.chunks(job.batch_size))):
+        received = time.perf_counter()
+        for span, part in scored.chunk.parts:
             preprocessing[span.source] += part.preprocessing
-        failures |= {row + i: said for i, said in answer.failures.items()}
-        tally = tallies.merge([tally, tallies.tally_batch(answer.batch, answer.chunk.first_row, answer.probabilities)])
-        # Pixels are not extra_columns: a shard's worth of them is 51 MB.
-        batches.append(replace(answer.batch, pixels=_NO_PIXELS))
-        scored.append(answer.probabilities)
-        laps.append(answer.chunk.seconds)
-        batch_splits, waited, row = batch_splits + answer.batch_splits, waited + answer.waited, row + len(answer.batch)
-        counted += time.perf_counter() - began
-        heartbeat(len(answer.batch))
-    waiting = max(0.0, time.perf_counter() - started - waited - counted)
-    seconds = total([*laps, {Stage.MODEL: waiting, Stage.COUNT: counted}])
-    rows = concat_batches(batches)
-    return _Gathered(rows, np.concatenate(scored), failures, preprocessing, tally, batch_splits, seconds)
+        failures |= {rows + i: message for i, message in scored.failures.items()}
+        tally = tallies.merge([tally, tallies.tally_batch(scored.batch, scored.chunk.first_row, scored.probabilities)])
+        # Pixels are dropped: those of a whole shard are 51 MB.
+        batches.append(replace(scored.batch, pixels=_NO_PIXELS))
+        probabilities.append(scored.probabilities)
+        laps.append(scored.chunk.seconds)
+        batch_splits += scored.batch_splits
+        waited += scored.waited
+        rows += len(scored.batch)
+        counting += time.perf_counter() - received
+        check_stop()
+        progress(rows, shard.rows)
+    model_seconds = max(0.0, time.perf_counter() - started - waited - counting)
+    return _ShardScores(
+        concat_batches(batches),
+        np.concatenate(probabilities),
+        failures,
+        preprocessing,
+        tally,
+        batch_splits,
+        add_laps([*laps, {Stage.MODEL: model_seconds, Stage.COUNT: counting}]),
+    )
 
 
-def _written(job: ScoringJob, index: int, predictions: Predictions, rejects: Sequence[Reject]) -> dict[str, FileRecord]:
-    """The parts of a shard, of rejects only where there are any, as they were written."""
-    tables = {"predictions": prediction_table(predictions, job.probabilities)}
-    if rejects:
-        tables["rejects"] = reject_table(rejects)
-    sink = sink_for(job.format)
-    return dict(write_part(sink, table, job.staging, part, index, job.metadata) for part, table in tables.items())
-
-
-def _in_input_order(rows: ImageBatch, unscorable: Mapping[int, Reject]) -> list[tuple[int, Reject]]:
-    """All rejects by their position: those that never were images, and those on which the model failed."""
-    # Where no image stood, there was one of the rejects.
-    positions = np.setdiff1d(np.arange(rows.rows), rows.positions).tolist() if rows.rejects else []
-    others = zip(positions, rows.rejects, strict=True)
-    return sorted([*others, *unscorable.items()], key=lambda placed: placed[0])
-
-
-_NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
-
-
-def _predictions(
+def _split_predictions(
     rows: ImageBatch, probabilities: Floats, failures: Mapping[int, str]
 ) -> tuple[Predictions, dict[int, Reject]]:
-    """The rows' predictions, and as rejects, by their place, the rows for which the model gave no numbers."""
+    """Splits scored rows into predictions and, by position, rejects: the rows without finite probabilities."""
     finite = np.asarray(np.isfinite(probabilities).all(axis=1))
     rejects: dict[int, Reject] = {}
     ids, labels, extra_columns = rows.ids, rows.labels, rows.extra_columns
@@ -288,11 +361,8 @@ def _predictions(
             for i in np.flatnonzero(~finite)
         }
         mask = pa.array(finite)
-        ids, labels, extra_columns = (
-            ids.filter(mask),
-            labels.filter(mask),
-            None if extra_columns is None else extra_columns.filter(mask),
-        )
+        ids, labels = ids.filter(mask), labels.filter(mask)
+        extra_columns = None if extra_columns is None else extra_columns.filter(mask)
         probabilities = probabilities[finite]
     digits = probabilities.argmax(axis=1).astype(np.int32)
     confidence = probabilities.max(axis=1, initial=0)

@@ -1,4 +1,4 @@
-"""Shards one after the other, in this process; while one is written, the next is read and scored."""
+"""Scores shards one after the other in this process. While one is written, the next is read and scored."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from mnist_batch.run.reading import ReadAhead
-from mnist_batch.run.scoring import Heartbeat, Predictor, ScoringJob, ShardResult, answered, score_shard
+from mnist_batch.run.scoring import Predictor, ScoringJob, ShardResult, score_chunks, score_shard
 from mnist_batch.shards import Shard
+from mnist_batch.timing import ProgressCallback, StopCheck
 
 
-def score(
-    job: ScoringJob, shards: Sequence[Shard], predictor: Predictor, heartbeat: Heartbeat
+def score_shards(
+    job: ScoringJob, shards: Sequence[Shard], predictor: Predictor, progress: ProgressCallback, check_stop: StopCheck
 ) -> Iterator[ShardResult]:
-    """The result of each shard, in order, as its part is written."""
+    """Yields the result of each shard, in order, as soon as its part is written.
+
+    progress: called with the rows of these shards that are done, and all their rows.
+    """
+    total = sum(shard.rows for shard in shards)
+    finished = 0
+
+    def report_rows(done: int, _: int) -> None:
+        progress(finished + done, total)
+
     with (
         closing(job.readers()) as readers,
         closing(ReadAhead(readers.chunks(shards, job.batch_size))) as chunks,
-        closing(answered(job, chunks, predictor)) as answers,
+        closing(score_chunks(job, chunks, predictor)) as scored_chunks,
     ):
         for shard in shards:
-            yield score_shard(job, shard, answers, readers, heartbeat)
+            yield score_shard(job, shard, scored_chunks, readers, report_rows, check_stop)
+            finished += shard.rows
