@@ -1,7 +1,7 @@
-"""Airflow 3: every night, the digits that came in the day before, each day into a folder of its own.
+"""A DAG for Airflow 3. Every night it scores the previous day's digits into a folder for that day.
 
-Put this file into the DAGs folder. It needs Airflow and its standard provider, nothing else: TensorFlow stays in the
-job's own virtual environment, which MNIST_BATCH_COMMAND names. Retries are for what another start can mend.
+Put this file into the DAGs folder. It needs only Airflow and its standard provider: the job runs in its own virtual
+environment, with TensorFlow, and MNIST_BATCH_COMMAND names its command. Only errors that a retry can fix are retried.
 """
 
 import json
@@ -18,14 +18,14 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 COMMAND = os.environ.get("MNIST_BATCH_COMMAND", "/opt/mnist-batch/.venv/bin/mnist-batch")
 PREDICTIONS = Asset("mnist_batch_predictions")
 SKIPPED = 99
-# What no other start would mend. All else is tried again: 74 storage, 75 another run, 143 and 137 stopped, ...
-HOPELESS = {
+# Exit codes that a retry cannot fix. All others are retried: 74 storage, 75 another run, 143 and 137 stopped, ...
+NOT_RETRIED = {
     2: "usage",
     3: "a gate failed: the predictions are there, _SUCCESS is not",
     65: "the input is broken",
     66: "no such input",
     70: "a bug",
-    73: "the output folder is another's, or cannot be written",
+    73: "the output folder belongs to something else, or cannot be written",
     78: "the model is unusable",
 }
 
@@ -35,21 +35,21 @@ PARAMS = {
         type="string",
         minLength=1,
         title="Input",
-        description="File, folder, archive or pattern; `{date}` is the day that is scored.",
+        description="File, folder, archive or pattern; `{date}` is the day to score.",
     ),
     "output": Param(
         "/data/predictions/{date}",
         type="string",
         minLength=1,
         title="Output",
-        description="Folder to write to, one for each day.",
+        description="Folder to write to, one per day.",
     ),
     "date": Param(
         None,
         type=["null", "string"],
         format="date",
         title="Day",
-        description="For a run that has no logical date: started by hand, or by an asset.",
+        description="Only for runs without a logical date, started by hand or by an asset.",
     ),
     "model": Param("seed", type="string", minLength=1, title="Model", description="A bundled model, or a path."),
     "max_reject_rate": Param(
@@ -57,8 +57,8 @@ PARAMS = {
         type="number",
         minimum=0,
         maximum=1,
-        title="Rejects at most",
-        description="Share of the images. The run fails, without a retry, if more are rejected.",
+        title="Maximum reject rate",
+        description="Share of the images, 0 to 1. If more are rejected, the run fails and is not retried.",
         section="Gates",
     ),
     "min_accuracy": Param(
@@ -66,43 +66,47 @@ PARAMS = {
         type=["null", "number"],
         minimum=0,
         maximum=1,
-        title="Accuracy at least",
-        description="Share of the labelled images. Empty: no gate.",
+        title="Minimum accuracy",
+        description="Share of the labelled images, 0 to 1. Empty: no gate.",
         section="Gates",
     ),
 }
 
 DOC = """
-### Digits of a day
+### The digits of one day
 
-Waits for the day's input, scores it with `mnist-batch predict`, and leaves a folder with `predictions/`, `report.json`
-and, if the gates passed, `_SUCCESS`. The job's summary is the XCom of `predict`; its counts are in the asset's event.
+Waits for the day's input, scores it with `mnist-batch predict`, and writes a folder with `predictions/`, `report.json`
+and, if the gates passed, `_SUCCESS`. The job's summary is the XCom of `predict`; its counts are in the asset event.
 
-| | |
+| case | what happens |
 |---|---|
-| the same day again | does nothing, if neither input nor model nor options have changed; else that day is rewritten |
+| the same day again | nothing, if input, model and options are unchanged; otherwise the day is scored again |
 | no image in the input | *skipped* |
-| a gate failed, or input, output, model or options are refused | *failed* at once; the log says which |
-| disk full, another run, a timeout, killed | tried again; it goes on where it stopped |
+| a gate failed, or the input, output, model or options are invalid | *failed* at once; the log names the reason |
+| disk full, another run, a timeout, killed | retried; continues where it stopped |
 
-A backfill (`airflow backfill create --dag-id mnist_batch --from-date ... --to-date ...`) rewrites its days only.
+A backfill (`airflow backfill create --dag-id mnist_batch --from-date ... --to-date ...`) changes only its own days.
 """
 
 
 def for_day(text: str, context: Context) -> str:
-    """`text` with the run's day in place of `{date}`: never today's, or a second run would be another run."""
+    """Replaces `{date}` in `text` by the run's day.
+
+    Never uses today's date, because the same run started again later would then score another day.
+    """
     day = context["params"]["date"]
     if day is None and (logical_date := context.get("logical_date")) is not None:
         day = f"{logical_date:%Y-%m-%d}"
     if day is None and "{date}" in text:
-        raise AirflowFailException(
-            f"{text}: must have a day to stand for {{date}}, this run has none: give it as `date`"
-        )
+        raise AirflowFailException(f"{text}: must have a day for {{date}}, this run has none: give it as `date`")
     return text.replace("{date}", str(day))
 
 
-def has_come(**context: Any) -> bool:
-    """Whether there is an input; a pattern's folder will do. What is still being copied should have another name."""
+def input_exists(**context: Any) -> bool:
+    """Whether the input exists; for a pattern, whether its folder exists.
+
+    Cannot tell whether files are still being copied: copy them under another name and rename them when complete.
+    """
     path = Path(for_day(context["params"]["input"], context))
     while set("*?[") & set(path.name):
         path = path.parent
@@ -110,7 +114,7 @@ def has_come(**context: Any) -> bool:
 
 
 class PredictOperator(BaseOperator):
-    """Runs `mnist-batch predict` in its own environment, and returns its summary."""
+    """Runs `mnist-batch predict` in its own environment and returns its summary."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -121,24 +125,24 @@ class PredictOperator(BaseOperator):
         gates = ["--max-reject-rate", str(params["max_reject_rate"])]
         if params["min_accuracy"] is not None:
             gates += ["--min-accuracy", str(params["min_accuracy"])]
-        told = ["--on-empty", "skip", "--overwrite", "--json"]
+        fixed = ["--on-empty", "skip", "--overwrite", "--json"]
         output, scored = for_day(params["output"], context), for_day(params["input"], context)
-        command = [COMMAND, "predict", "--output", output, "--model", params["model"], *gates, *told, "--", scored]
-        # Both streams come as one; that the summary is the last line of them is the job's promise.
+        command = [COMMAND, "predict", "--output", output, "--model", params["model"], *gates, *fixed, "--", scored]
+        # The hook merges stdout and stderr. With --json, the summary is the last line on every exit.
         code, last_line = self._hook.run_command(command)
-        if code in HOPELESS:
-            raise AirflowFailException(f"exit {code}, {HOPELESS[code]}; not tried again: {last_line}")
+        if code in NOT_RETRIED:
+            raise AirflowFailException(f"exit {code}, {NOT_RETRIED[code]}; not tried again: {last_line}")
         if code == SKIPPED:
             raise AirflowSkipException(last_line)
         if code != 0:
-            raise AirflowException(f"exit {code}, another start goes on where this one stopped: {last_line}")
+            raise AirflowException(f"exit {code}, a retry continues where this run stopped: {last_line}")
         summary: dict[str, Any] = json.loads(last_line)
         counts = ("status", "output", "rows", "predicted", "rejected", "labelled", "accuracy", "fingerprint")
         context["outlet_events"][PREDICTIONS].extra = {name: summary[name] for name in counts}
         return summary
 
     def on_kill(self) -> None:
-        """Waits for the end, since the retry would find the folder locked."""
+        """Stops the job and waits for its end, because a retry would find the output folder locked."""
         process = self._hook.sub_process
         if process is not None and process.poll() is None:
             self._hook.send_sigterm()
@@ -156,9 +160,9 @@ with DAG(
     params=PARAMS,
     tags=["mnist"],
 ) as dag:
-    arrived = PythonSensor(
+    wait_for_input = PythonSensor(
         task_id="input_has_come",
-        python_callable=has_come,
+        python_callable=input_exists,
         mode="reschedule",
         poke_interval=300,
         timeout=timedelta(hours=12).total_seconds(),
@@ -170,4 +174,4 @@ with DAG(
         execution_timeout=timedelta(hours=2),
         outlets=[PREDICTIONS],
     )
-    arrived >> predict
+    wait_for_input >> predict

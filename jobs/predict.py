@@ -1,4 +1,4 @@
-"""The job that schedulers run: `python jobs/predict.py INPUT... --output OUT`, the same as `mnist-batch predict`."""
+"""A script for schedulers: `python jobs/predict.py INPUT... --output OUT` is the same as `mnist-batch predict`."""
 
 from mnist_batch.cli.app import run
 

@@ -1,6 +1,6 @@
-"""The same 60 digits in every form that is read: what each source is held to in `sources/test_contract.py`.
+"""The same 60 digits in every input format. `sources/test_contract.py` checks each source with them.
 
-A new form is a function here that writes it and a line in `FORMS`; sinks are taken from `output/formats.py`.
+A new format is a function here that writes it and a line in `FORMS`. Sinks are taken from `output/formats.py`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SAMPLES = Path(__file__).parent.parent / "sample_data"
 ROWS = 60
 AUTO = PreprocessOptions()
 FRAME_NOTHING = PreprocessOptions(Preprocess.NONE)
-# No divisor of anything else here, so that reads begin and end inside of row groups.
+# Does not divide any other number here, so that reads start and stop inside row groups.
 ROW_GROUP_ROWS = 17
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Digits:
-    """What a form is written from: pixels uint8 [n, 28, 28], labels uint8 [n]."""
+    """The digits to write: pixels uint8 [n, 28, 28], labels uint8 [n]."""
 
     pixels: Array
     labels: Array
@@ -69,21 +69,21 @@ class Digits:
 
     @property
     def names(self) -> list[str]:
-        """Row numbers of one width, so that they sort as they count."""
+        """Row numbers padded to one width, so that their bytewise order is the row order."""
         return [f"{row:0{len(str(len(self.pixels)))}}" for row in range(len(self.pixels))]
 
     @property
     def members(self) -> dict[str, bytes]:
-        """PNGs in an order that is not that of their names, which an archive must keep."""
+        """PNGs by name. They are not sorted by name, and an archive must keep their order."""
         return {f"{d}/{n}.png": png for d, n, png in zip(self.labels, self.names, self.pngs, strict=True)}
 
     def numbered(self, name: str) -> list[str]:
-        """Ids of the rows of a container that numbers them."""
+        """The ids of the rows of a container that numbers its rows."""
         return [f"{name}#{row}" for row in range(len(self.pixels))]
 
 
 def _samples() -> Digits:
-    """60 of the drawn digits, the classes taking turns."""
+    """60 of the drawn digits, with the classes taking turns."""
     pixels = np.frombuffer((SAMPLES / "digits-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
     labels = np.frombuffer((SAMPLES / "digits-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
     turns = np.arange(len(labels)).reshape(10, -1).T.ravel()[:ROWS]
@@ -96,7 +96,12 @@ PIXELS, LABELS = DIGITS.pixels, DIGITS.labels
 
 @dataclass(frozen=True)
 class Written:
-    """One form of the digits: what to open, how, the ids its rows must have, and the name of its format."""
+    """The digits written in one format.
+
+    input: the input to open.
+    ids: the ids its rows must have.
+    format: the name its source must report.
+    """
 
     input: str
     ids: Sequence[str]
@@ -117,14 +122,14 @@ def png_of(image: Array) -> bytes:
 
 
 def idx_bytes(values: Array) -> bytes:
-    """uint8 or int32 values as idx."""
+    """Encodes uint8, int32 or float32 values as idx."""
     code = {"u1": 0x08, "i4": 0x0C, "f4": 0x0D}[values.dtype.str[1:]]
     header = struct.pack(f">4B{values.ndim}I", 0, 0, code, values.ndim, *values.shape)
     return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
 
 
 def write_idx_pair(folder: Path, pixels: Array = PIXELS, labels: Array = LABELS, stem: str = "t10k") -> Path:
-    """An idx image file and its labels beside it; returns the former."""
+    """Writes an idx image file with its labels beside it. Returns the path of the images."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stem}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
     path = folder / f"{stem}-images-idx3-ubyte"
@@ -148,32 +153,21 @@ def write_zip(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_
 
 
 def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
-    """Gzipped where the name says so."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, content in files.items():
+    """Writes a tar, as gzip if the name says so."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name, data in files.items():
             member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    path.write_bytes(gzip.compress(packed.getvalue()) if path.suffix in (".gz", ".tgz") else packed.getvalue())
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    tar = content.getvalue()
+    path.write_bytes(gzip.compress(tar) if path.suffix in (".gz", ".tgz") else tar)
     return path
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> Path:
     pq.write_table(pa.table(dict(columns)), path, row_group_size=ROW_GROUP_ROWS)
     return path
-
-
-def numbered(name: str) -> list[str]:
-    """Ids of the rows of a container that numbers them."""
-    return [f"{name}#{row}" for row in range(ROWS)]
-
-
-def members() -> dict[str, bytes]:
-    """PNGs in an order that is not that of their names, which an archive must keep."""
-    return {
-        f"{label}/{row:02}.png": png_of(image) for row, (image, label) in enumerate(zip(PIXELS, LABELS, strict=True))
-    }
 
 
 def _idx(folder: Path, digits: Digits) -> Written:
@@ -223,7 +217,7 @@ def _parquet(columns: Callable[[Digits], Mapping[str, Any]], pixel_range: ValueR
 
 
 def _column(kind: pa.DataType, values: str) -> Callable[[Digits], Mapping[str, Any]]:
-    """A column of this type of what the digits have under that name."""
+    """Writes the attribute `values` of the digits as a column of type `kind`."""
     return lambda digits: {"image": pa.array(getattr(digits, values), kind)}
 
 
@@ -263,12 +257,12 @@ FORMS: Mapping[str, Write] = {
 
 
 def opened(*inputs: Path | str, options: ReadOptions | None = None) -> Inputs:
-    """The plan for some inputs."""
+    """Plans the reading of some inputs."""
     return open_inputs(tuple(map(str, inputs)), options or ReadOptions())
 
 
 def read_all(inputs: Inputs, preprocess_options: PreprocessOptions = AUTO) -> list[ImageBatch]:
-    """Each of a plan's runs, in order."""
+    """Reads each run of a plan, in order."""
     with closing(Readers(inputs.sources, inputs.stamps, preprocess_options)) as readers:
         return [readers.read(run) for run in inputs.runs]
 
@@ -283,6 +277,6 @@ def labels_of(inputs: Inputs) -> list[int | None]:
 
 
 def rejects_of(inputs: Inputs, preprocess_options: PreprocessOptions = AUTO) -> list[tuple[str, str]]:
-    """Id and reason of a plan's rejects, in order."""
+    """The id and reason of each reject of a plan, in order."""
     batches = read_all(inputs, preprocess_options)
     return [(reject.id, str(reject.reason)) for batch in batches for reject in batch.rejects]

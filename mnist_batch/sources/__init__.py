@@ -1,1 +1,1 @@
-"""Sources: what the inputs are, and how each format is read."""
+"""Sources: which files the inputs are, and how each format is read."""

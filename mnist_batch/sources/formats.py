@@ -1,6 +1,6 @@
-"""The one table of container formats: a new one is a new file beside this one and a line here.
+"""The table of container formats. A new format is a new module in this package and one line in `FORMATS`.
 
-Formats are recognised by their first bytes, never by a name.
+Formats are recognized by their first bytes, never by a name.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ from mnist_batch.sources.protocol import Source
 from mnist_batch.sources.tar.reader import open_tar
 from mnist_batch.sources.zip.reader import open_zip
 
-_Open = Callable[[Path, Path, ReadOptions], Sequence[Source]]
+# Takes the file, the root of all inputs, and the options.
+_OpenFunction = Callable[[Path, Path, ReadOptions], Sequence[Source]]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A container format. recognises: from the first bytes, inflated if gzip; suffixes: what its files are called."""
+    """A container format.
+
+    matches: whether a file has this format, by its first bytes (inflated if it is gzip).
+    suffixes: the usual endings of its file names.
+    """
 
     name: str
-    recognises: Callable[[bytes], bool]
-    open: _Open
+    matches: Callable[[bytes], bool]
+    open: _OpenFunction
     suffixes: tuple[str, ...]
 
 
@@ -34,7 +39,7 @@ def _is_idx(head: bytes) -> bool:
 
 
 def _is_tar(head: bytes) -> bool:
-    """POSIX.1-1988 and GNU write `ustar` at 257; before that only the header's checksum tells."""
+    """POSIX.1-1988 and GNU tars have `ustar` at offset 257. Older ones are recognized by the header's checksum."""
     if head[257:262] == b"ustar":
         return True
     field = head[148:156].strip(b" \0")
@@ -44,7 +49,7 @@ def _is_tar(head: bytes) -> bool:
 
 
 def is_npz(head: bytes) -> bool:
-    """Whether a file of these first bytes is a zip whose first member is an array."""
+    """Whether a file that begins with `head` is a zip whose first member is a NumPy array."""
     if not head.startswith(b"PK\3\4") or len(head) < 30:
         return False
     (size,) = struct.unpack_from("<H", head, 26)

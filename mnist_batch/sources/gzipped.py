@@ -1,4 +1,4 @@
-"""Files that may be gzip, read as what is in them; by ISA-L, which inflates two to three times as fast as zlib."""
+"""Reading files that may be gzip. Uses ISA-L, which inflates two to three times as fast as zlib."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from isal import igzip, isal_zlib
 from mnist_batch.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
-# What reading raises where a stream is damaged or cut off.
+# Raised when a gzip stream is damaged or cut off.
 GZIP_ERRORS: tuple[type[Exception], ...] = (
     EOFError,
     zlib.error,
-    isal_zlib.error,  # type: ignore[assignment]  # a class, which its stub calls an exception
+    isal_zlib.error,  # type: ignore[assignment]  # its stub declares an instance, it is a class
     gzip.BadGzipFile,
 )
 
 
 def open_plain_or_gzip(path: Path) -> IO[bytes]:
-    """The bytes of `path`, inflated where it is gzip."""
+    """Opens `path` for reading; if it is gzip, its bytes are inflated."""
     if is_gzip(path):
         return cast(IO[bytes], igzip.open(path))  # type: ignore[no-untyped-call]  # isal ships no stub for igzip
     return path.open("rb")
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the file begins as a gzip stream does."""
+    """Whether the file begins with the gzip signature."""
     with path.open("rb") as file:
         return file.read(2) == GZIP_MAGIC
 
 
 def gzip_error(path: Path, error: Exception) -> InputError:
-    """The error for a gzip stream that does not inflate."""
+    """The error for a gzip stream that cannot be inflated."""
     return InputError(f"{path}: gzip stream must be whole, but: {error}; it was probably cut off: fetch it again")

@@ -1,6 +1,7 @@
-"""Labels from a file of their own (`--labels F`), instead of whatever stands beside the images.
+"""Labels from a separate file (`--labels FILE`), instead of those beside the images.
 
-An idx file labels rows by position, in the order they are scored; a CSV or Parquet file with `id,label` by id.
+An idx file labels rows by position, in scoring order. A CSV or Parquet file with the columns `id` and `label` labels
+rows by id.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
 
 
 class LabelFile(Protocol):
-    """Labels for any rows of a run."""
+    """Gives the labels of any rows of a run."""
 
     def labels(self, ids: pa.StringArray, rows: Ints) -> pa.Int32Array:
-        """int32 [n] of 0..9 or null, for the rows with these ids, which are the rows `rows` of the run."""
+        """Labels of n rows: int32 [n] of 0..9 or null.
+
+        ids: the ids of the rows.
+        rows: int64 [n], their row numbers in the run.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class LabelsByPosition:
-    """One label for each row of the run, in order."""
+    """One label per row of the run, in order."""
 
     digits: pa.Int32Array
 
@@ -47,29 +52,29 @@ class LabelsByPosition:
 
 @dataclass(frozen=True)
 class LabelsById:
-    """Labels under the ids that the run gives its rows; rows without one get null."""
+    """Labels by row id, as written in `predictions/`; the label of any other row is null."""
 
     ids: pa.StringArray
     digits: pa.Int32Array
 
     @cached_property
     def _index(self) -> pd.Index:
-        """A hash of the ids, made once and not for each batch."""
+        """A hash table of the ids, built once for all batches."""
         import pandas as pd
 
         return pd.Index(self.ids.to_numpy(zero_copy_only=False))
 
     def labels(self, ids: pa.StringArray, rows: Ints) -> pa.Int32Array:  # noqa: ARG002  (by id, not by position)
-        found = self._index.get_indexer(ids.to_numpy(zero_copy_only=False))
-        return self.digits.take(pa.array(found, mask=found < 0))
+        positions = self._index.get_indexer(ids.to_numpy(zero_copy_only=False))
+        return self.digits.take(pa.array(positions, mask=positions < 0))
 
 
 def open_label_file(path: Path, rows: int) -> LabelFile:
     """The labels in `path` for a run of `rows` rows.
 
-    Raises InputMissingError where there is no such file, StorageError where it cannot be read, InputError where it is
-    none of the three forms, it is empty, its ids are not unique, its labels are no digits, or an idx file does not hold
-    `rows` of them.
+    Raises InputMissingError if there is no such file, StorageError if it cannot be read, and InputError if it is not
+    idx, CSV or Parquet, if it is empty, if its ids are not unique, if its labels are not digits, or if an idx file does
+    not hold exactly `rows` labels.
     """
     if not path.is_file():
         raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
@@ -83,14 +88,14 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
         return LabelsByPosition(read_labels(path))
     try:
         table = _read_parquet(path) if head == b"PAR1" else _read_csv(path)
-        table.validate(full=True)  # texts of damaged bytes would fail later, and nowhere near
+        table.validate(full=True)  # otherwise strings that are not valid UTF-8 would fail later, with another error
         columns = table.column_names
         if columns.count("id") == columns.count("label") == 1:
             ids = table["id"].combine_chunks().cast(pa.string())
             return _labels_by_id(path, ids, table["label"].combine_chunks())
     except GZIP_ERRORS as error:
         raise gzip_error(path, error) from error
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: columns whose names are no UTF-8
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: column names that are not UTF-8
         raise InputError(
             f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
         ) from error
@@ -103,14 +108,14 @@ def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsBy
     if len(ids.unique()) != len(ids):
         values, counts = np.unique(ids.fill_null("").to_numpy(zero_copy_only=False), return_counts=True)
         raise InputError(
-            f"{path}: every id must stand there once, {values[counts.argmax()]!r} stands there {counts.max()} times: "
-            "remove what is double"
+            f"{path}: every id must occur once, {values[counts.argmax()]!r} occurs {counts.max()} times: "
+            "remove the duplicates"
         )
     return LabelsById(ids, parse_label_column(labels, f"{path}, column label"))
 
 
 def _read_head(path: Path) -> bytes:
-    """The first four bytes, inflated where the file is gzip."""
+    """Reads the first four bytes, inflated if the file is gzip."""
     try:
         with open_plain_or_gzip(path) as file:
             return file.read(4)
@@ -123,7 +128,7 @@ def _read_head(path: Path) -> bytes:
 
 
 def _read_parquet(path: Path) -> pa.Table:
-    with pa.OSFile(os.fsencode(path)) as file:  # as bytes: a name may be no UTF-8
+    with pa.OSFile(os.fsencode(path)) as file:  # as bytes, because the name may not be valid UTF-8
         return pq.read_table(file)
 
 

@@ -1,7 +1,7 @@
-"""Where labels come from when they lie beside the images, and what a label must be.
+"""The rules for labels: which values are valid, and how file and folder names give labels.
 
-Rules on names and values only; which file is read is up to the sources. A class *index* of a folder is never taken for
-its digit: only a folder *named* `0`..`9` is a label.
+Which files are read is up to the sources. A folder labels its images only if its *name* is a digit `0`..`9`; its
+position among sorted folders (a class index) is never used.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import pyarrow.compute as pc
 from mnist_batch.errors import InputError
 from mnist_batch.records import CLASSES
 
-# WebDataset keeps a sample's class as text in a file of the same stem (github.com/webdataset/webdataset).
+# WebDataset stores the class of a sample as text in a file with the same stem (github.com/webdataset/webdataset).
 CLASS_SUFFIX = ".cls"
 
 
 def to_digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any] | None = None) -> pa.Int32Array:
-    """Labels from digits [n] or one-hot rows [n, 10], of any integer type (or floats that are whole).
+    """Labels from digits [n] or one-hot rows [n, 10], of any integer type or as floats with whole values.
 
-    Raises InputError naming `where` and the first row that is no digit; `rows` has the rows' numbers, else from 0.
+    where: how messages name the file or array.
+    rows: the row number of each value, for messages; None: 0, 1, 2, ...
+
+    Raises InputError that names the first row whose label is not a digit.
     """
     if values.ndim == 2 and values.shape[1] == CLASSES:
         valid = np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)
@@ -43,20 +46,23 @@ def to_digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any]
         row = int(np.argmin(valid))
         raise InputError(
             f"{where}: labels must be {must}, row {row if rows is None else rows[row]} has {values[row].tolist()}: "
-            "mend the labels, or switch them off with --labels none"
+            "correct the labels, or switch them off with --labels none"
         )
     return pa.array(digits.astype(np.int32))
 
 
 def parse_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.Int32Array:
-    """Labels from an Arrow column of digits or of lists of ten; null stays null."""
+    """Labels from an Arrow column of digits or of one-hot lists; null stays null.
+
+    first_row: the row number of the first value, for messages. Raises InputError if a value is not a label.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     values = column.drop_null()
-    if hasattr(column.type, "value_type"):  # a list of any kind
-        array = _read_one_hot(values, where)
+    if hasattr(column.type, "value_type"):  # all list types have it
+        numbers = _read_one_hot(values, where)
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        array = values.to_numpy(zero_copy_only=False)
+        numbers = values.to_numpy(zero_copy_only=False)
     elif pa.types.is_null(column.type):
         return column.cast(pa.int32())
     else:
@@ -64,25 +70,28 @@ def parse_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.I
             f"{where}: labels must be digits or one-hot rows of ten, found type {column.type}: "
             "name another column with --label-column, or switch labels off with --labels none"
         )
-    known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    digits = to_digit_labels(array, where, known + first_row)
+    labelled = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    digits = to_digit_labels(numbers, where, labelled + first_row)
     if column.null_count == 0:
         return digits
     labels = np.zeros(len(column), np.int32)
-    labels[known] = digits.to_numpy()
-    missing = np.ones(len(column), bool)
-    missing[known] = False
-    return pa.array(labels, mask=missing)
+    labels[labelled] = digits.to_numpy()
+    is_null = np.ones(len(column), bool)
+    is_null[labelled] = False
+    return pa.array(labels, mask=is_null)
 
 
 def labels_from_folders(paths: pa.Array) -> pa.Int8Array:
-    """For each `/`-separated path (binary or string): the digit its parent folder is named by, or null."""
+    """For each `/`-separated path (binary or string): the digit that names its parent folder, or null."""
     parent = pc.extract_regex(paths, r"(?:^|/)(?P<digit>[0-9])/[^/]*$")
     return pc.struct_field(parent, "digit").cast(pa.string()).cast(pa.int8())
 
 
 def labels_from_class_files(paths: pa.Array, class_files: dict[bytes, int]) -> pa.Int8Array:
-    """For each path (binary): the digit in the `.cls` file of the same stem, or null."""
+    """For each path (binary): the digit in the `.cls` file with the same stem, or null.
+
+    class_files: digits by path without suffix.
+    """
     stems = pc.replace_substring_regex(paths, r"\.[^./]*$", "")
     keys = pa.array(class_files.keys(), pa.binary())
     digits = pa.array(class_files.values(), pa.int8())
@@ -90,18 +99,21 @@ def labels_from_class_files(paths: pa.Array, class_files: dict[bytes, int]) -> p
 
 
 def parse_class_file(content: bytes, where: str) -> int:
-    """The digit that a `.cls` file states. Raises InputError where it states none."""
+    """The digit in a `.cls` file. Raises InputError if the content is not one digit."""
     text = content.strip()
     if len(text) == 1 and text.isdigit():
         return int(text)
     raise InputError(
         f"{where}: a {CLASS_SUFFIX} file must hold one digit 0..9, found {text[:20]!r}: "
-        "mend it, or switch labels off with --labels none"
+        "correct it, or switch labels off with --labels none"
     )
 
 
 def find_label_file(images: Path) -> Path | None:
-    """The idx label file beside an idx image file: `t10k-images-idx3-ubyte` has `t10k-labels-idx1-ubyte[.gz]`."""
+    """The idx label file beside an idx image file, or None.
+
+    Example: `t10k-labels-idx1-ubyte[.gz]` for `t10k-images-idx3-ubyte`.
+    """
     name = images.name.removesuffix(".gz")
     if "images" not in name:
         return None

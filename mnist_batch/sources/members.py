@@ -1,7 +1,7 @@
-"""Which of the files in a folder or archive are images, and how they are listed: as Arrow columns, not as objects.
+"""Decides which files of a folder or an archive are images, and holds them as Arrow columns.
 
-The rule is the same wherever files lie: an image suffix or an image's magic number makes a row, `.cls` files are
-labels, anything else is skipped and counted. Knows names and first bytes only.
+The rule is the same everywhere: a file with an image suffix or an image's magic number is a row, a `.cls` file is a
+label, and any other file is skipped and counted. Only names and first bytes are used.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ from mnist_batch.records import ImageError, Ints, RejectReason, string_array, te
 from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, labels_from_folders, parse_class_file
 from mnist_batch.sources.protocol import suffix_of
 
-# An encoded image is held in memory whole; 64 megapixels of 16-bit RGBA, not compressed at all, are 512 MB.
+# An encoded image is held in memory as a whole. 64 megapixels of uncompressed 16-bit RGBA are 512 MB.
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
 
-# A `.cls` file holds one digit; this many bytes of it are enough to say what else it holds.
+# A `.cls` file holds one digit. This many bytes are enough for the error if it holds something else.
 CLASS_FILE_BYTES = 64
 
-# What is read of a member whose name does not say what it is.
-PEEKED_BYTES = max(HEAD_SIZE, CLASS_FILE_BYTES)
+# What is read of a member if its name does not decide what it is.
+PEEK_BYTES = max(HEAD_SIZE, CLASS_FILE_BYTES)
 
-# Names that are told apart at once.
-_AT_A_TIME = 16_384
+# Names hashed at a time.
+_CHUNK_NAMES = 16_384
 
-# What operating systems leave beside people's files.
+# Files that operating systems create beside people's own.
 JUNK_NAME = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|Thumbs\.db$|desktop\.ini$)"
 IMAGE_NAME = f"({'|'.join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)})$"
 _JUNK = re.compile(JUNK_NAME.encode(), re.IGNORECASE)
 _IMAGE = re.compile(IMAGE_NAME.encode(), re.IGNORECASE)
 
-# Read at once, at most, where more than one member is.
-_TOGETHER_BYTES = 1 << 20
-# What may lie between two members, or before one: headers and padding. More is read over and not through.
-BETWEEN_BYTES = 4096
+# The most that is read at once if it is more than one member.
+_MAX_RUN_BYTES = 1 << 20
+# The largest gap between two members of a run, or before a member's data: headers and padding. A longer gap is skipped
+# with a seek, not read.
+MAX_GAP_BYTES = 4096
 
 
 class MemberKind(Enum):
-    """What a file is to a run."""
+    """What a file or an archive member is used for."""
 
     IMAGE = auto()
     CLASS = auto()
@@ -60,7 +61,7 @@ class MemberKind(Enum):
 
 
 def member_kind(path: bytes, head: Callable[[], bytes]) -> MemberKind:
-    """The kind of the file at `path`; its first bytes are only asked for where the name does not tell."""
+    """The kind of the file at `path`. `head` returns its first bytes; it is only called if the name is not enough."""
     if is_junk(path):
         return MemberKind.OTHER
     if _IMAGE.search(path):
@@ -71,12 +72,12 @@ def member_kind(path: bytes, head: Callable[[], bytes]) -> MemberKind:
 
 
 def is_junk(path: bytes) -> bool:
-    """Whether the file is one that an operating system leaves beside people's own."""
+    """Whether the file is one that an operating system creates beside people's own."""
     return _JUNK.search(path) is not None
 
 
 def check_encoded_size(size: int) -> ImageError | None:
-    """Why an encoded image of `size` bytes is not read, or None where it may be."""
+    """The error for an encoded image of `size` bytes if that is too large to read, otherwise None."""
     return ImageError(RejectReason.TOO_LARGE, f"{size} bytes encoded") if size > MAX_ENCODED_BYTES else None
 
 
@@ -90,54 +91,56 @@ def member_labels(paths: pa.Array, class_files: dict[bytes, int]) -> pa.Int8Arra
 
 
 def class_file_key(path: bytes) -> bytes:
-    """Under which `class_files` holds the `.cls` file at `path`."""
+    """The key of the `.cls` file at `path` in `class_files`."""
     return path.removesuffix(CLASS_SUFFIX.encode())
 
 
 def make_names_unique(paths: pa.BinaryArray) -> pa.StringArray:
-    """The names of an archive's members as they stand in ids; the second of the same name gets `#2`, and so on."""
+    """The names of an archive's members as used in ids. The second member of a name gets `#2`, the third `#3`."""
     texts = text_array(paths)
     if _all_differ(texts) or pc.count_distinct(texts).as_py() == len(texts):
         return texts
-    times: Counter[str] = Counter()
+    repeats: Counter[str] = Counter()
     names: dict[str, None] = {}
     for text in texts.to_pylist():
         name = text
-        while name in names:  # also where a member is itself called `a.png#2`
-            times[text] += 1
-            name = f"{text}#{times[text] + 1}"
+        while name in names:  # a loop, because another member may itself be called `a.png#2`
+            repeats[text] += 1
+            name = f"{text}#{repeats[text] + 1}"
         names[name] = None
     return string_array(names)
 
 
 def _all_differ(texts: pa.StringArray) -> bool:
-    """Whether no two texts are the same, by numbers made of them; at times False where none are.
+    """Whether all texts are different, by their 64-bit hashes. A hash collision or an empty text also gives False.
 
-    Counting takes 150 bytes a text, which stay with Arrow, and ten times as long.
+    Tried before `count_distinct`, which takes ten times as long, and 150 bytes per text that Arrow keeps.
     """
     _, stops, content = texts.buffers()
     stops = np.frombuffer(stops, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     lengths = np.diff(stops)
-    if not lengths.all():
+    if not lengths.all():  # `reduceat` cannot sum an empty range
         return False
     letters = np.frombuffer(content, np.uint8)
     weights = np.random.default_rng(0).integers(0, 2**64, lengths.max(initial=0), np.uint64)
-    numbers = np.empty(len(texts), np.uint64)
-    for first in range(0, len(texts), _AT_A_TIME):
-        some = slice(first, first + _AT_A_TIME)
-        begins, end = stops[:-1][some], stops[1:][some][-1]
-        weight = weights[np.arange(begins[0], end) - np.repeat(begins, lengths[some])]
-        numbers[some] = np.add.reduceat((letters[begins[0] : end] + np.uint64(1)) * weight, begins - begins[0])
-    numbers.sort()
-    return bool((numbers[1:] != numbers[:-1]).all())
+    hashes = np.empty(len(texts), np.uint64)
+    for first in range(0, len(texts), _CHUNK_NAMES):
+        chunk = slice(first, first + _CHUNK_NAMES)
+        starts, end = stops[:-1][chunk], stops[1:][chunk][-1]
+        weight = weights[np.arange(starts[0], end) - np.repeat(starts, lengths[chunk])]
+        hashes[chunk] = np.add.reduceat((letters[starts[0] : end] + np.uint64(1)) * weight, starts - starts[0])
+    hashes.sort()
+    return bool((hashes[1:] != hashes[:-1]).all())
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMembers:
-    """Those of an archive's members that are images.
+    """The members of an archive that are images.
 
-    positions: int64 [n], where they stand among all members, ascending; name: string [n], unique; label: int8 [n] or null;
-    skipped: the members left alone.
+    positions: int64 [n], their positions among all members, ascending.
+    name: string [n], unique.
+    label: int8 [n] or null.
+    skipped: how many members were skipped, by suffix.
     """
 
     positions: npt.NDArray[np.int64]
@@ -149,8 +152,8 @@ class ImageMembers:
     def labelled(self) -> bool:
         return self.label.null_count < len(self.label)
 
-    def columns(self, members: pa.Table) -> pa.Table:
-        """`name` and `label` of the images, and what else the table of all members says of them."""
+    def to_table(self, members: pa.Table) -> pa.Table:
+        """The images' `name` and `label`, and the other columns of `members`, which is the table of all members."""
         others = members.drop_columns("name").take(self.positions)
         return pa.table([self.name, self.label, *others.columns], names=["name", "label", *others.column_names])
 
@@ -158,60 +161,64 @@ class ImageMembers:
 def find_images(
     archive: Path, names: pa.ChunkedArray, first_bytes: Callable[[int], bytes], options: ReadOptions
 ) -> ImageMembers:
-    """Which of the members of these names (binary) are images, and their labels.
+    """Finds the images among an archive's members, and their labels.
 
-    first_bytes: reads the `PEEKED_BYTES` that a member begins with; asked for in order, where a name does not tell.
-    Raises InputError where a `.cls` file states no digit.
+    names: the names of all members (binary).
+    first_bytes: reads the first `PEEK_BYTES` of the member at a position. Called in order, if a name is not enough.
+    Raises InputError if a `.cls` file does not hold a digit.
     """
     paths = names.combine_chunks()
     is_image = match_pattern(paths, IMAGE_NAME) & ~match_pattern(paths, JUNK_NAME)
     auto, class_files, skipped = options.labels is AutoLabels.AUTO, dict[bytes, int](), Skipped()
     for position in np.flatnonzero(~is_image).tolist():
-        name, begins = paths[position].as_py(), cache(partial(first_bytes, position))
-        match member_kind(name, begins):
+        name, head = paths[position].as_py(), cache(partial(first_bytes, position))
+        match member_kind(name, head):
             case MemberKind.IMAGE:
                 is_image[position] = True
             case MemberKind.CLASS if auto:
                 where = f"{archive}!{to_text(name)}"
-                class_files[class_file_key(name)] = parse_class_file(begins()[:CLASS_FILE_BYTES], where)
+                class_files[class_file_key(name)] = parse_class_file(head()[:CLASS_FILE_BYTES], where)
             case MemberKind.OTHER:
                 skipped.add(name)
-    kept = paths.filter(pa.array(is_image))
-    labels = member_labels(kept, class_files) if auto else pa.nulls(len(kept), pa.int8())
-    return ImageMembers(np.flatnonzero(is_image), make_names_unique(kept), labels, skipped)
+    image_paths = paths.filter(pa.array(is_image))
+    labels = member_labels(image_paths, class_files) if auto else pa.nulls(len(image_paths), pa.int8())
+    return ImageMembers(np.flatnonzero(is_image), make_names_unique(image_paths), labels, skipped)
 
 
 def ids_and_labels(archive: str, members: pa.Table) -> tuple[pa.StringArray, pa.Int32Array]:
-    """Ids `ARCHIVE!MEMBER` and labels of some of an archive's images; members: `name` and `label`, as in `ImageMembers`."""
+    """The ids `ARCHIVE!MEMBER` and the labels of some images of an archive.
+
+    members: a table with the columns `name` and `label`, as in `ImageMembers`.
+    """
     ids = pc.binary_join_element_wise(f"{archive}!", members["name"].combine_chunks(), "")
     return ids, members["label"].combine_chunks().cast(pa.int32())
 
 
 def match_pattern(paths: pa.BinaryArray, pattern: str) -> npt.NDArray[np.bool_]:
-    """For each path, whether the pattern is found in it, in upper or lower case."""
-    found = pc.match_substring_regex(paths, pattern, ignore_case=True)
-    return np.asarray(found.to_numpy(zero_copy_only=False), bool)
+    """For each path, whether it contains a match of the regular expression, ignoring case."""
+    matches = pc.match_substring_regex(paths, pattern, ignore_case=True)
+    return np.asarray(matches.to_numpy(zero_copy_only=False), bool)
 
 
 class Skipped(Counter[str]):
-    """How many files were left alone, by suffix."""
+    """How many files were skipped, by suffix."""
 
     def add(self, path: bytes) -> None:
         self[suffix_of(path)] += 1
 
 
 def contiguous_runs(offsets: Ints, sizes: Ints) -> Iterator[tuple[int, int]]:
-    """Cuts members, in the order given, into runs `(first, stop)` that are to be read at once.
+    """Groups members, in the order given, into runs `(first, stop)` that are read at once.
 
-    offsets, sizes: int64 [n], where each begins and how long it is. One that is longer than any run is alone.
+    offsets, sizes: int64 [n], the offset and size of each member. A member larger than the limit is read alone.
     """
-    stops = offsets + np.minimum(sizes, _TOGETHER_BYTES)
-    between = offsets[1:] - stops[:-1]
-    large = sizes > _TOGETHER_BYTES
-    apart = (between < 0) | (between > BETWEEN_BYTES) | large[1:] | large[:-1]
-    for begins, ends in pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(offsets)]):
-        first = begins
-        while first < ends:
-            fitting = np.searchsorted(stops[first:ends], offsets[first] + _TOGETHER_BYTES, side="right")
+    stops = offsets + np.minimum(sizes, _MAX_RUN_BYTES)
+    gaps = offsets[1:] - stops[:-1]
+    large = sizes > _MAX_RUN_BYTES
+    separate = (gaps < 0) | (gaps > MAX_GAP_BYTES) | large[1:] | large[:-1]
+    for start, end in pairwise([0, *(np.flatnonzero(separate) + 1).tolist(), len(offsets)]):
+        first = start
+        while first < end:
+            fitting = np.searchsorted(stops[first:end], offsets[first] + _MAX_RUN_BYTES, side="right")
             yield first, first + int(fitting)
             first += int(fitting)

@@ -1,4 +1,4 @@
-"""`.npz` files as numpy writes them and Keras distributes MNIST: a zip of `.npy` arrays, `x_*` images and `y_*` labels.
+"""`.npz` files, the format in which Keras distributes MNIST: a zip of `.npy` arrays, `x_*` images and `y_*` labels.
 
 Nothing is unpickled: an array of Python objects is an error.
 """
@@ -27,22 +27,26 @@ from mnist_batch.config import AutoLabels, ReadOptions, ValueRange
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
-from mnist_batch.sources.idx import number_rows, read_in_pieces
+from mnist_batch.sources.idx import format_row_ids, read_in_pieces
 from mnist_batch.sources.labels import to_digit_labels
 from mnist_batch.sources.protocol import display_name
 from mnist_batch.sources.zip.directory import seek_data
 
-# What `zipfile` (RuntimeError: encrypted) and numpy's reading of a header raise for damaged files.
-_UNREADABLE = (
+# Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted.
+_READ_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, OverflowError, struct.error,
     SyntaxError, TokenError,
 )  # fmt: skip
-_CHECKED_BYTES = 1 << 20
+_CHECKSUM_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class NpzSource:
-    """One array of images. shape: of one row; labels: name of the array that holds its labels, if any."""
+    """One array of images in an npz file.
+
+    shape: of one row.
+    labels: the name of the array with the labels, if any.
+    """
 
     path: Path
     name: str
@@ -56,7 +60,7 @@ class NpzSource:
 
     @property
     def row_size(self) -> int:
-        """Bytes."""
+        """Bytes per row."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -104,7 +108,7 @@ class NpzReader:
             )
         values = np.frombuffer(data, source.dtype).reshape(stop - start, *source.shape)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        return NumericRows(number_rows(source.name, start, stop), labels, values, source.pixel_range)
+        return NumericRows(format_row_ids(source.name, start, stop), labels, values, source.pixel_range)
 
     def close(self) -> None:
         self._file.close()
@@ -112,70 +116,72 @@ class NpzReader:
 
 
 def open_npz(path: Path, root: Path, options: ReadOptions, array: str | None = None) -> Sequence[NpzSource]:
-    """A source for the array named, or for each `x_*` array, by name.
+    """The source for `array`, or if it is None, one source per `x_*` array, sorted by name.
 
-    Raises UsageError where `array` is not there, InputError where the file is damaged or holds no such images.
+    Raises UsageError if the file has no array of that name, InputError if the file is damaged or the arrays are not
+    usable as images.
     """
     with _input_errors(path, "its directory"), zipfile.ZipFile(path) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         if len(set(names)) < len(names):
-            raise ValueError(f"an array stands there twice, of {', '.join(names)}")
-        bad = next((member.filename for member in archive.infolist() if not _is_whole(archive, member)), None)
-    if bad is not None:
-        raise InputError(f"{path}: the checksum of {bad} must hold, it does not: fetch the file again")
+            raise ValueError(f"one of the arrays is in it twice: {', '.join(names)}")
+        damaged = next((member.filename for member in archive.infolist() if not _has_valid_crc(archive, member)), None)
+    if damaged is not None:
+        raise InputError(f"{path}: the checksum of {damaged} must match, it does not: fetch the file again")
     if array is not None and array not in names:
         raise UsageError(
-            f"{path}:{array}: must name an array of the file, it holds {', '.join(names)}: choose of these"
+            f"{path}:{array}: must name an array of the file, it holds {', '.join(names)}: choose one of these"
         )
-    wanted = [array] if array is not None else [name for name in names if name.startswith("x_")]
-    if not wanted:
+    image_arrays = [array] if array is not None else [name for name in names if name.startswith("x_")]
+    if not image_arrays:
         raise InputError(
             f"{path}: an npz of images must hold arrays named x_*, found {', '.join(names) or 'none'}: "
             f"name the array as {path.name}:ARRAY"
         )
-    return [_open_array(path, root, options, name, names) for name in wanted]
+    return [_open_array(path, root, options, name, names) for name in image_arrays]
 
 
 def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
-    """A member's bytes. Of one that is stored, as numpy stores arrays if not told otherwise, the file from there on.
+    """Opens a member for reading. The caller closes it.
 
-    `zipfile` would copy them once more and count their checksum again: 0.2 microseconds an image.
+    If the member is stored uncompressed, as in files by `numpy.savez`, this is the npz file itself at the member's
+    first byte, and reading does not stop at the member's end. `zipfile` would copy the bytes once more and compute
+    their checksum again, which costs 0.2 microseconds per image.
     """
     file = archive.open(member)
     if member.compress_type != zipfile.ZIP_STORED:
         return file
     file.close()
-    plain = Path(str(archive.filename)).open("rb")  # noqa: SIM115  # who asked for it closes it
-    seek_data(plain, member.header_offset)  # where `archive.open` has just found it
-    return plain
+    stored = Path(str(archive.filename)).open("rb")  # noqa: SIM115  # the caller closes it
+    seek_data(stored, member.header_offset)  # finds the data, since `archive.open` has just read this header
+    return stored
 
 
-def _is_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
-    """Whether its checksum holds."""
-    checksum, left = 0, member.file_size
+def _has_valid_crc(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    crc, remaining = 0, member.file_size
     try:
         with _open_member(archive, member) as file:
-            while left and (some := file.read(min(left, _CHECKED_BYTES))):
-                checksum, left = crc32(some, checksum), left - len(some)
+            while remaining and (chunk := file.read(min(remaining, _CHECKSUM_CHUNK))):
+                crc, remaining = crc32(chunk, crc), remaining - len(chunk)
     except zipfile.BadZipFile:
         return False
-    return not left and checksum == member.CRC
+    return not remaining and crc == member.CRC
 
 
 def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names: Sequence[str]) -> NpzSource:
     with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
         shape, dtype = _read_header(file, path, array)
-        found = archive.getinfo(f"{array}.npy").file_size - file.tell()
+        data_bytes = archive.getinfo(f"{array}.npy").file_size - file.tell()
     where = f"{path}:{array}"
     if dtype.kind not in "uif" or len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[3] != 1):
         raise InputError(
             f"{where}: images must be numbers of shape [n,784], [n,28,28] or [n,28,28,1], "
             f"found {dtype} of shape {list(shape)}: name another array, as {path.name}:ARRAY"
         )
-    if not 0 < math.prod(shape[1:]) <= MAX_PIXELS or math.prod(shape) * dtype.itemsize != found:
+    if not 0 < math.prod(shape[1:]) <= MAX_PIXELS or math.prod(shape) * dtype.itemsize != data_bytes:
         raise InputError(
-            f"{where}: must hold what its header promises, images of 1 to {MAX_PIXELS} pixels, is {dtype} of shape "
-            f"{list(shape)} in {found} bytes: save it anew"
+            f"{where}: must hold images of 1 to {MAX_PIXELS} pixels, as many as its header promises, found {dtype} of "
+            f"shape {list(shape)} in {data_bytes} bytes: save it again"
         )
     if dtype.kind == "f" and options.pixel_range is None:
         raise InputError(
@@ -185,11 +191,11 @@ def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names:
     labels = f"y_{array.removeprefix('x_')}" if array.startswith("x_") else None
     if labels not in names or options.labels is not AutoLabels.AUTO:
         labels = None
-    # The count first: an array may promise more than there is memory for.
+    # Check the count before reading: a small npz file can inflate to more labels than fit in memory.
     if labels is not None and (count := _count_labels(path, labels)) != shape[0]:
         raise InputError(
             f"{path}:{labels}: must hold a label for each of the {shape[0]} images of {array}, holds {count}: "
-            "mend the file, or switch labels off with --labels none"
+            "correct the file, or switch labels off with --labels none"
         )
     if labels is not None:
         read_labels(path, labels)
@@ -198,24 +204,24 @@ def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names:
 
 
 def read_labels(path: Path, array: str) -> pa.Int32Array:
-    """The labels in one array: int32 [n] of 0..9. Raises InputError where they are anything else."""
+    """The labels in one array: int32 [n] of 0..9. Raises InputError if they are anything else."""
     return to_digit_labels(read_array(path, array), f"{path}:{array}")
 
 
 def _count_labels(path: Path, array: str) -> int:
-    """How many labels the header of an array promises. Raises InputError where they can be none."""
+    """How many labels an array holds according to its header. Raises InputError if the shape does not fit labels."""
     with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
         shape, _ = _read_header(file, path, array)
     if not shape or math.prod(shape) > shape[0] * CLASSES:
         raise InputError(
-            f"{path}:{array}: labels must be digits or one-hot rows of ten, found shape {list(shape)}: mend the file, "
-            "or switch labels off with --labels none"
+            f"{path}:{array}: labels must be digits or one-hot rows of ten, found shape {list(shape)}: "
+            "correct the file, or switch labels off with --labels none"
         )
     return shape[0]
 
 
 def read_array(path: Path, array: str) -> npt.NDArray[Any]:
-    """One array of an npz file, whole. Raises InputError where it is missing, damaged or pickled."""
+    """All values of one array of an npz file. Raises InputError if it is missing, damaged or pickled."""
     with _input_errors(path, array), np.load(path, allow_pickle=False) as arrays:
         if array not in arrays:
             raise InputError(f"{path}: must hold an array {array}, holds {', '.join(arrays.files)}: check the file")
@@ -227,28 +233,31 @@ def _read_header(file: IO[bytes], path: Path, array: str) -> tuple[tuple[int, ..
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"npy version {version}")
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(file)
+        read_array_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read_array_header(file)
     if dtype.hasobject:
         raise InputError(
             f"{path}:{array}: must hold plain numbers, holds pickled Python objects, which are never loaded: "
-            "save it anew from an array of numbers"
+            "save it again as an array of numbers"
         )
     if any(size < 0 for size in shape):
-        raise InputError(f"{path}:{array}: must have a shape, has {list(shape)}: save it anew")
+        raise InputError(f"{path}:{array}: must have sizes of 0 or more, has shape {list(shape)}: save it again")
     if fortran_order and len(shape) > 1:
         raise InputError(
             f"{path}:{array}: must be stored row by row (C order), is stored column by column: "
-            "save it anew from numpy.ascontiguousarray"
+            "save it again from numpy.ascontiguousarray"
         )
     return shape, dtype
 
 
 @contextmanager
 def _input_errors(path: Path, array: str) -> Iterator[None]:
+    """Turns what `zipfile` and numpy raise into an InputError that names the file and the array."""
     try:
         yield
-    except _UNREADABLE as error:
+    except _READ_ERRORS as error:
         if "pickle" in str(error) or "Object arrays" in str(error):
             cause = "it holds pickled Python objects, which are never loaded"
         else:

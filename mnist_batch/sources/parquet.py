@@ -1,4 +1,4 @@
-"""Parquet files: images in whichever column holds them, labels, ids and further columns beside them."""
+"""Parquet files: images from the column that holds them, and labels, ids and further columns beside them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.records import EncodedRows, NumericRows, Rows, first_line, null_labels
-from mnist_batch.sources.idx import number_rows
+from mnist_batch.sources.idx import format_row_ids
 from mnist_batch.sources.labels import parse_label_column
 from mnist_batch.sources.protocol import display_name, missing_file
 from mnist_batch.sources.tabular import (
     ImageColumn,
     ImageLayout,
-    check_single,
+    check_unique_columns,
     find_image_column,
     join_names,
     read_encoded_images,
@@ -29,16 +29,21 @@ from mnist_batch.sources.tabular import (
     read_raw_images,
 )
 
-# Rows decoded at a time: as many as a batch takes, so that a read rarely cuts one in two.
+# Rows per decoded record batch. As many as a scoring batch has, so that reads rarely split a record batch.
 _DECODE_ROWS = 4096
 
-# Beside the files of a data set, dask and Spark write their footers once more: rows that stand elsewhere.
+# Dask and Spark write these files beside a data set. They repeat the footers of its files and hold no rows.
 SUMMARIES = (b"_metadata", b"_common_metadata")
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
-    """The rows of one Parquet file. row_groups: rows of each; label, id_column: names of columns, None where unused."""
+    """The rows of one Parquet file.
+
+    row_groups: rows per row group.
+    label, id_column: names of columns, or None if they are not read.
+    keep: the columns to copy to the output.
+    """
 
     path: Path
     name: str
@@ -73,12 +78,13 @@ class ParquetReader:
     def __init__(self, source: ParquetSource) -> None:
         self._source = source
         with _input_errors(source.path):
-            self._open_file = _open_file(source.path)
-            self._file = pq.ParquetFile(self._open_file, pre_buffer=False)
+            self._native_file = _open_native(source.path)
+            self._file = pq.ParquetFile(self._native_file, pre_buffer=False)
         self._row_group_starts = _row_group_starts(source.row_groups)
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._decoded: pa.Table | None = None
-        self._position: int | None = None  # the row that comes next from `_decoded` and `_batches`; nowhere yet
+        # The next row that `_decoded` and `_batches` give; None before the first read.
+        self._position: int | None = None
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         with _input_errors(self._source.path):
@@ -90,7 +96,7 @@ class ParquetReader:
 
     def close(self) -> None:
         self._file.close()
-        self._open_file.close()
+        self._native_file.close()
 
     def _seek(self, row: int) -> None:
         group = next(i for i in range(len(self._source.row_groups)) if self._row_group_starts[i + 1] > row)
@@ -106,7 +112,7 @@ class ParquetReader:
         self._position = row
 
     def _take(self, rows: int) -> pa.Table:
-        """The next `rows` rows; what is decoded beyond them stays for the next call."""
+        """Returns the next `rows` rows and keeps further decoded rows for the next call."""
         parts = [] if self._decoded is None else [self._decoded]
         while sum(part.num_rows for part in parts) < rows:
             batch = next(self._batches, None)
@@ -127,7 +133,7 @@ class ParquetReader:
         labels = null_labels(stop - start)
         if source.label is not None:
             labels = parse_label_column(table[source.label].combine_chunks(), f"{where}, column {source.label}", start)
-        ids = number_rows(source.name, start, stop)
+        ids = format_row_ids(source.name, start, stop)
         if source.id_column is not None:
             ids = table[source.id_column].combine_chunks().cast(pa.string())
             if ids.null_count:
@@ -146,12 +152,12 @@ class ParquetReader:
 
 
 def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[ParquetSource]:
-    """The source for a Parquet file, from its footer alone.
+    """The source for a Parquet file. Reads only the footer.
 
-    Raises InputError where the footer is unreadable, the image column is missing or not alone, or two columns have the
-    name of one that is read; UsageError where a column that an option names is missing.
+    Raises InputError if the footer is unreadable, if there is no image column or more than one, or if two columns share
+    a name that is read; UsageError if a column named by an option is missing.
     """
-    with _input_errors(path), _open_file(path) as raw, pq.ParquetFile(raw) as file:
+    with _input_errors(path), _open_native(path) as native_file, pq.ParquetFile(native_file) as file:
         schema = file.schema_arrow
         row_groups = tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
         if min(row_groups, default=0) < 0 or sum(row_groups) != file.metadata.num_rows:
@@ -159,14 +165,14 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
     for option, name in (("--label-column", options.label_column), ("--id-column", options.id_column)):
         _require_column(schema, name, option, path)
     if options.id_column is not None:
-        _require_text(schema.field(schema.names.index(options.id_column)), path)
+        _require_text_or_numbers(schema.field(schema.names.index(options.id_column)), path)
     for name in options.keep:
         _require_column(schema, name, "--keep", path)
     image = find_image_column(schema, str(path), options)
     label = None
     if options.labels is AutoLabels.AUTO:
         label = options.label_column or ("label" if "label" in schema.names else None)
-    check_single(schema, filter(None, (label, options.id_column, *options.keep)), str(path))
+    check_unique_columns(schema, filter(None, (label, options.id_column, *options.keep)), str(path))
     return [
         ParquetSource(
             path,
@@ -181,23 +187,22 @@ def open_parquet(path: Path, root: Path, options: ReadOptions) -> Sequence[Parqu
     ]
 
 
-def _open_file(path: Path) -> pa.NativeFile:
-    """Opened by its name's bytes, which may be no UTF-8."""
-    return pa.OSFile(os.fsencode(path))
+def _open_native(path: Path) -> pa.NativeFile:
+    return pa.OSFile(os.fsencode(path))  # as bytes, because the name may not be valid UTF-8
 
 
 def _require_column(schema: pa.Schema, name: str | None, option: str, path: Path) -> None:
     if name is not None and name not in schema.names:
         columns = join_names(schema.names)
-        raise UsageError(f"{option} {name}: must be a column of {path}, its columns are {columns}: choose of these")
+        raise UsageError(f"{option} {name}: must be a column of {path}, its columns are {columns}: choose one of these")
 
 
-def _require_text(column: pa.Field, path: Path) -> None:
+def _require_text_or_numbers(column: pa.Field, path: Path) -> None:
     try:
         pa.nulls(0, column.type).cast(pa.string())
     except pa.ArrowNotImplementedError as error:
         raise UsageError(
-            f"--id-column {column.name}: must be texts or numbers, in {path} it is {column.type}: choose another"
+            f"--id-column {column.name}: must hold text or numbers, in {path} it is {column.type}: choose another"
         ) from error
 
 
@@ -210,11 +215,12 @@ def _row_group_starts(row_groups: Sequence[int]) -> list[int]:
 
 @contextmanager
 def _input_errors(path: Path) -> Iterator[None]:
+    """Turns what pyarrow raises for a missing or damaged file into an InputError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
         raise missing_file(path) from error
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names and texts that are no UTF-8
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names or values that are not valid UTF-8
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the file's
+            raise  # the file may be intact: the operating system could not read it
         raise InputError(f"{path}: must be readable as Parquet, but: {first_line(error)}; fetch it again") from error

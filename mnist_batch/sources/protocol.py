@@ -1,4 +1,4 @@
-"""What every source of images must do. `tests/contracts.py` holds each implementation to it."""
+"""The contract for sources of images. `tests/contracts.py` writes the same digits in every format to check it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from mnist_batch.records import Rows
 
 
 def missing_file(path: object) -> InputError:
-    """The error for a file that was there when the run was planned."""
+    """The error for a file that has disappeared since the run was planned."""
     return InputError(f"{path}: must stay in place while it is scored, is gone: start again")
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a file was when the run was planned. size: bytes; changed: time of the last change, ns since 1970."""
+    """The state of a file when the run was planned.
+
+    size: bytes.
+    changed: modification time, ns since 1970.
+    """
 
     size: int
     changed: int
@@ -30,15 +34,16 @@ class Stamp:
         return cls(status.st_size, status.st_mtime_ns)
 
     def check(self, path: Path) -> None:
-        """Raises InputError where the file at `path` is gone or is another by now."""
+        """Raises InputError if the file at `path` is gone or has changed."""
         try:
             now = Stamp.of(path.stat())
         except FileNotFoundError:
             raise missing_file(path) from None
         if now != self:
+            same_size = ", with another modification time" if now.size == self.size else ""
             raise InputError(
-                f"{path}: must not change while it is scored, had {self.size} bytes and has {now.size}"
-                f"{' of another time' if now.size == self.size else ''}: start again when it is complete"
+                f"{path}: must not change while it is scored, had {self.size} bytes and has {now.size}{same_size}: "
+                "start again when it is complete"
             )
 
 
@@ -46,22 +51,25 @@ class Reader(Protocol):
     """An open source. Reading on from where the last call ended is cheap; going back may start over."""
 
     def read(self, start: int, stop: int) -> Iterable[Rows]:
-        """Rows start..stop, each once and in stored order, in pieces; a piece is done with before the next is taken.
+        """Reads the rows start..stop in pieces, each row once and in stored order.
 
-        0 <= start < stop <= the source's rows, a few thousand of them. Errors may come as the pieces are iterated over.
+        0 <= start < stop <= the source's rows, and the range is a few thousand rows. The caller finishes with one piece
+        before it takes the next. Errors may be raised while the pieces are iterated over.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what is held open; the reader is not used again."""
+        """Releases open files and subprocesses. The reader is not used afterwards."""
         ...
 
 
 class Source(Protocol):
-    """A planned container of images. Frozen and picklable, so that any worker can read any part of it.
+    """One planned container of images. Frozen and picklable, so that any worker can read any part of it.
 
-    name: what its rows' ids begin with, unique in a run; rows: how many it holds, images and rejects to be;
-    labelled: whether labels may come with the rows; `repr` tells format, name and rows.
+    name: the beginning of its rows' ids, unique in a run.
+    rows: the number of rows, including those that will become rejects.
+    labelled: whether rows may come with labels.
+    `repr` shows format, name and rows.
     """
 
     @property
@@ -74,33 +82,33 @@ class Source(Protocol):
     def labelled(self) -> bool: ...
     @property
     def skipped(self) -> Mapping[str, int]:
-        """How many entries inside were neither images nor labels, by suffix."""
+        """The number of entries inside that are neither images nor labels, by suffix."""
         ...
 
     @property
     def sidecars(self) -> Sequence[Path]:
-        """Files besides the container itself that decide what comes out, such as a label file."""
+        """Files besides the container that affect the rows, such as a label file."""
         ...
 
     def split_points(self) -> Sequence[int]:
-        """Row numbers, 0 and `rows` included, at which a shard had better be cut."""
+        """Row numbers where shards should be cut if possible, in order, including 0 and `rows`."""
         ...
 
     def open(self) -> Reader: ...
 
 
 def format_repr(source: Source) -> str:
-    """The `repr` of a source whose rows are in a table."""
+    """The `repr` of a source that holds its rows in a table."""
     return f"{type(source).__name__}(format={source.format!r}, name={source.name!r}, rows={source.rows})"
 
 
 def display_name(path: Path, root: Path) -> str:
-    """How a file is named in ids: its path below `root`, `/`-separated."""
+    """A file's name in ids: its path relative to `root`, separated by `/`."""
     return to_text(os.fsencode(path.relative_to(root).as_posix()))
 
 
 def suffix_of(path: bytes) -> str:
-    """The kind under which a skipped file is counted: `.txt`, or its name where there is no suffix."""
+    """The suffix under which a skipped file is counted, such as `.txt`, or its name if it has no suffix. Lower case."""
     name = path.rsplit(b"/", 1)[-1]
     stem, dot, suffix = name.rpartition(b".")
     return to_text(dot + suffix if stem else name).lower()

@@ -1,6 +1,6 @@
-"""Which column of a Parquet file holds the images, found by its type and never by guess, and its values as pixels.
+"""Finds the image column of a table by its type, and reads its values as pixels.
 
-Forms: see `ImageLayout`. Where several columns could be meant, nobody chooses for the user.
+`ImageLayout` lists the types. If several columns have one of them, the user must name one: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnist_batch.images.header import image_format
 from mnist_batch.records import IMAGE_SIDE, ImageError, Pixels, RejectReason
 
 _PIXELS = IMAGE_SIDE * IMAGE_SIDE
-# Kaggle's Digit Recognizer counts from pixel0, OpenML's mnist_784 from pixel1.
+# Names of the 784 columns: Kaggle's Digit Recognizer counts from pixel0, OpenML's mnist_784 from pixel1.
 _PIXEL_COLUMNS = tuple(tuple(f"pixel{i}" for i in range(first, first + _PIXELS)) for first in (0, 1))
 
 
@@ -39,51 +39,58 @@ class ImageLayout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageColumn:
-    """The column, or the 784 columns, of the images; pixel_range: what their numbers mean, 0..255 for integers."""
+    """The column, or the 784 columns, with the images.
 
-    names: tuple[str, ...] = field(repr=False)  # up to 784 of them
+    names: one name, or 784.
+    pixel_range: what the numbers mean; 0..255 for integers.
+    """
+
+    names: tuple[str, ...] = field(repr=False)
     layout: ImageLayout
     pixel_range: ValueRange
 
 
-# With which the files begin that `image_format` knows.
+# First bytes of the image files that `image_format` recognizes.
 _FIRST_BYTES = np.frombuffer(b"\x89\xffGIMRB", np.uint8)
 
 
 def find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> ImageColumn:
-    """The one image column of a Parquet file.
+    """The only image column of a table. where: how messages name the file.
 
-    Raises InputError where there is none, more than one, or one of floats without a range; UsageError where the
-    column named by `--image-column` is not there.
+    Raises InputError if there is no image column, more than one, or one of floats without a range; UsageError if the
+    column named by `--image-column` is missing.
     """
     if options.image_column is not None and options.image_column not in schema.names:
         raise UsageError(
             f"--image-column {options.image_column}: must be a column of {where}, {_describe_columns(schema)}"
         )
-    taken = {options.label_column or "label", options.id_column, *options.keep}
+    other_columns = {options.label_column or "label", options.id_column, *options.keep}
     layouts = {field.name: layout for field in schema if (layout := _find_layout(field.type)) is not None}
     candidates: list[tuple[tuple[str, ...], ImageLayout]] = [
-        ((name,), layout) for name, layout in layouts.items() if name == options.image_column or name not in taken
+        ((name,), layout)
+        for name, layout in layouts.items()
+        if name == options.image_column or name not in other_columns
     ]
-    numbers = {field.name for field in schema if _is_number(field.type)}
-    candidates += [(names, ImageLayout.COLUMNS) for names in _PIXEL_COLUMNS if numbers.issuperset(names)]
-    if options.image_column is not None:  # of 784 columns, the first stands for all
+    numeric_columns = {field.name for field in schema if _is_number(field.type)}
+    candidates += [(names, ImageLayout.COLUMNS) for names in _PIXEL_COLUMNS if numeric_columns.issuperset(names)]
+    if options.image_column is not None:  # 784 columns are named by the first
         candidates = [candidate for candidate in candidates if candidate[0][0] == options.image_column]
     if not candidates:
-        must = "must hold images" if options.image_column is None else f"column {options.image_column} must hold images"
+        subject = "" if options.image_column is None else f"column {options.image_column} "
         raise InputError(
-            f"{where}: {must} (as {', '.join(layout for layout in ImageLayout)}), {_describe_columns(schema)}: check the file"
+            f"{where}: {subject}must hold images (as {', '.join(ImageLayout)}), {_describe_columns(schema)}: "
+            "check the file"
         )
     if len(candidates) > 1:
-        several = join_names([f"{names[0]} ({layout})" for names, layout in candidates])
-        raise InputError(f"{where}: must have one image column, has {several}: name one with --image-column")
+        columns = join_names([f"{names[0]} ({layout})" for names, layout in candidates])
+        raise InputError(f"{where}: must have one image column, has {columns}: name one with --image-column")
     names, layout = candidates[0]
-    check_single(schema, names, where)
+    check_unique_columns(schema, names, where)
     return ImageColumn(names, layout, _find_pixel_range(schema, names, where, options))
 
 
-def check_single(schema: pa.Schema, names: Iterable[str], where: str) -> None:
-    """Raises InputError where more than one column has one of these names."""
+def check_unique_columns(schema: pa.Schema, names: Iterable[str], where: str) -> None:
+    """Raises InputError if several columns share one of these names."""
     counts = Counter(schema.names)
     if (name := next((name for name in names if counts[name] > 1), None)) is not None:
         raise InputError(
@@ -92,18 +99,21 @@ def check_single(schema: pa.Schema, names: Iterable[str], where: str) -> None:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """The first eight names of columns, on one line whatever they are called."""
+    """The first eight column names for a message, on one line even if a name contains line breaks."""
     return " ".join((", ".join(names[:8]) + (", ..." if len(names) > 8 else "")).splitlines())
 
 
 def read_encoded_images(table: pa.Table, column: ImageColumn) -> list[bytes | Pixels | ImageError]:
-    """The images of some rows where the form is STRUCT or BINARY: encoded, or raw pixels, or why there are none."""
-    image = _read_struct if column.layout is ImageLayout.STRUCT else _read_binary
-    return [image(value) for value in table[column.names[0]].to_pylist()]
+    """One entry per row, for the layouts STRUCT and BINARY: an encoded image, raw pixels, or why there is no image."""
+    read_value = _read_struct if column.layout is ImageLayout.STRUCT else _read_binary
+    return [read_value(value) for value in table[column.names[0]].to_pylist()]
 
 
 def read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
-    """The images of some rows of the form BINARY where each is raw pixels for certain: uint8 [n, 28, 28]."""
+    """The images of all rows, uint8 [n, 28, 28]; None unless the layout is BINARY and every value is surely raw pixels.
+
+    A fast path: `read_encoded_images` gives the same pixels for these rows.
+    """
     rows = table[column.names[0]].combine_chunks()
     if column.layout is not ImageLayout.BINARY or rows.null_count:
         return None
@@ -114,12 +124,15 @@ def read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
     data = rows.buffers()[1]
     pixels = np.frombuffer(data, np.uint8, len(rows) * _PIXELS, rows.offset * _PIXELS)
     images = pixels.reshape(-1, IMAGE_SIDE, IMAGE_SIDE)
-    # An image file may be of that size too; few images begin as one does.
+    # An encoded image may be 784 bytes long, too. Raw pixels rarely start with one of these bytes.
     return None if np.isin(images[:, 0, 0], _FIRST_BYTES).any() else images
 
 
 def read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
-    """The images of some rows where the form is one of numbers: [n, 28, 28] as stored, and the rows that are none."""
+    """The images of all rows, for the layouts NUMBERS, NESTED, TENSOR and COLUMNS.
+
+    Returns the values as stored, [n, 28, 28], and by row index an error for each row without an image.
+    """
     if column.layout is ImageLayout.COLUMNS:
         arrays = [table[name].combine_chunks() for name in column.names]
         if not any(array.null_count for array in arrays):
@@ -129,8 +142,9 @@ def read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArr
     rows = table[column.names[0]].combine_chunks()
     while isinstance(rows.type, pa.BaseExtensionType):
         rows = rows.storage
-    lists, sizes = rows, [IMAGE_SIDE, IMAGE_SIDE] if column.layout is ImageLayout.NESTED else [_PIXELS]
-    for size in sizes:
+    lists = rows
+    list_sizes = [IMAGE_SIDE, IMAGE_SIDE] if column.layout is ImageLayout.NESTED else [_PIXELS]
+    for size in list_sizes:
         if lists.null_count or (pc.list_value_length(lists).to_numpy() != size).any():
             return _read_row_by_row(rows.to_pylist())
         lists = lists.flatten()
@@ -140,7 +154,7 @@ def read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArr
 
 
 def _read_row_by_row(rows: list[Any]) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
-    """As `read_numeric_images`, where some row is null or of another length: slower, and each such row gets its reason."""
+    """As `read_numeric_images`, for rows of which some are null or of another length. Slower."""
     images = np.zeros((len(rows), IMAGE_SIDE, IMAGE_SIDE))
     image_errors: dict[int, ImageError] = {}
     for index, row in enumerate(rows):
@@ -149,8 +163,8 @@ def _read_row_by_row(rows: list[Any]) -> tuple[npt.NDArray[Any], dict[int, Image
             continue
         lines = [line if isinstance(line, list) else [line] for line in row]
         numbers = [number for line in lines for number in line]
-        square = len(row) == _PIXELS or (len(row) == IMAGE_SIDE and all(len(line) == IMAGE_SIDE for line in lines))
-        if len(numbers) != _PIXELS or not square:
+        is_28x28 = len(row) == _PIXELS or (len(row) == IMAGE_SIDE and all(len(line) == IMAGE_SIDE for line in lines))
+        if len(numbers) != _PIXELS or not is_28x28:
             image_errors[index] = ImageError(RejectReason.NOT_28X28, f"{len(numbers)} numbers in a list of {len(row)}")
         elif None in numbers:
             image_errors[index] = ImageError(RejectReason.PIXEL_OUT_OF_RANGE, "a pixel is null")
@@ -159,47 +173,53 @@ def _read_row_by_row(rows: list[Any]) -> tuple[npt.NDArray[Any], dict[int, Image
     return images, image_errors
 
 
-def _find_layout(kind: pa.DataType) -> ImageLayout | None:
-    if isinstance(kind, pa.FixedShapeTensorType):
-        sides = [side for side in kind.shape if side != 1]
-        row_by_row = kind.permutation is None or list(kind.permutation) == sorted(kind.permutation)
-        return ImageLayout.TENSOR if sides in ([IMAGE_SIDE, IMAGE_SIDE], [_PIXELS]) and row_by_row else None
-    if isinstance(kind, pa.BaseExtensionType):
-        return _find_layout(kind.storage_type)
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return ImageLayout.STRUCT if index >= 0 and _is_binary(kind.field(index).type) else None
-    if _is_binary(kind) or (pa.types.is_fixed_size_binary(kind) and kind.byte_width == _PIXELS):
+def _find_layout(dtype: pa.DataType) -> ImageLayout | None:
+    """The layout of a column of this type; None if it cannot hold images of 28x28."""
+    if isinstance(dtype, pa.FixedShapeTensorType):
+        shape = [size for size in dtype.shape if size != 1]
+        row_major = dtype.permutation is None or list(dtype.permutation) == sorted(dtype.permutation)
+        return ImageLayout.TENSOR if shape in ([IMAGE_SIDE, IMAGE_SIDE], [_PIXELS]) and row_major else None
+    if isinstance(dtype, pa.BaseExtensionType):
+        return _find_layout(dtype.storage_type)
+    if pa.types.is_struct(dtype):
+        index = dtype.get_field_index("bytes")
+        return ImageLayout.STRUCT if index >= 0 and _is_binary(dtype.field(index).type) else None
+    if _is_binary(dtype) or (pa.types.is_fixed_size_binary(dtype) and dtype.byte_width == _PIXELS):
         return ImageLayout.BINARY
-    if _is_list(kind):
-        if _is_number(kind.value_type):
-            return ImageLayout.NUMBERS if not _is_fixed(kind) or kind.list_size == _PIXELS else None
-        if _is_list(kind.value_type) and _is_number(kind.value_type.value_type):
+    if _is_list(dtype):
+        if _is_number(dtype.value_type):
+            return ImageLayout.NUMBERS if not _is_fixed_size_list(dtype) or dtype.list_size == _PIXELS else None
+        if _is_list(dtype.value_type) and _is_number(dtype.value_type.value_type):
             return ImageLayout.NESTED
     return None
 
 
 def _find_pixel_range(schema: pa.Schema, names: tuple[str, ...], where: str, options: ReadOptions) -> ValueRange:
-    """What the numbers mean: for floats the field's own metadata `pixel_range`, else the option; else gray levels."""
-    floats = next((name for name in names if pa.types.is_floating(_number_type(schema.field(name).type))), None)
-    if floats is None:
+    """What the numbers mean.
+
+    For floats: the metadata `pixel_range` of the first float field, otherwise `--pixel-range`. For integers: 0..255.
+    """
+    float_column = next(
+        (name for name in names if pa.types.is_floating(_innermost_type(schema.field(name).type))), None
+    )
+    if float_column is None:
         return ValueRange.BYTE
-    stated = (schema.field(floats).metadata or {}).get(b"pixel_range", b"").decode("utf-8", "replace")
+    stated = (schema.field(float_column).metadata or {}).get(b"pixel_range", b"").decode("utf-8", "replace")
     if stated in list(ValueRange):
         return ValueRange(stated)
     if options.pixel_range is None:
         raise InputError(
-            f"{where}: float pixels must come with their range, column {join_names([floats])} is "
-            f"{schema.field(floats).type}: say what black and white are with --pixel-range 0..1, 0..255 or -1..1"
+            f"{where}: float pixels must come with their range, column {join_names([float_column])} is "
+            f"{schema.field(float_column).type}: say what black and white are with --pixel-range 0..1, 0..255 or -1..1"
         )
     return options.pixel_range
 
 
-def _number_type(kind: pa.DataType) -> pa.DataType:
-    """What the lists or tensors hold; any other type is its own."""
-    while _is_list(kind) or isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind.value_type
-    return kind
+def _innermost_type(dtype: pa.DataType) -> pa.DataType:
+    """The type of the values in lists or tensors, at any depth; any other type is returned unchanged."""
+    while _is_list(dtype) or isinstance(dtype, pa.BaseExtensionType):
+        dtype = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype.value_type
+    return dtype
 
 
 def _read_struct(value: Mapping[str, Any] | None) -> bytes | ImageError:
@@ -221,20 +241,20 @@ def _read_binary(value: bytes | None) -> bytes | Pixels | ImageError:
     return value
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+def _is_binary(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype) or pa.types.is_binary_view(dtype))
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or _is_fixed(kind))
+def _is_list(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or _is_fixed_size_list(dtype))
 
 
-def _is_fixed(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind))
+def _is_fixed_size_list(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(dtype))
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+def _is_number(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
 
 
 def _describe_columns(schema: pa.Schema) -> str:

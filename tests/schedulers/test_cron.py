@@ -1,10 +1,13 @@
-"""The job under a real cron, which mails whatever is printed: `make test-cron`."""
+"""The job under a real cron, which mails all output of a job: `make test-cron`."""
+
+from __future__ import annotations
 
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,26 +17,26 @@ from reliability.readers import set_in
 pytestmark = pytest.mark.skipif("MNIST_BATCH_CRON" not in os.environ, reason="takes three minutes: make test-cron")
 LIMIT_SECONDS = 400
 
-# The real job, two and a half seconds a batch: of 60 batches it makes a run of more than two minutes.
+# The real job with a delay of 2.5 seconds per batch: 60 batches take more than two minutes.
 SLOW = """#!{python}
 import time
 from mnist_batch.cli.app import run
-from mnist_batch.cli.outcome import Ending
+from mnist_batch.cli.outcome import OutcomeReporter
 
-check = Ending.check
-Ending.check = lambda ending: time.sleep(2.5) or check(ending)
+check_interrupted = OutcomeReporter.check_interrupted
+OutcomeReporter.check_interrupted = lambda reporter: time.sleep(2.5) or check_interrupted(reporter)
 run()
 """
 SENDMAIL = """#!/bin/sh
 cat > {mails}/$(date +%s.%N)
 """
-# The second entry shows that what is printed is mailed.
+# The second entry proves that cron mails output.
 CRONTAB = """
 * * * * * {slow} predict {digits} --output {output} --rows-per-part 250 --quiet ; echo $? >> {codes}
 * * * * * echo printed
 """
-# In a mount namespace of its own nothing of the machine's own cron and mail is touched.
-IN_PRIVATE = """
+# Runs in a private mount namespace, so that the machine's own cron and mail stay untouched.
+PRIVATE_CRON = """
 mount -t tmpfs tmpfs /run
 mount --bind {root}/sendmail /usr/sbin/sendmail
 mount --bind {root}/crontabs /var/spool/cron/crontabs
@@ -44,50 +47,50 @@ exec cron -f
 
 
 @pytest.fixture
-def sendmail():
-    """Somewhere to mount the stand-in, on a machine without mail."""
+def sendmail() -> Iterator[None]:
+    """Creates the mount point for the fake sendmail on machines without mail."""
     path = Path("/usr/sbin/sendmail")
-    made = not path.exists()
-    if made:
+    missing = not path.exists()
+    if missing:
         path.touch()
     yield
-    if made:
+    if missing:
         path.unlink()
 
 
-def program(path, text):
+def write_program(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
 
 
 @pytest.mark.usefixtures("sendmail")
-def test_of_starts_every_minute_one_scores_the_others_exit_75_and_nobody_gets_mail(sample_data, tmp_path):
-    assert shutil.which("cron"), "wants Debian's cron: apt-get install cron"
+def test_overlapping_starts_exit_75_silently(sample_data: Path, tmp_path: Path) -> None:
+    assert shutil.which("cron"), "needs Debian's cron: apt-get install cron"
     for folder in ("mails", "crontabs", "none"):
         (tmp_path / folder).mkdir()
     pixels = (sample_data / "digits-images-idx3-ubyte").read_bytes()[16:]
     digits, output, codes = tmp_path / "digits.idx", tmp_path / "out", tmp_path / "codes"
     digits.write_bytes(b"\0\0\x08\x03" + (15_000).to_bytes(4, "big") + (28).to_bytes(4, "big") * 2 + pixels * 50)
-    slow = program(tmp_path / "slow", SLOW.format(python=sys.executable))
-    program(tmp_path / "sendmail", SENDMAIL.format(mails=tmp_path / "mails"))
+    slow = write_program(tmp_path / "slow", SLOW.format(python=sys.executable))
+    write_program(tmp_path / "sendmail", SENDMAIL.format(mails=tmp_path / "mails"))
     crontab = tmp_path / "crontabs" / "root"
     crontab.write_text(CRONTAB.format(slow=slow, digits=digits, output=output, codes=codes))
     crontab.chmod(0o600)
-    cron = subprocess.Popen(["unshare", "--mount", "sh", "-ec", IN_PRIVATE.format(root=tmp_path)])
+    cron = subprocess.Popen(["unshare", "--mount", "sh", "-ec", PRIVATE_CRON.format(root=tmp_path)])
     try:
         deadline = time.monotonic() + LIMIT_SECONDS
-        while "0\n" not in (said := codes.read_text() if codes.exists() else ""):
+        while "0\n" not in (lines := codes.read_text() if codes.exists() else ""):
             assert cron.poll() is None
-            assert time.monotonic() < deadline, said
+            assert time.monotonic() < deadline, lines
             time.sleep(0.5)
     finally:
         cron.terminate()
         cron.wait()
-    ended = said.split()
-    assert ended.count("0") == 1
-    assert len(ended) >= 3
-    assert set(ended) == {"0", "75"}
+    exit_codes = lines.split()
+    assert exit_codes.count("0") == 1
+    assert len(exit_codes) >= 3
+    assert set(exit_codes) == {"0", "75"}
     mails = [path.read_text() for path in (tmp_path / "mails").iterdir()]
     assert len(mails) >= 2
     assert all(mail.splitlines()[-1] == "printed" for mail in mails)

@@ -1,4 +1,4 @@
-"""How an input that cannot be read must fail."""
+"""The check for inputs that cannot be read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts import (
-    read_all,
-)
+from contracts import read_all
 
 from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError, InputMissingError, MnistBatchError, UsageError
@@ -16,7 +14,7 @@ from mnist_batch.sources.discover import open_inputs
 
 
 def fails(path: Path, error: type[MnistBatchError], match: str, **options: Any) -> None:
-    """Opening or reading `path` fails with one line that names it."""
+    """Checks that opening or reading `path` fails with one line that names it, and with the error's exit code."""
     with pytest.raises(error, match=match) as caught:
         read_all(open_inputs((str(path),), ReadOptions(**options)))
     text = str(caught.value)

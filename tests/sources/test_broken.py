@@ -1,4 +1,4 @@
-"""Containers that are not what they say: an error of one line; a reject for a member."""
+"""Broken containers: an error of one line. Broken members of an archive: a reject."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from contracts import (
     FRAME_NOTHING,
     LABELS,
     PIXELS,
+    Array,
     ids_of,
     idx_bytes,
     png_of,
@@ -37,6 +38,7 @@ from mnist_batch.errors import InputError, InputMissingError
 from mnist_batch.sources.discover import open_inputs
 from sources.failing import fails
 
+WriteArchive = Callable[[Path, Mapping[str, bytes]], Path]
 PNG = png_of(PIXELS[0])
 PNGS = {f"{row}.png": png_of(PIXELS[row]) for row in range(4)}
 IDX = idx_bytes(PIXELS)
@@ -61,7 +63,7 @@ IDX = idx_bytes(PIXELS)
         (gzip.compress(IDX[:-1]), "file has 47039 bytes"),
     ],
 )
-def test_an_idx_file_that_is_not_whole(tmp_path: Path, content: bytes, match: str) -> None:
+def test_damaged_idx_is_an_error(tmp_path: Path, content: bytes, match: str) -> None:
     path = tmp_path / "t10k-images-idx3-ubyte"
     path.write_bytes(content)
     fails(path, InputError, match)
@@ -78,7 +80,7 @@ def test_an_idx_file_that_is_not_whole(tmp_path: Path, content: bytes, match: st
         (np.zeros((60, 9), np.uint8), "found uint8 of shape"),
     ],
 )
-def test_idx_labels_that_do_not_fit(tmp_path: Path, labels: np.ndarray, match: str) -> None:
+def test_wrong_idx_labels_are_an_error(tmp_path: Path, labels: Array, match: str) -> None:
     write_idx_pair(tmp_path, PIXELS, labels)
     with pytest.raises(InputError, match=match) as caught:
         open_inputs((str(tmp_path),), ReadOptions())
@@ -86,12 +88,12 @@ def test_idx_labels_that_do_not_fit(tmp_path: Path, labels: np.ndarray, match: s
     assert "\n" not in str(caught.value)
 
 
-def test_labels_given_as_the_input(tmp_path: Path) -> None:
+def test_labels_as_input_are_an_error(tmp_path: Path) -> None:
     write_idx_pair(tmp_path)
-    fails(tmp_path / "t10k-labels-idx1-ubyte", InputError, "name the file of the images")
+    fails(tmp_path / "t10k-labels-idx1-ubyte", InputError, "name the file that holds the images")
 
 
-def test_idx_images_of_another_size_are_rejects_where_nothing_is_framed(tmp_path: Path) -> None:
+def test_other_idx_sizes_need_framing(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(idx_bytes(PIXELS[:2, 1:]))
     inputs = open_inputs((str(tmp_path / "a"),), ReadOptions())
     assert rejects_of(inputs, FRAME_NOTHING) == [("a#0", "not_28x28"), ("a#1", "not_28x28")]
@@ -121,19 +123,19 @@ def test_all_broken_containers_are_named(tmp_path: Path) -> None:
         ({"x_test": PIXELS[:2], "y_test": np.array([3, 11])}, "row 1 has 11"),
     ],
 )
-def test_an_npz_without_images_that_can_be_read(tmp_path: Path, arrays: dict[str, Any], match: str) -> None:
+def test_npz_without_images_is_an_error(tmp_path: Path, arrays: dict[str, Any], match: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     fails(tmp_path / "a.npz", InputError, match)
 
 
 @pytest.mark.parametrize("end", [40, -30, -1])
-def test_an_npz_cut_short(tmp_path: Path, end: int) -> None:
+def test_cut_npz_is_an_error(tmp_path: Path, end: int) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS)
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:end])
     fails(tmp_path / "a.npz", InputError, "npz")
 
 
-def test_an_npz_with_a_flipped_bit(tmp_path: Path) -> None:
+def test_npz_checksum_is_checked(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS)
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[5000] ^= 1
@@ -144,30 +146,30 @@ def test_an_npz_with_a_flipped_bit(tmp_path: Path) -> None:
 # Archives
 
 
-@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
-def test_a_zip_cut_short(tmp_path: Path, keep: float) -> None:
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_cut_zip_is_an_error(tmp_path: Path, share: float) -> None:
     path = write_zip(tmp_path / "a.zip", PNGS)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     fails(path, InputError, "zip must be whole")
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 @pytest.mark.parametrize("files", [{"a.txt": b"text", "b.csv": b"1,2"}, {"a.txt": b""}])
-def test_an_archive_without_images(tmp_path: Path, write: Callable[..., Path], files: dict[str, bytes]) -> None:
+def test_archive_without_images_is_an_error(tmp_path: Path, write: WriteArchive, files: dict[str, bytes]) -> None:
     fails(write(tmp_path / "a", files), InputMissingError, "must hold an image, found .*1 x .txt")
 
 
-def test_an_empty_zip(tmp_path: Path) -> None:
+def test_empty_zip_is_an_error(tmp_path: Path) -> None:
     fails(write_zip(tmp_path / "a", {}), InputMissingError, "must hold an image, found nothing")
 
 
 @pytest.mark.parametrize("name", ["a.tar", "t10k-images-idx3-ubyte", "a.bin"])
-def test_a_file_of_zeros_is_not_taken_for_an_empty_tar(tmp_path: Path, name: str) -> None:
+def test_zeros_are_not_an_empty_tar(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(bytes(10_240))
     fails(tmp_path / name, InputError, "begins with 00 00 00 00")
 
 
-def test_a_damaged_zip_member_is_a_reject_and_the_others_keep_their_ids(tmp_path: Path) -> None:
+def test_corrupt_zip_member_is_a_reject(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", PNGS, zipfile.ZIP_STORED)
     path.write_bytes(path.read_bytes().replace(PNGS["1.png"], PNGS["1.png"][:-1] + b"?"))
     inputs = open_inputs((str(path),), ReadOptions())
@@ -177,7 +179,7 @@ def test_a_damaged_zip_member_is_a_reject_and_the_others_keep_their_ids(tmp_path
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 40, PNG[:40]])
-def test_a_zip_member_that_does_not_inflate_is_a_reject(tmp_path: Path, content: bytes) -> None:
+def test_member_not_inflating_is_a_reject(tmp_path: Path, content: bytes) -> None:
     path = write_zip(tmp_path / "a.zip", PNGS)
     whole = path.read_bytes()
     start = whole.index(b"1.png") + len("1.png")
@@ -186,36 +188,36 @@ def test_a_zip_member_that_does_not_inflate_is_a_reject(tmp_path: Path, content:
 
 
 def with_flag(path: Path, name: bytes, flag: int, method: int | None = None) -> Path:
-    """The zip with a flag set, and another method, for one member, in its own header and in the directory."""
+    """Sets a flag, and perhaps a method, of one member of the zip: in its local header and in the directory."""
     content = bytearray(path.read_bytes())
-    for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+    for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         start = content.find(magic)
         while name not in content[start : start + 60]:
             start = content.find(magic, start + 1)
-        content[start + at] |= flag
+        content[start + offset] |= flag
         if method is not None:
-            content[start + at + 2] = method
+            content[start + offset + 2] = method
     path.write_bytes(content)
     return path
 
 
-def test_an_encrypted_member_is_a_reject(tmp_path: Path) -> None:
+def test_encrypted_member_is_a_reject(tmp_path: Path) -> None:
     path = with_flag(write_zip(tmp_path / "a.zip", PNGS), b"2.png", 1)
     (reject,) = read_all(open_inputs((str(path),), ReadOptions()))[0].rejects
     assert (reject.id, reject.reason, reject.detail) == ("a.zip!2.png", "unreadable", "encrypted")
 
 
-def test_a_member_packed_in_an_unknown_way_is_a_reject(tmp_path: Path) -> None:
+def test_unknown_compression_is_a_reject(tmp_path: Path) -> None:
     path = with_flag(write_zip(tmp_path / "a.zip", PNGS), b"2.png", 0, method=97)
     assert rejects_of(open_inputs((str(path),), ReadOptions())) == [("a.zip!2.png", "unreadable")]
 
 
-def test_an_encrypted_npz(tmp_path: Path) -> None:
+def test_encrypted_npz_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS)
     fails(with_flag(tmp_path / "a.npz", b"x_test", 1), InputError, "npz")
 
 
-def test_a_zip_whose_names_are_not_what_they_are_marked_as(tmp_path: Path) -> None:
+def test_name_wrongly_marked_utf8_is_an_error(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"é.png": PNG})
     path.write_bytes(path.read_bytes().replace("é.png".encode(), b"\xff\xfe.png"))
     fails(path, InputError, "zip must be whole")
@@ -223,20 +225,20 @@ def test_a_zip_whose_names_are_not_what_they_are_marked_as(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
 @pytest.mark.parametrize("end", [512 + 100, 1024, 2048, 1024 + 512 + 100])
-def test_a_tar_cut_inside_a_member_or_between_two(tmp_path: Path, name: str, end: int) -> None:
+def test_cut_tar_is_an_error(tmp_path: Path, name: str, end: int) -> None:
     whole = gzip.decompress(write_tar(tmp_path / "whole.gz", PNGS).read_bytes())[:end]
     (tmp_path / name).write_bytes(gzip.compress(whole) if name.endswith("gz") else whole)
     fails(tmp_path / name, InputError, "tar must be whole")
 
 
 @pytest.mark.parametrize("missing", [1, 8, 12, 300])
-def test_a_gzipped_tar_cut_short(tmp_path: Path, missing: int) -> None:
+def test_cut_tar_gz_is_an_error(tmp_path: Path, missing: int) -> None:
     path = write_tar(tmp_path / "a.tar.gz", PNGS)
     path.write_bytes(path.read_bytes()[:-missing])
     fails(path, InputError, "tar must be whole")
 
 
-def test_a_tar_with_a_damaged_header(tmp_path: Path) -> None:
+def test_damaged_tar_header_is_an_error(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", PNGS)
     content = bytearray(path.read_bytes())
     content[content.index(b"2.png")] = 0x39
@@ -244,7 +246,7 @@ def test_a_tar_with_a_damaged_header(tmp_path: Path) -> None:
     fails(path, InputError, "tar must be whole")
 
 
-def test_links_and_folders_in_a_tar_are_no_images(tmp_path: Path) -> None:
+def test_tar_links_and_folders_are_skipped(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for kind, name in ((tarfile.DIRTYPE, "d.png"), (tarfile.SYMTYPE, "l.png"), (tarfile.FIFOTYPE, "f.png")):
             member = tarfile.TarInfo(name)
@@ -258,13 +260,11 @@ def test_links_and_folders_in_a_tar_are_no_images(tmp_path: Path) -> None:
     assert inputs.skipped == {"(link)": 1, "(special file)": 1}
 
 
-# Anything
+# Every format
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "folder" and "784 columns" not in form])
-def test_any_damage_ends_in_rows_or_in_an_error_of_one_line(
-    form: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_any_damage_gives_rows_or_an_error(form: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("damage")
     written = FORMS[form](folder, DIGITS)
     path = Path(written.input)
@@ -290,6 +290,6 @@ def test_any_damage_ends_in_rows_or_in_an_error_of_one_line(
     assert not lines, "an error is one line"
 
 
-def test_a_promise_of_billions_of_rows_costs_nothing(tmp_path: Path) -> None:
+def test_false_row_count_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 28, 28) + bytes(100))
     fails(tmp_path / "a", InputError, "promises 4294967295 images")

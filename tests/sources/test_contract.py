@@ -1,4 +1,4 @@
-"""What every source must do (`mnist_batch/sources/protocol.py`), on the same digits in every form."""
+"""The contract of sources (`mnist_batch/sources/protocol.py`), checked on the same digits in every format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def source(written: Written) -> Source:
 
 
 def read(source: Source, *spans: tuple[int, int]) -> ImageBatch:
-    """The spans' rows, by one reader, as one batch."""
+    """The rows of the spans as one batch, read by one reader."""
     reader = source.open()
     try:
         pieces = [preprocess(rows, AUTO) for start, stop in spans for rows in reader.read(start, stop)]
@@ -46,14 +46,14 @@ def assert_rows(batch: ImageBatch, written: Written, rows: list[int]) -> None:
     assert not batch.rejects
 
 
-def test_the_plan_holds_every_row_once(written: Written) -> None:
+def test_plan_covers_every_row_once(written: Written) -> None:
     inputs = written.open()
     assert inputs.rows == ROWS
     assert inputs.labelled
     assert [row for run in inputs.runs for row in range(run.start, run.stop)] == list(range(ROWS))
 
 
-def test_every_form_holds_the_same_digits_labels_and_order(written: Written, source: Source) -> None:
+def test_rows_are_the_digits_in_order(written: Written, source: Source) -> None:
     assert_rows(read(source, (0, ROWS)), written, list(range(ROWS)))
 
 
@@ -63,7 +63,7 @@ def test_ids_are_unique(source: Source) -> None:
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=15)
-def test_any_split_into_reads_gives_the_same(written: Written, source: Source, data: st.DataObject) -> None:
+def test_reads_split_anywhere_agree(written: Written, source: Source, data: st.DataObject) -> None:
     inner = data.draw(st.sets(st.integers(1, ROWS - 1), max_size=8))
     bounds = [0, *sorted(inner), ROWS]
     assert_rows(read(source, *pairwise(bounds)), written, list(range(ROWS)))
@@ -71,35 +71,35 @@ def test_any_split_into_reads_gives_the_same(written: Written, source: Source, d
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=15)
-def test_reads_in_any_order_give_the_same(written: Written, source: Source, data: st.DataObject) -> None:
+def test_reads_in_any_order_agree(written: Written, source: Source, data: st.DataObject) -> None:
     bounds = st.tuples(st.integers(0, ROWS - 1), st.integers(1, 20)).map(lambda b: (b[0], min(ROWS, sum(b))))
     spans = data.draw(st.lists(bounds, min_size=1, max_size=5))
     assert_rows(read(source, *spans), written, [row for span in spans for row in range(*span)])
 
 
-def test_a_source_that_was_pickled_reads_the_same(written: Written, source: Source) -> None:
+def test_pickled_source_reads_the_same(written: Written, source: Source) -> None:
     copy = pickle.loads(pickle.dumps(source))
     assert repr(copy) == repr(source)
     assert_rows(read(copy, (7, 31)), written, list(range(7, 31)))
 
 
-def test_repr_tells_format_name_and_rows_and_not_the_members(written: Written, source: Source) -> None:
+def test_repr_has_format_name_and_rows(written: Written, source: Source) -> None:
     assert source.format == written.format
-    for told in (source.format, source.name, str(source.rows)):
-        assert told in repr(source)
+    for part in (source.format, source.name, str(source.rows)):
+        assert part in repr(source)
     assert len(repr(source)) < 1000
 
 
-def test_boundaries_lead_from_the_first_row_to_the_last(source: Source) -> None:
+def test_split_points_span_all_rows(source: Source) -> None:
     bounds = list(source.split_points())
     assert bounds[0] == 0
     assert bounds[-1] == source.rows == ROWS
     assert bounds == sorted(set(bounds))
 
 
-def test_companions_are_files(source: Source) -> None:
+def test_sidecars_are_files(source: Source) -> None:
     assert all(path.is_file() for path in source.sidecars)
 
 
-def test_nothing_is_skipped_where_everything_is_an_image(written: Written) -> None:
+def test_nothing_is_skipped(written: Written) -> None:
     assert written.open().skipped == {}

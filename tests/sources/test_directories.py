@@ -1,4 +1,4 @@
-"""Our readers of a tar's headers and a zip's directory find what `tarfile` and `zipfile` do, or leave it to them."""
+"""The fast readers of tar headers and zip directories list what `tarfile` and `zipfile` list, or give up."""
 
 import io
 import tarfile
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_batch.sources.tar import headers as tar_headers
-from mnist_batch.sources.tar.headers import list_any, list_plain
+from mnist_batch.sources.tar.headers import BLOCK, list_any, list_plain
 from mnist_batch.sources.zip import directory as zip_directory
 
 
@@ -27,13 +26,13 @@ NAMES = ["a/", "a/1.png", "a/2.png", "b.txt", "ü.png", "c/" + 60 * "d" + "/e.pn
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("count", [1, 4, 5000])
-def test_a_plain_tar_is_listed_as_tarfile_does(form: int, count: int) -> None:
+def test_plain_tar_is_listed_as_by_tarfile(form: int, count: int) -> None:
     names = NAMES[:4] if form == tarfile.PAX_FORMAT else NAMES
     data = tar_of([f"{number % 7}/{number}/{name}" for number in range(count) for name in names], form)
     assert list_plain(io.BytesIO(data)) == list_any(io.BytesIO(data))
 
 
-def test_a_prefix_is_part_of_the_name() -> None:
+def test_prefix_is_part_of_the_name() -> None:
     data = tar_of([f"{'p' * 90}/{'q' * 90}.png"], tarfile.USTAR_FORMAT)
     listing = list_plain(io.BytesIO(data))
     assert listing is not None
@@ -52,18 +51,18 @@ def test_a_prefix_is_part_of_the_name() -> None:
     ],
     ids=["GNU long name", "pax", "link", "cut off", "no end mark", "empty"],
 )
-def test_what_is_not_plain_is_left_to_tarfile(data: bytes) -> None:
+def test_unusual_tar_is_left_to_tarfile(data: bytes) -> None:
     assert list_plain(io.BytesIO(data)) is None
 
 
-def test_a_header_with_any_bit_flipped_is_left_to_tarfile() -> None:
+def test_damaged_header_is_left_to_tarfile() -> None:
     data = tar_of(["a/1.png", "a/2.png"])
-    for at in range(512):
+    for offset in range(512):
         for bit in (1, 128):
-            damaged = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
+            damaged = data[:offset] + bytes([data[offset] ^ bit]) + data[offset + 1 :]
             listing = list_plain(io.BytesIO(damaged))
-            # Some bits do not matter, such as those of a checksum's filling: then it is listed as before.
-            assert listing is None or listing == list_plain(io.BytesIO(data)), at
+            # Some bits do not matter, such as those that pad the checksum: the listing is then unchanged.
+            assert listing is None or listing == list_plain(io.BytesIO(data)), offset
 
 
 def zip_of(path: Path, names: list[str], comment: bytes = b"") -> Path:
@@ -75,37 +74,37 @@ def zip_of(path: Path, names: list[str], comment: bytes = b"") -> Path:
 
 
 @pytest.mark.parametrize("count", [0, 1, 70_000], ids=["none", "few", "zip64"])
-def test_a_plain_zip_is_listed_as_zipfile_does(tmp_path: Path, count: int) -> None:
+def test_plain_zip_is_listed_as_by_zipfile(tmp_path: Path, count: int) -> None:
     names = [f"{number // 1000}/{number}.png" for number in range(count)]
     path = zip_of(tmp_path / "a.zip", [*names, "f/", "ü.png", "back\\slash.png"] if count else [])
-    plain = zip_directory._read_plain(path)
+    plain = zip_directory.list_plain(path)
     assert plain is not None
-    assert plain.equals(zip_directory._read_any(path))
+    assert plain.equals(zip_directory.list_any(path))
 
 
-def test_what_is_not_plain_is_left_to_zipfile(tmp_path: Path) -> None:
+def test_unusual_zip_is_left_to_zipfile(tmp_path: Path) -> None:
     commented = zip_of(tmp_path / "a.zip", NAMES, b"a comment")
     shifted = tmp_path / "b.zip"
     shifted.write_bytes(b"#!/bin/sh\n" + zip_of(tmp_path / "c.zip", NAMES).read_bytes())
     for path in (commented, shifted):
-        assert zip_directory._read_plain(path) is None
+        assert zip_directory.list_plain(path) is None
         assert zip_directory.list_members(path)["name"].to_pylist() == [
             name.encode() for name in NAMES if name[-1] != "/"
         ]
 
 
-def test_a_directory_cut_anywhere_is_left_to_zipfile(tmp_path: Path) -> None:
+def test_cut_directory_is_left_to_zipfile(tmp_path: Path) -> None:
     data = zip_of(tmp_path / "a.zip", NAMES).read_bytes()
     path = tmp_path / "b.zip"
     for stop in range(len(data)):
         path.write_bytes(data[:stop])
-        assert zip_directory._read_plain(path) is None
+        assert zip_directory.list_plain(path) is None
 
 
-def test_members_are_gathered_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_directory, "_READ_BYTES", 200)
-    monkeypatch.setattr(tar_headers, "_READ_BYTES", 2 * tar_headers.BLOCK)
+def test_small_chunks_give_the_same_members(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", NAMES)
-    assert zip_directory.list_members(path).equals(zip_directory._read_any(path))
+    plain = zip_directory.list_plain(path, chunk_bytes=200)
+    assert plain is not None
+    assert plain.equals(zip_directory.list_any(path))
     data = tar_of(NAMES)
-    assert list_plain(io.BytesIO(data)) == list_any(io.BytesIO(data))
+    assert list_plain(io.BytesIO(data), chunk_bytes=2 * BLOCK) == list_any(io.BytesIO(data))

@@ -1,10 +1,11 @@
-"""What the inputs on a command line come to: which files are read, in what order, under which ids and labels."""
+"""Which files the inputs name, in what order they are read, and under which ids."""
 
 from __future__ import annotations
 
 import gzip
 import os
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ from mnist_batch.config import ReadOptions, ValueRange
 from mnist_batch.errors import InputError, InputMissingError, UsageError
 from mnist_batch.shards import cut_shards
 
+WriteArchive = Callable[[Path, Mapping[str, bytes]], Path]
 PNG = png_of(PIXELS[0])
 THREE = slice(0, 3)
 
 
-# What a file is
+# Which format a file has
 
 
 @pytest.mark.parametrize(
@@ -44,13 +46,13 @@ THREE = slice(0, 3)
         (PNG, "images"),
     ],
 )
-def test_a_file_is_known_by_its_content_and_not_by_its_name(tmp_path: Path, content: bytes, format: str) -> None:
+def test_content_decides_the_format(tmp_path: Path, content: bytes, format: str) -> None:
     (tmp_path / "x.bin").write_bytes(content)
     (source,) = opened(tmp_path / "x.bin").sources
     assert source.format == format
 
 
-def test_containers_are_known_whatever_they_are_called(tmp_path: Path) -> None:
+def test_container_names_do_not_matter(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.dat", {"1.png": PNG})
     write_tar(tmp_path / "b.zip", {"1.png": PNG})
     write_parquet(tmp_path / "c", {"image": [PNG]})
@@ -59,7 +61,7 @@ def test_containers_are_known_whatever_they_are_called(tmp_path: Path) -> None:
     assert [source.format for source in opened(tmp_path).sources] == ["zip", "tar", "parquet", "npz"]
 
 
-def test_an_old_tar_without_a_magic_is_known_by_its_checksum(tmp_path: Path) -> None:
+def test_old_tar_is_known_by_its_checksum(tmp_path: Path) -> None:
     content = bytearray(write_tar(tmp_path / "a.tar", {"1.png": PNG}).read_bytes())
     content[257:265] = bytes(8)
     checksum = sum(content[:148]) + 8 * 32 + sum(content[156:512])
@@ -68,22 +70,22 @@ def test_an_old_tar_without_a_magic_is_known_by_its_checksum(tmp_path: Path) -> 
     assert ids_of(opened(tmp_path / "a.tar")) == ["a.tar!1.png"]
 
 
-def test_an_image_needs_no_suffix_and_a_suffix_needs_no_image(tmp_path: Path) -> None:
+def test_suffix_or_content_makes_a_row(tmp_path: Path) -> None:
     write_files(tmp_path, {"bare": PNG, "empty.png": b"", "fake.JPG": b"text", "upper.PNG": PNG})
     inputs = opened(tmp_path)
     assert inputs.rows == 4
     assert ids_of(inputs) == ["bare", "upper.PNG"]
 
 
-def test_a_parquet_file_of_labels_is_no_reason_to_look_at_other_files(tmp_path: Path) -> None:
+def test_csv_beside_images_is_not_a_row(tmp_path: Path) -> None:
     write_files(tmp_path, {"1.png": PNG, "list.csv": b"id,label\n"})
     assert opened(tmp_path).rows == 1
 
 
-# In what order, and under which ids
+# Order and ids
 
 
-def test_order_is_bytewise_by_path_across_images_and_containers(tmp_path: Path) -> None:
+def test_order_is_bytewise_by_path(tmp_path: Path) -> None:
     write_files(tmp_path, {"B.png": PNG, "a/2.png": PNG, "a/10.png": PNG, "c.png": PNG, "é.png": PNG})
     write_zip(tmp_path / "b.zip", {"z.png": PNG, "a.png": PNG})
     write_idx_pair(tmp_path / "a", PIXELS[THREE], LABELS[THREE], "1")
@@ -114,7 +116,7 @@ def test_order_is_bytewise_by_path_across_images_and_containers(tmp_path: Path) 
         (["tw?"], ["deep/z.png", "x.png"]),
     ],
 )
-def test_ids_are_paths_below_the_deepest_common_folder(
+def test_ids_start_below_the_common_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], ids: list[str]
 ) -> None:
     write_files(tmp_path, dict.fromkeys(["one/x.png", "one/y.png", "two/x.png", "two/deep/z.png"], PNG))
@@ -123,20 +125,20 @@ def test_ids_are_paths_below_the_deepest_common_folder(
     assert ids_of(opened(*inputs)) == ids
 
 
-def test_a_name_with_the_signs_of_a_pattern_is_a_name_where_it_exists(tmp_path: Path) -> None:
+def test_existing_name_is_not_a_pattern(tmp_path: Path) -> None:
     write_files(tmp_path, {"scan[1].png": PNG, "scan1.png": PNG})
     assert ids_of(opened(tmp_path / "scan[1].png")) == ["scan[1].png"]
 
 
 @pytest.mark.parametrize("inputs", [("a", "a/x.png"), ("a/x.png", "a/*.png"), ("a", "."), ("a/x.png", "a/../a/x.png")])
-def test_a_file_that_two_inputs_reach_is_an_error(tmp_path: Path, inputs: tuple[str, ...]) -> None:
+def test_file_given_twice_is_an_error(tmp_path: Path, inputs: tuple[str, ...]) -> None:
     write_files(tmp_path, {"a/x.png": PNG})
     with pytest.raises(UsageError, match=r"x\.png.*given once"):
         opened(*(tmp_path / text for text in inputs))
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
-def test_a_second_member_of_one_name_is_numbered(tmp_path: Path, write: object) -> None:
+def test_repeated_member_name_is_numbered(tmp_path: Path, write: WriteArchive) -> None:
     path = write(tmp_path / "x", {"a.png": PNG, "b.png": PNG, "c.png": PNG, "a.png#2": PNG})
     path.write_bytes(path.read_bytes().replace(b"b.png", b"a.png").replace(b"c.png", b"a.png"))
     if write is write_tar:
@@ -145,7 +147,7 @@ def test_a_second_member_of_one_name_is_numbered(tmp_path: Path, write: object) 
 
 
 def with_checksums(tar: bytes) -> bytes:
-    """A tar whose headers were tampered with, mended."""
+    """The tar with correct checksums in its headers, after names were replaced."""
     content = bytearray(tar)
     for at in range(0, len(content), 512):
         if content[at + 257 : at + 262] == b"ustar":
@@ -155,7 +157,7 @@ def with_checksums(tar: bytes) -> bytes:
     return bytes(content)
 
 
-def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
+def test_non_utf8_file_name_is_escaped(tmp_path: Path) -> None:
     for name in (b"\xff.png", b"a\xe9.png"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(PNG)
     inputs = opened(tmp_path)
@@ -164,20 +166,20 @@ def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
-def test_member_names_that_are_no_utf8_are_escaped(tmp_path: Path, write: object) -> None:
+def test_non_utf8_member_name_is_escaped(tmp_path: Path, write: WriteArchive) -> None:
     path = write(tmp_path / "x", {"aQ.png": PNG})
     path.write_bytes(with_checksums(path.read_bytes().replace(b"aQ.png", b"a\xe9.png")))
     assert ids_of(opened(path)) == ["x!a\\xe9.png"]
 
 
-def test_two_names_that_are_written_alike_are_an_error(tmp_path: Path) -> None:
+def test_two_names_with_one_id_are_an_error(tmp_path: Path) -> None:
     for name in (b"a\xe9.png", b"a\\xe9.png"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(PNG)
     with pytest.raises(InputError, match="rename one"):
         opened(tmp_path)
 
 
-def test_a_link_back_to_a_folder_above_ends_there(tmp_path: Path) -> None:
+def test_link_to_a_folder_above_is_skipped(tmp_path: Path) -> None:
     write_files(tmp_path, {"a/x.png": PNG})
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nothing")
@@ -196,24 +198,22 @@ def test_many_small_files_make_one_shard(tmp_path: Path) -> None:
     assert ids_of(inputs)[148:] == ["49-images-idx3-ubyte#1", "49-images-idx3-ubyte#2"]
 
 
-def test_parquet_is_cut_where_its_row_groups_are(tmp_path: Path) -> None:
+def test_parquet_is_cut_at_row_groups(tmp_path: Path) -> None:
     inputs = opened(write_parquet(tmp_path / "a", {"image": [PNG] * 40}))
     assert [(run.start, run.stop) for run in inputs.runs] == [(0, 17), (17, 34), (34, 40)]
 
 
-# What is not there
+# Missing and empty inputs
 
 
 @pytest.mark.parametrize("text", ["nothing.png", "no/such/folder", "*.png", "nothing.npz:x_test", "x" * 300])
-def test_an_input_that_is_not_there_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+def test_missing_input_is_named_in_the_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputMissingError, match=text[:20].replace("*", r"\*")) as caught:
         opened(tmp_path / text)
     assert caught.value.exit_code == 66
 
 
-def test_an_empty_input_is_an_error_and_not_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_empty_input_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path, {"a.png": PNG})
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="every INPUT must name something, one is empty"):
@@ -221,7 +221,7 @@ def test_an_empty_input_is_an_error_and_not_the_working_directory(
     assert ids_of(opened(".")) == ["a.png"]
 
 
-def test_an_input_without_an_image_is_an_error_that_tells_what_was_found(tmp_path: Path) -> None:
+def test_error_without_images_counts_files(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match="found nothing"):
         opened(tmp_path)
     write_files(tmp_path, {"a.txt": b"", "b.txt": b"", "c.csv": b""})
@@ -232,7 +232,7 @@ def test_an_input_without_an_image_is_an_error_that_tells_what_was_found(tmp_pat
 # npz
 
 
-def test_one_array_of_an_npz_can_be_named(tmp_path: Path) -> None:
+def test_npz_array_can_be_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS[:2], extra=PIXELS[2:5].reshape(3, 784))
     assert ids_of(opened(f"{tmp_path}/a.npz:extra")) == ["a.npz:extra#0", "a.npz:extra#1", "a.npz:extra#2"]
     assert opened(f"{tmp_path}/a.npz:extra", f"{tmp_path}/a.npz:x_test").rows == 5
@@ -240,7 +240,7 @@ def test_one_array_of_an_npz_can_be_named(tmp_path: Path) -> None:
         opened(f"{tmp_path}/a.npz:x_train")
 
 
-def test_an_array_named_twice_is_an_error(tmp_path: Path) -> None:
+def test_array_named_twice_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
     with pytest.raises(UsageError, match="given once"):
         opened(f"{tmp_path}/a.npz:x_test", f"{tmp_path}/a.npz:x_test")
@@ -254,7 +254,7 @@ def test_an_array_named_twice_is_an_error(tmp_path: Path) -> None:
         ({"pixel_range": ValueRange.UNIT}, "a.zip"),
     ],
 )
-def test_an_option_that_no_input_can_follow_is_an_error(tmp_path: Path, option: dict[str, Any], file: str) -> None:
+def test_option_no_input_uses_is_an_error(tmp_path: Path, option: dict[str, Any], file: str) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
     write_zip(tmp_path / "a.zip", {"0.png": PNG})
     write_parquet(tmp_path / "a.parquet", {"image": [PNG], "label": [3]})
@@ -265,19 +265,19 @@ def test_an_option_that_no_input_can_follow_is_an_error(tmp_path: Path, option: 
 
 
 @pytest.mark.parametrize("other", ["a.npz", "b.png"])
-def test_an_array_can_only_be_named_in_an_npz(tmp_path: Path, other: str) -> None:
+def test_misplaced_array_is_an_error(tmp_path: Path, other: str) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
     (tmp_path / "b.png").write_bytes(PNG)
     with pytest.raises(UsageError):
         opened(f"{tmp_path}/a.npz:x_test" if other == "a.npz" else f"{tmp_path}/b.png:x_test", tmp_path / "a.npz")
 
 
-def test_a_member_marked_as_utf8_keeps_its_name(tmp_path: Path) -> None:
+def test_utf8_member_keeps_its_name(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x", {"ü/é.png": PNG}, zipfile.ZIP_STORED)
     assert ids_of(opened(path)) == ["x!ü/é.png"]
 
 
-def test_a_source_reads_the_pixels_of_its_own_rows(tmp_path: Path) -> None:
+def test_sources_read_their_own_rows(tmp_path: Path) -> None:
     write_idx_pair(tmp_path, PIXELS[:5], LABELS[:5], "a")
     write_zip(tmp_path / "b.zip", {f"{row}.png": png_of(PIXELS[row]) for row in (5, 6)})
     assert np.array_equal(np.concatenate([batch.pixels for batch in read_all(opened(tmp_path))]), PIXELS[:7])

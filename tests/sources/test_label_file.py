@@ -1,12 +1,13 @@
-"""Labels from a file of their own (`--labels F`)."""
+"""Labels from a separate file (`--labels FILE`)."""
 
 from __future__ import annotations
 
 import errno
 import gzip
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from mnist_batch.sources.discover import open_inputs
 from mnist_batch.sources.label_file import open_label_file
 
 IDS = ["a.png", "b,c.png", 'd "e".png', "two\nlines.png", "007", "NA", "é"]
+Write = Callable[..., Path]  # (path, **columns)
 
 
 def labels_by_id(path: Path, ids: list[str]) -> list[int | None]:
@@ -41,14 +43,14 @@ def write_parquet(path: Path, **columns: Any) -> Path:
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.int32), np.eye(10, dtype=np.uint8)[LABELS]])
-@pytest.mark.parametrize("zipped", [True, False])
-def test_an_idx_file_labels_by_position(tmp_path: Path, labels: np.ndarray, zipped: bool) -> None:
+@pytest.mark.parametrize("gzipped", [True, False])
+def test_idx_file_labels_by_position(tmp_path: Path, labels: np.ndarray, gzipped: bool) -> None:
     path = tmp_path / "labels"
-    path.write_bytes(gzip.compress(idx_bytes(labels)) if zipped else idx_bytes(labels))
+    path.write_bytes(gzip.compress(idx_bytes(labels)) if gzipped else idx_bytes(labels))
     assert labels_by_id(path, [f"row {row}" for row in range(60)]) == LABELS.tolist()
 
 
-def test_positions_are_those_of_the_run_where_rows_are_rejected_in_between(tmp_path: Path) -> None:
+def test_positions_count_rejected_rows(tmp_path: Path) -> None:
     write_files(tmp_path / "images", {f"{row}.png": b"" if row % 3 == 1 else png_of(PIXELS[row]) for row in range(9)})
     (tmp_path / "labels").write_bytes(idx_bytes(LABELS[:9]))
     inputs = open_inputs((str(tmp_path / "images"),), ReadOptions(labels=tmp_path / "labels"))
@@ -60,18 +62,18 @@ def test_positions_are_those_of_the_run_where_rows_are_rejected_in_between(tmp_p
 
 
 @pytest.mark.parametrize("write", [write_csv, write_parquet])
-def test_a_table_labels_by_id_in_any_order(tmp_path: Path, write: Any) -> None:
+def test_table_labels_by_id_in_any_order(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path / "labels", id=IDS, label=list(range(7)), more=["x"] * 7)
     assert labels_by_id(path, IDS[::-1]) == [6, 5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("write", [write_csv, write_parquet])
-def test_ids_that_the_file_does_not_know_and_null_labels_are_null(tmp_path: Path, write: Any) -> None:
+def test_unknown_ids_and_nulls_get_null(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path / "labels", id=["a", "b", "c"], label=pa.array([1, None, 3], pa.int64()))
     assert labels_by_id(path, ["c", "unknown", "b", "a", ""]) == [3, None, None, 1, None]
 
 
-def test_labels_that_are_all_null_are_null(tmp_path: Path) -> None:
+def test_all_labels_may_be_null(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,label\na,\nb,\n")
     assert labels_by_id(tmp_path / "labels.csv", ["a", "b"]) == [None, None]
 
@@ -82,19 +84,19 @@ def test_parquet_labels_may_be_one_hot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_csv, write_parquet])
-def test_ids_that_are_numbers_are_matched_as_they_are_written(tmp_path: Path, write: Any) -> None:
+def test_numeric_ids_match_as_written(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path / "labels", id=[7, 12], label=[1, 2])
     assert labels_by_id(path, ["7", "12", "007"]) == [1, 2, None]
 
 
-def test_predictions_written_as_csv_can_be_labels_again(tmp_path: Path) -> None:
+def test_csv_predictions_can_be_a_label_file(tmp_path: Path) -> None:
     table = pa.table({"id": string_array(IDS), "label": pa.array(range(7), pa.int32())})
     CsvSink().write(table, tmp_path / "part.csv", {})
     assert labels_by_id(tmp_path / "part.csv", IDS) == list(range(7))
 
 
 @pytest.mark.parametrize("name", ["labels.csv.gz", "labels.csv"])
-def test_a_gzipped_csv_is_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+def test_gzipped_csv_is_read_under_any_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(b"id,label\na,4\n"))
     assert labels_by_id(tmp_path / name, ["a"]) == [4]
     (tmp_path / name).write_bytes(gzip.compress(b"id,label\na,4\n")[:-6])
@@ -102,13 +104,13 @@ def test_a_gzipped_csv_is_read_whatever_it_is_called(tmp_path: Path, name: str) 
         open_label_file(tmp_path / name, 1)
 
 
-def test_ids_of_two_lines_are_read_wherever_they_stand_in_a_large_csv(tmp_path: Path) -> None:
-    ids = [f"page {row}\nline 2" for row in range(70_000)]  # Arrow reads 1 MB at a time
+def test_multiline_ids_in_a_large_csv(tmp_path: Path) -> None:
+    ids = [f"page {row}\nline 2" for row in range(70_000)]  # 1 MB and more, because Arrow reads 1 MB at a time
     path = write_csv(tmp_path / "labels.csv", id=ids, label=[row % 10 for row in range(len(ids))])
     assert labels_by_id(path, ids) == [row % 10 for row in range(len(ids))]
 
 
-def test_a_label_file_survives_the_way_to_a_worker(tmp_path: Path) -> None:
+def test_label_file_can_be_pickled(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "labels", id=["a", "b"], label=[1, 2])
     labels = open_label_file(path, 2)
     labels.labels(string_array(["a"]), np.arange(1))
@@ -119,7 +121,7 @@ def test_a_label_file_survives_the_way_to_a_worker(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "match"),
     [
-        ({"id": ["a", "b", "a"], "label": [1, 2, 3]}, "'a' stands there 2 times"),
+        ({"id": ["a", "b", "a"], "label": [1, 2, 3]}, "'a' occurs 2 times"),
         ({"name": ["a"], "label": [1]}, "must have the columns id and label, has name, label"),
         ({"id": ["a"]}, "must have the columns id and label"),
         ({"id": ["a", "b"], "label": [1, 10]}, "column label: labels must be digits 0..9, row 1 has 10"),
@@ -127,7 +129,7 @@ def test_a_label_file_survives_the_way_to_a_worker(tmp_path: Path) -> None:
         ({"id": [], "label": []}, "must hold a label, holds none"),
     ],
 )
-def test_a_table_that_cannot_label(tmp_path: Path, write: Any, columns: dict[str, Any], match: str) -> None:
+def test_unusable_table_is_an_error(tmp_path: Path, write: Write, columns: dict[str, Any], match: str) -> None:
     path = write(tmp_path / "labels", **columns)
     with pytest.raises(InputError, match=match) as caught:
         open_label_file(path, 2)
@@ -135,7 +137,7 @@ def test_a_table_that_cannot_label(tmp_path: Path, write: Any, columns: dict[str
     assert "\n" not in str(caught.value)
 
 
-def test_an_idx_file_for_another_count_of_rows(tmp_path: Path) -> None:
+def test_idx_file_with_another_row_count(tmp_path: Path) -> None:
     (tmp_path / "labels").write_bytes(idx_bytes(LABELS))
     with pytest.raises(InputError, match="each of the 61 rows of the input, holds 60"):
         open_label_file(tmp_path / "labels", 61)
@@ -156,7 +158,7 @@ def test_an_idx_file_for_another_count_of_rows(tmp_path: Path) -> None:
         b"\xff\xfe\xfd",
     ],
 )
-def test_a_file_that_holds_no_labels_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+def test_unusable_file_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels").write_bytes(content)
     with pytest.raises(InputError) as caught:
         open_label_file(tmp_path / "labels", 60)
@@ -164,17 +166,17 @@ def test_a_file_that_holds_no_labels_is_an_error_of_one_line(tmp_path: Path, con
     assert "\n" not in str(caught.value)
 
 
-def test_a_label_file_that_cannot_be_read_is_worth_another_start(tmp_path: Path, monkeypatch: Any) -> None:
+def test_unreadable_file_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "labels").write_text("id,label\n")
 
-    def refused(*_: Any) -> None:
+    def deny(_: Path) -> NoReturn:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(label_file, "open_plain_or_gzip", refused)
+    monkeypatch.setattr(label_file, "open_plain_or_gzip", deny)  # root may read any file
     with pytest.raises(StorageError, match=r"labels: labels must be readable, but: Permission denied; start again"):
         open_label_file(tmp_path / "labels", 1)
 
 
-def test_a_label_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_label_file(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match=r"--labels .*must be a file"):
         open_label_file(tmp_path / "labels", 1)

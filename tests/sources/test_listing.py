@@ -1,19 +1,20 @@
+"""A large folder is listed in a subprocess. Small folders listed so must give the same files and errors."""
+
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from mnist_batch.errors import StorageError
-from mnist_batch.runtime import has_spare_core, read_output
-from mnist_batch.sources import listing
+from mnist_batch.runtime import has_spare_core
 from mnist_batch.sources.listing import list_files
+from sources.conftest import StartedProcess
 
 pytestmark = pytest.mark.skipif(not has_spare_core(), reason="needs Linux and two cores")
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     for name in [
         b"flat/b \xff\n.png",
         b"flat/a.png",
@@ -31,50 +32,36 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def beside(monkeypatch):
-    """The folders that a process of its own listed, of which any may be."""
-    monkeypatch.setattr(listing, "_MANY_FILES_BYTES", 0)
-    listed = []
-
-    def watched(command):
-        printed = read_output(command)
-        if printed is not None:
-            listed.append(Path(command[-1]).name)
-        return printed
-
-    monkeypatch.setattr(listing, "read_output", watched)
-    return listed
+def listed_folders(subprocesses: list[StartedProcess]) -> list[str]:
+    """The folders that a subprocess listed with success, in order."""
+    return [Path(process.command[-1]).name for process in subprocesses if process.returncode == 0]
 
 
-def test_files_are_the_same_whoever_lists_them(folder, beside, monkeypatch):
-    found = list_files((str(folder),)).files
-    assert sorted(beside) == ["empty", "er", "flat"]  # and not those that hold folders or links
-    monkeypatch.setattr(listing, "_MANY_FILES_BYTES", 1 << 40)
-    assert found.to_pydict() == list_files((str(folder),)).files.to_pydict()
-    assert found["path"].to_pylist()[2:5] == [b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
+def test_subprocess_lists_the_same_files(folder: Path, subprocesses: list[StartedProcess]) -> None:
+    files = list_files((str(folder),), large_folder_bytes=0).files
+    # Not the folders that hold folders or links.
+    assert sorted(listed_folders(subprocesses)) == ["empty", "er", "flat"]
+    subprocesses.clear()
+    assert files.to_pydict() == list_files((str(folder),)).files.to_pydict()
+    assert not subprocesses
+    assert files["path"].to_pylist()[2:5] == [b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
 
 
-def test_ids_start_below_the_folder_common_to_all_inputs(folder, beside):
-    found = list_files((str(folder / "flat"), str(folder / "deep" / "er"))).files
-    assert beside == ["flat", "er"]
-    assert found["path"].to_pylist() == [b"deep/er/y.png", b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
+def test_paths_start_below_the_common_folder(folder: Path, subprocesses: list[StartedProcess]) -> None:
+    files = list_files((str(folder / "flat"), str(folder / "deep" / "er")), large_folder_bytes=0).files
+    assert listed_folders(subprocesses) == ["flat", "er"]
+    assert files["path"].to_pylist() == [b"deep/er/y.png", b"flat/a.png", b"flat/b \xff\n.png", b"flat/c"]
 
 
-def test_without_a_process_to_spare_files_are_listed_without_it(folder, beside, monkeypatch):
+def test_listing_without_a_subprocess(folder: Path, refused_commands: list[list[str]]) -> None:
     expected = list_files((str(folder),)).files.to_pydict()
-    assert beside
-
-    def none(*_, **__):
-        raise BlockingIOError
-
-    monkeypatch.setattr(subprocess, "Popen", none)
-    assert list_files((str(folder),)).files.to_pydict() == expected
+    assert not refused_commands
+    assert list_files((str(folder),), large_folder_bytes=0).files.to_pydict() == expected
+    assert refused_commands
 
 
-@pytest.mark.usefixtures("beside")
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_told_as_ever(folder):
+def test_unreadable_folder_is_an_error(folder: Path) -> None:
     (folder / "flat").chmod(0)
     with pytest.raises(StorageError, match="every folder of the input must be readable"):
-        list_files((str(folder),))
+        list_files((str(folder),), large_folder_bytes=0)

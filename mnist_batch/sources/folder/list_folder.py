@@ -1,8 +1,8 @@
-"""A process that lists one folder of very many files for another: run by `sources/listing.py`, with the folder.
+"""A script that lists one large folder in a subprocess. `sources/listing.py` runs it with the folder as argument.
 
-Writes to stdout how many files there are, their sizes and times of change in ns, all int64, and their names, a null
-byte between them. Ends with 1 where anything is not a regular file, which is then the other's business. Needs nothing
-but Python, so that it starts in some 20 milliseconds.
+Writes to stdout: the number of files, their sizes and modification times in ns, all int64, then their names, separated
+by null bytes. Exits with 1 if anything is not a regular file; the caller then lists the folder itself. Imports only
+the standard library, so that it starts in about 20 milliseconds.
 """
 
 from __future__ import annotations

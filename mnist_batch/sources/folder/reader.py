@@ -19,16 +19,15 @@ from mnist_batch.sources.folder.prefetch import FilePrefetcher, can_prefetch
 from mnist_batch.sources.members import check_encoded_size
 from mnist_batch.sources.protocol import Stamp, format_repr, missing_file
 
-# Files for which a process that reads them ahead is started.
-_MIN_PREFETCHED = 4096
+_PREFETCH_MIN_FILES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
     """The image files below `root`.
 
-    files: a table of `path` (binary, relative to root), `label` (int8 or null), and what each file was when it was
-    listed, `size` and `changed` (int64, as in `Stamp`).
+    files: a table of `path` (binary, relative to root), `label` (int8 or null), and the state of each file when it was
+        listed: `size` and `changed` (int64, as in `Stamp`).
     """
 
     root: Path
@@ -46,7 +45,7 @@ class FolderSource:
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        return Counter()  # whoever listed the folder counted what it left alone
+        return Counter()  # skipped files are counted when the folder is listed
 
     @property
     def sidecars(self) -> Sequence[Path]:
@@ -63,11 +62,16 @@ class FolderSource:
 
 
 class FolderReader:
-    def __init__(self, source: FolderSource) -> None:
+    """Reads the files of a `FolderSource`.
+
+    prefetch_min_files: files are prefetched if at least this many are left when reading turns out to be sequential.
+    """
+
+    def __init__(self, source: FolderSource, prefetch_min_files: int = _PREFETCH_MIN_FILES) -> None:
         self._source = source
-        self._root = os.path.join(os.fsencode(source.root), b"")  # noqa: PTH118  (bytes: a name may be no UTF-8)
-        # Where the last rows ended that were read, and from then on what has been read ahead.
-        self._stop = -1
+        self._prefetch_min_files = prefetch_min_files
+        self._root = os.path.join(os.fsencode(source.root), b"")  # noqa: PTH118  (bytes: a name may not be UTF-8)
+        self._last_stop = -1
         self._prefetcher: FilePrefetcher | None = None
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
@@ -77,20 +81,21 @@ class FolderReader:
         return [EncodedRows(text_array(files["path"].combine_chunks()), labels, images)]
 
     def _prefetch(self, start: int, stop: int) -> Iterator[bytes | None]:
-        """What has been read of these rows already; only rows that follow on each other are read ahead."""
-        following, self._stop = start == self._stop, stop
+        """The prefetched contents of these rows, None for files that were not prefetched. Only sequential reads are."""
+        sequential, self._last_stop = start == self._last_stop, stop
         if self._prefetcher is not None and self._prefetcher.position != start:
             self.close()
-        if self._prefetcher is None and following and self._source.rows - start >= _MIN_PREFETCHED and can_prefetch():
-            with suppress(OSError):  # then we do without
+        enough_files = self._source.rows - start >= self._prefetch_min_files
+        if self._prefetcher is None and sequential and enough_files and can_prefetch():
+            with suppress(OSError):  # without a subprocess, this process reads the files
                 self._prefetcher = FilePrefetcher(self._root, self._source.files, start)
         return repeat(None) if self._prefetcher is None else self._prefetcher.take(stop - start)
 
-    def _images(self, files: pa.Table, read: Iterator[bytes | None]) -> Iterator[bytes | ImageError]:
+    def _images(self, files: pa.Table, prefetched: Iterator[bytes | None]) -> Iterator[bytes | ImageError]:
         columns = (files[name].to_pylist() for name in ("path", "size", "changed"))
         for path, size, changed in zip(*columns, strict=True):
-            content = next(read)
-            yield read_file(self._root + path, size, changed) if content is None else content
+            content = next(prefetched)
+            yield _read_file(self._root + path, size, changed) if content is None else content
 
     def close(self) -> None:
         if self._prefetcher is not None:
@@ -98,10 +103,11 @@ class FolderReader:
             self._prefetcher = None
 
 
-def read_file(path: bytes, size: int, changed: int) -> bytes | ImageError:
-    """The content of a file, or why it is refused; size, changed: what it was when it was listed, as in `Stamp`.
+def _read_file(path: bytes, size: int, changed: int) -> bytes | ImageError:
+    """The content of a file, or the error that makes it a reject.
 
-    Raises InputError where it is gone or another by now, StorageError where reading fails.
+    size, changed: the file's state when it was listed, as in `Stamp`.
+    Raises InputError if the file is gone or has changed, StorageError if reading fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -111,7 +117,7 @@ def read_file(path: bytes, size: int, changed: int) -> bytes | ImageError:
                 Stamp(size, changed).check(Path(os.fsdecode(path)))
             if (image_error := check_encoded_size(size)) is not None:
                 return image_error
-            # One byte more than promised: a file that grows while it is read is seen to.
+            # Asks for one byte more than expected: only a file that has grown meanwhile has it.
             content = os.read(descriptor, size + 1)
             while len(content) < size and (more := os.read(descriptor, size + 1 - len(content))):
                 content += more

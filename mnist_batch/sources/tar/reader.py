@@ -1,6 +1,7 @@
-"""Images in a `.tar` or `.tar.gz`, read in position: listed once through, then each member is read from its offset.
+"""Images in a tar, plain or gzip. The tar is listed once; each member is then read from its offset.
 
-A gzip stream has no middle to start from: reading on is cheap, a cold start inflates what lies before, once.
+A gzip stream can only be read from its start. Reading on is cheap; a reader that starts at a later row inflates all
+that comes before it, once.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
-from mnist_batch.sources.members import PEEKED_BYTES, check_encoded_size, contiguous_runs, find_images, ids_and_labels
+from mnist_batch.sources.members import PEEK_BYTES, check_encoded_size, contiguous_runs, find_images, ids_and_labels
 from mnist_batch.sources.protocol import display_name, format_repr
 from mnist_batch.sources.tar.listing import list_tar, tar_error
 
-# Stands for the size of a sparse file; longer than any member is.
-_NOT_ONE_PIECE = 2**62
-# What a damaged header or stream makes `tarfile` and gzip raise.
+# Used as the size of a sparse file; larger than any member.
+_SPARSE_SIZE = 2**62
+# Raised by `tarfile` and gzip if a header or the stream is damaged.
 _UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, ValueError, OverflowError, *GZIP_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
 class TarSource:
-    """The images of one tar. members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64).
+    """The images of one tar.
 
-    The size is null where a member is not stored as one piece.
+    members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64). The size is null if a member is not
+        stored in one piece.
+    skipped: how many members were skipped, by suffix or kind.
     """
 
     path: Path
@@ -71,17 +74,17 @@ class TarReader:
         self._file.close()
 
     def _read_images(self, members: pa.Table) -> Iterator[bytes | ImageError]:
-        offsets, sizes = members["offset"].to_numpy(), members["size"].fill_null(_NOT_ONE_PIECE).to_numpy()
+        offsets, sizes = members["offset"].to_numpy(), members["size"].fill_null(_SPARSE_SIZE).to_numpy()
         for first, stop in contiguous_runs(offsets, sizes):
-            if sizes[first] == _NOT_ONE_PIECE:
-                yield ImageError(RejectReason.UNREADABLE, "a sparse file: pack it anew without --sparse")
+            if sizes[first] == _SPARSE_SIZE:
+                yield ImageError(RejectReason.UNREADABLE, "a sparse file: pack it again without --sparse")
             elif (image_error := check_encoded_size(int(sizes[first]))) is not None:
                 yield image_error
             else:
                 yield from self._read_run(offsets[first:stop], sizes[first:stop])
 
     def _read_run(self, offsets: Ints, sizes: Ints) -> list[bytes]:
-        """Members that lie side by side."""
+        """Reads members that are side by side."""
         starts = offsets - offsets[0]
         stops = starts + sizes
         try:
@@ -99,7 +102,7 @@ class TarReader:
 def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource]:
     """The source for the images in a tar, plain or gzip.
 
-    Raises InputError where a header is damaged, or the file ends before tar's (or gzip's) own end mark.
+    Raises InputError if a header is damaged, or if the file ends before the end mark of tar or gzip.
     """
     try:
         listing = list_tar(path)
@@ -107,12 +110,12 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
 
             def first_bytes(position: int) -> bytes:
                 file.seek(listing.members["offset"][position].as_py())
-                return file.read(min(PEEKED_BYTES, listing.members["size"][position].as_py() or 0))
+                return file.read(min(PEEK_BYTES, listing.members["size"][position].as_py() or 0))
 
             images = find_images(path, listing.members["name"], first_bytes, options)
     except _UNREADABLE as error:
         raise tar_error(path, str(error)) from error
-    members = images.columns(listing.members)
+    members = images.to_table(listing.members)
     skipped = images.skipped + listing.skipped
-    form = "tar.gz" if is_gzip(path) else "tar"
-    return [TarSource(path, display_name(path, root), members, images.labelled, skipped, form)]
+    format = "tar.gz" if is_gzip(path) else "tar"
+    return [TarSource(path, display_name(path, root), members, images.labelled, skipped, format)]

@@ -1,6 +1,7 @@
-"""Images in a `.zip`, read in position: the directory is listed once, each member is then read from its offset.
+"""Images in a zip. The directory is listed once; each member is then read from its offset.
 
-Members that are stored or deflated, which is nearly all, need no `zipfile`: a worker starts at any row at no cost.
+Reading does not use `zipfile`, so a worker can start at any row at no cost. Stored and deflated members can be read,
+which nearly all are. Others are rejects.
 """
 
 from __future__ import annotations
@@ -25,27 +26,31 @@ from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
 from mnist_batch.sources.members import (
-    BETWEEN_BYTES,
-    PEEKED_BYTES,
+    MAX_GAP_BYTES,
+    PEEK_BYTES,
     check_encoded_size,
     contiguous_runs,
     find_images,
     ids_and_labels,
 )
 from mnist_batch.sources.protocol import display_name, format_repr
-from mnist_batch.sources.zip.directory import LOCAL, LOCAL_SIGNATURE, list_members, seek_data
+from mnist_batch.sources.zip.directory import LOCAL_HEADER, LOCAL_SIGNATURE, list_members, seek_data
 
-# Members that lie side by side are held together, if that is no more than this.
-_TOGETHER_BYTES = 1 << 24
-# Deflated data may begin with the tables of its code, some 300 bytes; its first bytes follow.
+# The members of a run are held in memory together if they have at most this size, inflated.
+_MAX_RUN_INFLATED_BYTES = 1 << 24
+# Deflated data may begin with its code tables, about 300 bytes, before the first bytes of content.
 _PACKED_HEAD_BYTES = 4096
-# What `zipfile` raises for a damaged directory, besides an OSError for a seek to nowhere (`opening.py` sees to it).
+# What `zipfile` raises for a damaged directory, apart from the OSError of a bad seek, which `discover.py` handles.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
 class ZipSource:
-    """The images of one zip. members: where each lies, columns as in `Images` and `zip_directory.MEMBERS`."""
+    """The images of one zip file.
+
+    members: where each member is, with the columns of `ImageMembers` and `zip.directory.MEMBERS`.
+    skipped: how many members were skipped, by suffix.
+    """
 
     path: Path
     name: str
@@ -87,36 +92,36 @@ class ZipReader:
     def _read_images(self, members: pa.Table) -> Iterator[bytes | ImageError]:
         columns = [column.to_numpy() for column in members.columns[2:]]
         for first, stop in contiguous_runs(columns[0], columns[1]):
-            some = [column[first:stop] for column in columns]
-            if stop - first > 1 and some[2].sum(dtype=float) <= _TOGETHER_BYTES:
-                yield from self._read_run(some)
+            run = [column[first:stop] for column in columns]
+            if stop - first > 1 and run[2].sum(dtype=float) <= _MAX_RUN_INFLATED_BYTES:
+                yield from self._read_run(run)
             else:
-                yield from map(self._read_member, *(column.tolist() for column in some))
+                yield from map(self._read_member, *(column.tolist() for column in run))
 
     def _read_run(self, columns: Sequence[npt.NDArray[Any]]) -> list[bytes | ImageError]:
-        """Members that lie side by side; what is out of the ordinary or damaged is left to `_read_member`."""
+        """Reads members that are side by side. Leaves unusual and damaged members to `_read_member`."""
         offset, packed, size, checksum, method, encrypted = columns
         starts = offset - offset[0]
         try:
             self._file.seek(int(offset[0]))
-            content = self._file.read(int(starts[-1] + packed[-1]) + BETWEEN_BYTES)
+            content = self._file.read(int(starts[-1] + packed[-1]) + MAX_GAP_BYTES)
         except (OSError, ValueError, OverflowError):
             content = b""
-        local = _parse_local_headers(content, starts)
-        starts += LOCAL.itemsize + local["name"].astype(np.int64) + local["extra"]
-        known = (local["signature"] == LOCAL_SIGNATURE) & (encrypted == 0)
-        stored = known & (method == zipfile.ZIP_STORED)
-        deflated = known & (method == zipfile.ZIP_DEFLATED) & (size > 0)
+        headers = _parse_local_headers(content, starts)
+        starts += LOCAL_HEADER.itemsize + headers["name"].astype(np.int64) + headers["extra"]
+        readable = (headers["signature"] == LOCAL_SIGNATURE) & (encrypted == 0)
+        stored = readable & (method == zipfile.ZIP_STORED)
+        deflated = readable & (method == zipfile.ZIP_DEFLATED) & (size > 0)
         contents = [
-            _inflate(content[start : start + length], most) if inflate else content[start : start + length]
-            for start, length, most, inflate in zip(
+            _inflate(content[start : start + length], inflated_size) if inflate else content[start : start + length]
+            for start, length, inflated_size, inflate in zip(
                 *(c.tolist() for c in (starts, packed, size, deflated)), strict=True
             )
         ]
-        right = np.fromiter(map(len, contents), np.int64, len(contents)) == size
-        right &= np.fromiter(map(crc32, contents), np.uint32, len(contents)) == checksum
+        intact = np.fromiter(map(len, contents), np.int64, len(contents)) == size
+        intact &= np.fromiter(map(crc32, contents), np.uint32, len(contents)) == checksum
         images: list[bytes | ImageError] = [*contents]
-        for position in np.flatnonzero(~(right & (stored | deflated))).tolist():
+        for position in np.flatnonzero(~(intact & (stored | deflated))).tolist():
             images[position] = self._read_member(*(column[position].item() for column in columns))
         return images
 
@@ -129,66 +134,67 @@ class ZipReader:
             return ImageError(RejectReason.UNREADABLE, f"zip compression method {method}")
         if (image_error := check_encoded_size(max(size, packed))) is not None:
             return image_error
-        # No more than was promised, whatever the data would inflate to.
+        # Inflates at most one byte more than the directory claims, whatever the data would inflate to.
         content = _read_start(self._file, offset, packed, method, size + 1)
         if isinstance(content, ImageError):
             return content
         if len(content) != size or crc32(content) != checksum:
-            return ImageError(RejectReason.UNREADABLE, "damaged zip member: its checksum does not fit")
+            return ImageError(RejectReason.UNREADABLE, "damaged zip member: its checksum does not match")
         return content
 
 
 def _parse_local_headers(content: bytes, starts: Ints) -> npt.NDArray[np.void]:
-    """The headers that begin at these places, as `LOCAL`; all zero where one reaches beyond the end."""
-    if starts[-1] + LOCAL.itemsize > len(content):
-        return np.zeros(len(starts), LOCAL)
-    return np.frombuffer(content, np.uint8)[starts[:, None] + np.arange(LOCAL.itemsize)].view(LOCAL)[:, 0]
+    """The headers at these offsets of `content`, as `LOCAL_HEADER`. All are zero if one reaches beyond the end."""
+    if starts[-1] + LOCAL_HEADER.itemsize > len(content):
+        return np.zeros(len(starts), LOCAL_HEADER)
+    headers = np.frombuffer(content, np.uint8)[starts[:, None] + np.arange(LOCAL_HEADER.itemsize)]
+    return headers.view(LOCAL_HEADER)[:, 0]
 
 
 def _inflate(data: bytes, size: int) -> bytes:
-    """What deflated data holds, of this size; nothing where they are damaged or hold more."""
+    """Inflates data to at most `size` bytes. Empty if the data is damaged or inflates to more."""
     try:
         return bytes(deflate_decompress(data, size))
     except DeflateError:
         return b""
 
 
-def _read_start(file: IO[bytes], offset: int, packed: int, method: int, most: int) -> bytes | ImageError:
-    """The first `most` bytes of a member that is stored or deflated, or why there are none."""
+def _read_start(file: IO[bytes], offset: int, packed: int, method: int, max_bytes: int) -> bytes | ImageError:
+    """The first `max_bytes` of a stored or deflated member, or the error that makes it a reject."""
     try:
-        found = seek_data(file, offset)
-    # An offset may point anywhere, and not every place can be sought.
+        has_header = seek_data(file, offset)
+    # A damaged offset can be anything, and seeking to some values raises.
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        found = False
-    if not found:
-        return ImageError(RejectReason.UNREADABLE, "no member where the zip's directory says")
+        has_header = False
+    if not has_header:
+        return ImageError(RejectReason.UNREADABLE, "no member at the offset given in the zip's directory")
     if method == zipfile.ZIP_STORED:
-        return file.read(min(packed, most))
+        return file.read(min(packed, max_bytes))
     try:
-        return zlib.decompressobj(-15).decompress(file.read(packed), most)
+        return zlib.decompressobj(-15).decompress(file.read(packed), max_bytes)
     except zlib.error as error:
         return ImageError(RejectReason.UNREADABLE, f"damaged zip member: {error}")
 
 
 def open_zip(path: Path, root: Path, options: ReadOptions) -> Sequence[ZipSource]:
-    """The source for the images in a zip. Raises InputError where its directory is unreadable."""
+    """The source for the images in a zip. Raises InputError if its directory is unreadable."""
     try:
         members = list_members(path)
         with path.open("rb") as file:
             images = find_images(path, members["name"], partial(_read_head, file, members), options)
     except _UNREADABLE as error:
         raise InputError(f"{path}: zip must be whole, but: {error}; it was probably cut off: fetch it again") from error
-    table = images.columns(members)
+    table = images.to_table(members)
     return [ZipSource(path, display_name(path, root), table, images.labelled, images.skipped)]
 
 
 def _read_head(file: IO[bytes], members: pa.Table, position: int) -> bytes:
-    """The first bytes of a member whose name does not say what it is; none where it is damaged or encrypted."""
+    """The first bytes of a member, needed if its name does not say what it is. Empty if it is damaged or encrypted."""
     (member,) = members.slice(position, 1).to_pylist()
     if member["encrypted"] or member["method"] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return b""
     packed = min(member["packed"], _PACKED_HEAD_BYTES)
-    head = _read_start(file, member["offset"], packed, member["method"], PEEKED_BYTES)
+    head = _read_start(file, member["offset"], packed, member["method"], PEEK_BYTES)
     return b"" if isinstance(head, ImageError) else head
