@@ -1,3 +1,5 @@
+"""Fixtures for all tests."""
+
 import json
 import os
 from collections.abc import Callable
@@ -19,13 +21,13 @@ settings.load_profile("project")
 
 @pytest.fixture(scope="session")
 def sample_data() -> Path:
-    """The digits the project draws itself, in every input format."""
+    """The folder of drawn digits, in every input format."""
     return PROJECT / "sample_data"
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder that holds mnist/ and semeion/."""
+    """The folder with mnist/ and semeion/. Skips the test if it is not set."""
     folder = os.environ.get("MNIST_BATCH_DATA")
     if not folder:
         pytest.skip("needs real MNIST: set MNIST_BATCH_DATA to the folder that holds mnist/ and semeion/")
@@ -34,7 +36,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def left_in() -> Callable[[Path], set[str]]:
-    """Names in an output folder after a run, without the lock file, which is never deleted."""
+    """Returns the names in an output folder, without the lock file, which is never deleted."""
     return lambda folder: {path.name for path in folder.iterdir()} - {".lock"} if folder.exists() else set()
 
 
@@ -52,7 +54,7 @@ class Run:
 
 
 class Cli(Protocol):
-    """Runs one command and returns what it did."""
+    """Runs one command and returns its exit code and output."""
 
     def __call__(self, *arguments: object) -> Run: ...
 

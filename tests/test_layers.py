@@ -1,4 +1,7 @@
-"""Imports point down, heavy libraries stay behind their borders. The other lock is ruff's banned imports."""
+"""Modules import only from lower levels, and heavy libraries only in the modules that need them.
+
+Ruff's banned-module-level-imports checks the heavy libraries too.
+"""
 
 import ast
 import subprocess
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mnist_batch"
-# From the bottom up. Modules of the base may import each other; other parts on one level may not.
+# From the bottom up. Modules of the base may import each other; other parts of one level may not.
 BASE = {"config", "errors", "names", "records", "runtime", "shards", "timing"}
 LEVELS = [
     BASE,
@@ -21,7 +24,8 @@ LEVELS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-HOMES = {
+# The parts and modules that may import a heavy library.
+ALLOWED = {
     "tensorflow": {"model", "training"},
     "keras": {"model", "training"},
     "cv2": {"images"},
@@ -38,44 +42,49 @@ MODULES = {
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    """The names that a file imports: modules, and for `from` imports also their members."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            assert node.level == 0, f"{path}: imports must be absolute"
+            assert node.module is not None
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def own_imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports."""
     return {name.removeprefix("mnist_batch.") for name in imports(path)} & MODULES.keys()
 
 
-def test_every_module_stands_on_a_level():
-    assert {name.split(".")[0] for name in MODULES} == set(LEVEL)
+def test_every_module_has_a_level() -> None:
+    assert {name.partition(".")[0] for name in MODULES} == set(LEVEL)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_imports_point_down(name):
-    part = name.split(".")[0]
+def test_imports_point_down(name: str) -> None:
+    part = name.partition(".")[0]
     for imported in own_imports(MODULES[name]):
-        other = imported.split(".")[0]
+        other = imported.partition(".")[0]
         allowed = other == part or LEVEL[other] < LEVEL[part] or {other, part} <= BASE
         assert allowed, f"{name} imports {imported}"
 
 
-def test_no_module_imports_itself_in_a_circle():
+def test_imports_have_no_cycle() -> None:
     TopologicalSorter({name: own_imports(path) for name, path in MODULES.items()}).prepare()
 
 
-@pytest.mark.parametrize("library", sorted(HOMES))
-def test_heavy_libraries_are_imported_at_home_only(library):
-    users = {name for name, path in MODULES.items() if any(i.split(".")[0] == library for i in imports(path))}
-    assert {name for name in users if name not in HOMES[library] and name.split(".")[0] not in HOMES[library]} == set()
+@pytest.mark.parametrize("library", sorted(ALLOWED))
+def test_heavy_imports_stay_in_their_modules(library: str) -> None:
+    users = {name for name, path in MODULES.items() if any(i.partition(".")[0] == library for i in imports(path))}
+    allowed = ALLOWED[library]
+    assert {name for name in users if name not in allowed and name.partition(".")[0] not in allowed} == set()
 
 
-def test_the_command_line_imports_nothing_that_starts_threads_before_signals_are_blocked():
+def test_cli_import_starts_no_threads() -> None:
+    """Signals must be blocked before a library starts threads."""
     heavy = {"numpy", "pyarrow", "cv2", "pandas", "prometheus_client"}
     code = f"import sys, mnist_batch.cli.app; print(sorted({heavy} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
@@ -97,7 +106,7 @@ def test_the_command_line_imports_nothing_that_starts_threads_before_signals_are
     ],
     ids=" ".join,
 )
-def test_what_needs_no_model_imports_no_tensorflow(arguments, tmp_path):
+def test_tensorflow_is_not_imported_early(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from mnist_batch.cli.app import main; main(sys.argv[1:]);"
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"

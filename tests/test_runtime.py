@@ -1,10 +1,14 @@
+"""Settings of the process, imports in the background, and subprocesses."""
+
 import ctypes
 import gc
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +23,8 @@ from mnist_batch.runtime import (
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_search_for_garbage_rests_until_told_and_is_left_as_it_was(enabled):
-    was = gc.isenabled()
+def test_gc_pauses_and_is_restored(enabled: bool) -> None:
+    enabled_before = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
     frozen = gc.get_freeze_count()
     try:
@@ -33,60 +37,59 @@ def test_the_search_for_garbage_rests_until_told_and_is_left_as_it_was(enabled):
         assert gc.isenabled() is enabled
         assert gc.get_freeze_count() == 0
     finally:
-        (gc.enable if was else gc.disable)()
+        (gc.enable if enabled_before else gc.disable)()
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    (tmp_path / "slow_to_import.py").write_text("done = True\n")
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that can be imported and is not imported yet."""
+    (tmp_path / "some_module.py").write_text("done = True\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield "slow_to_import"
-    sys.modules.pop("slow_to_import", None)
+    yield "some_module"
+    sys.modules.pop("some_module", None)
 
 
-def test_a_module_is_imported_beside_what_takes_longer(module):
-    with import_in_background(module, after=0):
+def test_module_is_imported_in_a_long_block(module: str) -> None:
+    with import_in_background(module, delay=0):
         while not getattr(sys.modules.get(module), "done", False):
             time.sleep(0.01)
 
 
-def test_a_module_is_not_imported_beside_what_is_quick(module):
-    with import_in_background(module, after=3600):
+def test_no_import_during_a_short_block(module: str) -> None:
+    with import_in_background(module, delay=3600):
         pass
     assert module not in sys.modules
 
 
-def test_an_import_that_fails_is_left_to_who_needs_it(capfd):
-    with import_in_background("no_such_module", after=0):
+def test_background_import_error_is_ignored(capfd: pytest.CaptureFixture[str]) -> None:
+    with import_in_background("no_such_module", delay=0):
         time.sleep(0.1)
     assert capfd.readouterr().err == ""
 
 
-def test_without_glibc_memory_is_left_as_it_is(monkeypatch):
+def test_memory_settings_work_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     keep_freed_memory()
     release_freed_memory()
 
 
-@pytest.mark.parametrize(("said", "settled"), [("3", "3"), (None, "1")])
-def test_what_the_environment_says_of_libraries_stands(monkeypatch, said, settled):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")  # so that it is put back
-    if said is None:
+@pytest.mark.parametrize(("before", "after"), [("3", "3"), (None, "1")])
+def test_environment_sets_blas_threads(monkeypatch: pytest.MonkeyPatch, before: str | None, after: str) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", before or "")  # also restores the variable after the test
+    if before is None:
         monkeypatch.delenv("OPENBLAS_NUM_THREADS")
-    else:
-        monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
     limit_blas_threads()
-    assert os.environ["OPENBLAS_NUM_THREADS"] == settled
+    assert os.environ["OPENBLAS_NUM_THREADS"] == after
 
 
-WAITING = """
+PARENT = """
 import signal, sys
-from mnist_batch.runtime import like_this_python, printed_by
+from mnist_batch.runtime import module_command, read_output
 sys.path.insert(0, sys.argv[1])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
-printed_by(like_this_python("lasting", sys.argv[2]))
+read_output(module_command("child", sys.argv[2]))
 """
-LASTING = """
+CHILD = """
 import os, time
 def main(path):
     with open(path, "w") as file:
@@ -95,13 +98,14 @@ def main(path):
 """
 
 
-def test_a_process_is_ended_with_whoever_waits_for_it(tmp_path):
-    told = tmp_path / "pid"
-    (tmp_path / "lasting.py").write_text(LASTING)
-    waiting = subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path), str(told)])
-    while not told.exists() or not told.read_text():
+def test_subprocess_ends_with_its_parent(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    (tmp_path / "child.py").write_text(CHILD)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path), str(pid_file)])
+    while not pid_file.exists() or not pid_file.read_text():
+        assert parent.poll() is None
         time.sleep(0.01)
-    waiting.terminate()
-    assert waiting.wait() == 3
+    parent.terminate()
+    assert parent.wait() == 3
     with pytest.raises(ProcessLookupError):
-        os.kill(int(told.read_text()), 0)
+        os.kill(int(pid_file.read_text()), 0)

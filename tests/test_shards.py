@@ -1,8 +1,10 @@
+"""How rows are cut into shards and chunks, and how a sample is spread over them."""
+
 from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_batch.shards import Shard, Span, cut_shards, spread_sample
@@ -20,14 +22,12 @@ def rows(spans: list[Span] | tuple[Span, ...]) -> list[tuple[int, int]]:
 
 
 @given(RUNS, SIZES)
-@settings(deadline=None)
 def test_every_row_is_in_one_shard_in_order(runs: list[Span], rows_per_part: int) -> None:
     shards = list(cut_shards(runs, rows_per_part))
     assert [row for shard in shards for row in rows(shard.spans)] == rows(runs)
 
 
 @given(RUNS, SIZES)
-@settings(deadline=None)
 def test_no_shard_is_empty_or_too_large(runs: list[Span], rows_per_part: int) -> None:
     for shard in cut_shards(runs, rows_per_part):
         assert 1 <= shard.rows <= rows_per_part
@@ -35,8 +35,7 @@ def test_no_shard_is_empty_or_too_large(runs: list[Span], rows_per_part: int) ->
 
 
 @given(RUNS, SIZES)
-@settings(deadline=None)
-def test_shards_are_numbered_and_know_their_first_row(runs: list[Span], rows_per_part: int) -> None:
+def test_shards_know_index_and_first_row(runs: list[Span], rows_per_part: int) -> None:
     shards = list(cut_shards(runs, rows_per_part))
     assert [shard.index for shard in shards] == list(range(len(shards)))
     assert all(after.first_row == shard.first_row + shard.rows for shard, after in pairwise(shards))
@@ -44,39 +43,37 @@ def test_shards_are_numbered_and_know_their_first_row(runs: list[Span], rows_per
 
 
 @given(RUNS, SIZES)
-@settings(deadline=None)
-def test_a_run_that_fits_is_not_split_behind_a_shard_that_is_half_full(runs: list[Span], rows_per_part: int) -> None:
-    whole = {run.source: run for run in runs}
+def test_half_full_shard_does_not_split_runs(runs: list[Span], rows_per_part: int) -> None:
+    runs_by_source = {run.source: run for run in runs}
     for shard in cut_shards(runs, rows_per_part):
         filled = 0
         for span in shard.spans:
-            run = whole[span.source]
+            run = runs_by_source[span.source]
             if span.start == run.start and span.rows < run.rows <= rows_per_part:
                 assert filled * 2 < rows_per_part
             filled += span.rows
 
 
-def test_a_row_group_goes_whole_into_the_next_shard() -> None:
+def test_row_group_moves_to_the_next_shard() -> None:
     runs = [Span(0, 0, 60), Span(0, 60, 120), Span(0, 120, 130)]
     assert [shard.spans for shard in cut_shards(runs, 100)] == [(runs[0],), (runs[1], runs[2])]
 
 
-def test_a_row_group_is_split_where_the_shard_would_stay_nearly_empty() -> None:
+def test_row_group_fills_nearly_empty_shard() -> None:
     runs = [Span(0, 0, 40), Span(0, 40, 120)]
     assert [shard.rows for shard in cut_shards(runs, 100)] == [100, 20]
 
 
-def test_what_is_larger_than_a_shard_is_split() -> None:
+def test_run_larger_than_a_shard_is_split() -> None:
     assert [shard.rows for shard in cut_shards([Span(0, 0, 250)], 100)] == [100, 100, 50]
 
 
-def test_nothing_makes_no_shard() -> None:
+def test_no_rows_make_no_shard() -> None:
     assert list(cut_shards([Span(0, 0, 0)], 10)) == []
 
 
 @given(RUNS, SIZES)
-@settings(deadline=None)
-def test_chunks_hold_every_row_in_groups_of_one_size_but_the_last(runs: list[Span], size: int) -> None:
+def test_chunks_have_every_row_and_one_size(runs: list[Span], size: int) -> None:
     shard = Shard(0, 0, tuple(runs))
     chunks = list(shard.chunks(size))
     assert [row for chunk in chunks for row in rows(chunk)] == rows(runs)
@@ -86,15 +83,14 @@ def test_chunks_hold_every_row_in_groups_of_one_size_but_the_last(runs: list[Spa
 
 
 @given(RUNS, st.integers(1, 200), st.integers(1, 20))
-@settings(deadline=None)
-def test_a_sample_is_spread_in_order_over_the_rows(runs: list[Span], wanted: int, positions: int) -> None:
-    every = rows(runs)
+def test_sample_is_spread_over_the_rows(runs: list[Span], wanted: int, positions: int) -> None:
+    all_rows = rows(runs)
     sample = rows(list(spread_sample(runs, wanted, positions)))
     assert sample == sorted(set(sample))
-    assert set(sample) <= set(every)
-    if len(every) <= wanted:
-        assert sample == every
+    assert set(sample) <= set(all_rows)
+    if len(all_rows) <= wanted:
+        assert sample == all_rows
     else:
         assert len(sample) == wanted // positions * positions
         if sample:
-            assert every.index(sample[-1]) >= len(every) * (positions - 1) // positions
+            assert all_rows.index(sample[-1]) >= len(all_rows) * (positions - 1) // positions

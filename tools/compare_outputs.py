@@ -172,11 +172,11 @@ def main() -> int:
     reword = Rewording(REWORDED)
     failed = 0
     for name, arguments in write_inputs(options.data.resolve(), options.scratch.resolve() / "inputs"):
-        outputs = [options.scratch.resolve() / side for side in ("before", "after")]
-        for checkout, output in zip((options.before.resolve(), PROJECT), outputs, strict=True):
-            run(checkout, arguments, output)
-        differences = list_differences(*outputs, reword)
-        report = json.loads((outputs[1] / "report.json").read_text())
+        before, after = (options.scratch.resolve() / side for side in ("before", "after"))
+        run(options.before.resolve(), arguments, before)
+        run(PROJECT, arguments, after)
+        differences = list_differences(before, after, reword)
+        report = json.loads((after / "report.json").read_text())
         verdict = "DIFFERENT: " + ", ".join(differences) if differences else "identical"
         print(f"{name:32} {report['predicted']:6} predicted {report['rejected']:4} rejected  {verdict}", flush=True)
         failed += bool(differences)

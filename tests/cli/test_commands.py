@@ -1,13 +1,15 @@
-"""What the command line prints and returns; what it computes is tested elsewhere."""
+"""What the commands print, and their exit codes."""
 
 import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import Cli
 from contracts import PIXELS
 
 from mnist_batch.cli import console
@@ -16,7 +18,7 @@ from mnist_batch.records import Preprocessing
 from mnist_batch.run import job
 
 
-def test_a_run_ends_with_a_summary_a_person_can_read(cli, sample_data, tmp_path):
+def test_run_prints_a_summary(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
     run = cli("predict", sample_data / "digits", "--output", tmp_path / "out")
     assert run.code == 0
     assert "300 rows scored by model seed" in run.stdout
@@ -25,7 +27,7 @@ def test_a_run_ends_with_a_summary_a_person_can_read(cli, sample_data, tmp_path)
     assert run.stderr == ""
 
 
-def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data, tmp_path):
+def test_json_object_has_documented_keys(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
     run = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
     assert len(run.stdout.splitlines()) == 1
     assert list(run.json) == [
@@ -58,9 +60,14 @@ def test_json_is_one_compact_object_with_the_keys_of_the_readme(cli, sample_data
         (["no_such_command", "--json"], 2),
     ],
 )
-def test_every_error_is_one_line_and_with_json_an_object_of_the_same_keys(
-    cli, arguments, code, sample_data, tmp_path, monkeypatch
-):
+def test_error_is_one_line_and_one_object(
+    cli: Cli,
+    arguments: list[str],
+    code: int,
+    sample_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     run = cli(*arguments)
     assert run.code == code
@@ -72,7 +79,7 @@ def test_every_error_is_one_line_and_with_json_an_object_of_the_same_keys(
     assert list(run.json) == list(good.json)
 
 
-def test_without_a_command_the_help_is_shown_and_no_empty_error(cli):
+def test_no_command_prints_the_help(cli: Cli) -> None:
     run = cli()
     assert (run.code, run.stderr) == (2, "")
     assert "inspect" in run.stdout
@@ -91,13 +98,13 @@ def test_without_a_command_the_help_is_shown_and_no_empty_error(cli):
         ([], None),
     ],
 )
-def test_the_json_of_an_error_names_the_output_where_the_command_line_does(cli, arguments, output):
+def test_json_error_names_the_output(cli: Cli, arguments: list[str], output: str | None) -> None:
     run = cli(*arguments, "--json")
     assert run.json["exit_code"] != 0
     assert run.json["output"] == output
 
 
-def test_a_bug_keeps_its_traceback_and_exits_70(cli, monkeypatch, tmp_path):
+def test_bug_prints_traceback_and_exits_70(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(job, "run_job", lambda *_: 1 / 0)
     run = cli("predict", "x", "--output", tmp_path / "out", "--json")
     assert run.code == 70
@@ -106,23 +113,23 @@ def test_a_bug_keeps_its_traceback_and_exits_70(cli, monkeypatch, tmp_path):
     assert run.json["exit_code"] == 70
 
 
-def test_quiet_says_nothing_on_success(cli, sample_data, tmp_path):
+def test_quiet_prints_nothing_on_success(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
     run = cli("predict", sample_data / "digits.zip", "--output", tmp_path / "out", "--quiet")
     assert (run.code, run.stdout, run.stderr) == (0, "", "")
 
 
-def test_inspect_tells_what_would_be_read(cli, sample_data):
+def test_inspect_lists_sources(cli: Cli, sample_data: Path) -> None:
     run = cli("inspect", sample_data / "digits.zip", sample_data / "digits-images-idx3-ubyte")
     assert run.code == 0
     assert "600 rows in 1 part of up to 65,536" in run.stdout
-    found = cli("inspect", sample_data / "digits.zip", sample_data / "digits-images-idx3-ubyte", "--json").json
-    assert [(s["format"], s["rows"], s["labelled"]) for s in found["sources"]] == [
+    inspection = cli("inspect", sample_data / "digits.zip", sample_data / "digits-images-idx3-ubyte", "--json").json
+    assert [(s["format"], s["rows"], s["labelled"]) for s in inspection["sources"]] == [
         ("idx", 300, True),
         ("zip", 300, True),
     ]
 
 
-def test_inspect_tells_what_preprocessing_would_do_and_draws_it(cli, tmp_path):
+def test_inspect_samples_the_preprocessing(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), PIXELS[0])
@@ -136,7 +143,9 @@ def test_inspect_tells_what_preprocessing_would_do_and_draws_it(cli, tmp_path):
         "preprocessing auto, 5 images sampled: 1 as they are, 1 with dark ink inverted, 1 framed, "
         "1 rejected as blank, 1 rejected as empty"
     )
-    assert cv2.imread(str(sheet)).shape == (348, 378, 3)
+    drawn = cv2.imread(str(sheet))
+    assert drawn is not None
+    assert drawn.shape == (348, 378, 3)
     assert cli("inspect", folder, "--preprocess", "none", "--json").json["preprocessing"] == {
         "mode": "none",
         "sampled": 5,
@@ -148,10 +157,10 @@ def test_inspect_tells_what_preprocessing_would_do_and_draws_it(cli, tmp_path):
     assert cli("inspect", folder, "--sheet", tmp_path / "no" / "sheet.png").code == 73
 
 
-def test_predict_says_what_was_done_to_the_images(cli, tmp_path):
+def test_predict_counts_preprocessed_images(cli: Cli, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), 255 - PIXELS[0])
     run = cli("predict", tmp_path / "a.png", "-o", tmp_path / "out")
-    assert "prepared            1  1 with dark ink inverted" in run.stdout
+    assert "preprocess          1  1 with dark ink inverted" in run.stdout
     assert run.stderr.startswith("mnist-batch: image files: 1 of 1 images were not in MNIST form")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["preprocessing"] == {"mode": "auto", "as_is": 0, "inverted": 1, "framed": 0}
@@ -161,10 +170,10 @@ def test_predict_says_what_was_done_to_the_images(cli, tmp_path):
     assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--preprocess", "frame").code == 73
 
 
-def test_inspect_opens_the_label_file_as_predict_would(cli, sample_data, tmp_path):
+def test_inspect_opens_the_label_file(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
     images, labels = sample_data / "digits.zip", sample_data / "digits-labels-idx1-ubyte"
-    found = cli("inspect", images, "--labels", labels, "--json").json
-    assert (found["labelled"], found["sources"][0]["labelled"]) == (True, True)
+    inspection = cli("inspect", images, "--labels", labels, "--json").json
+    assert (inspection["labelled"], inspection["sources"][0]["labelled"]) == (True, True)
     assert not cli("inspect", images, "--labels", "none", "--json").json["labelled"]
     assert cli("inspect", images, "--labels", tmp_path / "nothing.csv").code == 66
     (tmp_path / "few").write_bytes(b"\0\0\x08\x01\0\0\0\1\7")
@@ -172,7 +181,7 @@ def test_inspect_opens_the_label_file_as_predict_would(cli, sample_data, tmp_pat
     assert (run.code, "each of the 300 rows of the input, holds 1" in run.stderr) == (65, True)
 
 
-def test_models_lists_the_bundled_model(cli):
+def test_models_lists_the_bundled_model(cli: Cli) -> None:
     run = cli("models")
     assert run.code == 0
     assert run.stdout.splitlines()[1].split()[0] == "seed"
@@ -182,7 +191,8 @@ def test_models_lists_the_bundled_model(cli):
 
 
 @pytest.mark.parametrize("entry", [["jobs/predict.py"], ["-m", "mnist_batch", "predict"]], ids=["job", "module"])
-def test_both_entries_run_from_anywhere_and_nothing_native_reaches_stderr(entry, sample_data, tmp_path):
+def test_program_runs_from_any_folder(entry: list[str], sample_data: Path, tmp_path: Path) -> None:
+    """OpenCV's message about the damaged image does not reach stderr."""
     damaged = tmp_path / "damaged.png"
     png = (sample_data / "digits/0/0_000.png").read_bytes()
     damaged.write_bytes(png[:-20])
@@ -194,7 +204,7 @@ def test_both_entries_run_from_anywhere_and_nothing_native_reaches_stderr(entry,
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", ">&-"])
-def test_a_closed_stdout_or_stderr_changes_no_exit_code(closed, sample_data):
+def test_closed_streams_keep_the_exit_code(closed: str, sample_data: Path) -> None:
     for arguments, code in (("models", 0), ("inspect no_such_file --json", 66)):
         command = f"{sys.executable} -m mnist_batch {arguments} {closed}"
         run = subprocess.run(["sh", "-c", command], cwd=sample_data.parent, capture_output=True, check=False)
@@ -202,16 +212,22 @@ def test_a_closed_stdout_or_stderr_changes_no_exit_code(closed, sample_data):
         assert b"mnist-batch: " not in run.stdout
 
 
-def test_every_treatment_has_words_for_a_person():
-    assert set(console._TREATMENTS) == set(Preprocessing)
+def test_inspect_prints_all_preprocessing() -> None:
+    counts = {kind.value: count for count, kind in enumerate(Preprocessing, 101)}
+    text = console.format_inspection(
+        {"root": "in", "sources": [], "rows": 0, "shards": 0, "rows_per_part": 1, "skipped": {}}
+        | {"preprocessing": {"mode": "auto", "sampled": 0, "rejected": {}, **counts}}
+    )
+    assert all(f" {count} " in text for count in counts.values())
 
 
 class Terminal(io.StringIO):
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
-def test_progress_is_a_bar_on_a_terminal_and_silent_for_a_short_run_elsewhere():
+def test_progress_is_a_bar_on_a_terminal() -> None:
+    """Elsewhere, a run shorter than the interval prints nothing."""
     terminal, log = Terminal(), io.StringIO()
     for stream in (terminal, log):
         progress = console.Progress(Log(stream))

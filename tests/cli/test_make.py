@@ -1,25 +1,26 @@
-"""What `make` would run; nothing is run here."""
+"""The commands that `make` would run."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 
-def predicted(folder, *given):
-    """What would be scored, and where to."""
-    command = ["make", "--dry-run", "predict", *given]
+def dry_run(folder: Path, *variables: str) -> list[str]:
+    """The input and the output of `make predict`."""
+    command = ["make", "--dry-run", "predict", *variables]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     (line,) = (line for line in run.stdout.splitlines() if "jobs/predict.py" in line)
     return line.split('"')[1::2]
 
 
-@pytest.mark.parametrize("given", [[], ["INPUT="], ["INPUT=", "OUTPUT="]])
-def test_without_an_input_the_sample_digits_are_scored(given, sample_data):
-    assert predicted(sample_data.parent, *given) == ["sample_data/digits", "out/digits"]
+@pytest.mark.parametrize("variables", [[], ["INPUT="], ["INPUT=", "OUTPUT="]])
+def test_default_input_is_the_sample_digits(variables: list[str], sample_data: Path) -> None:
+    assert dry_run(sample_data.parent, *variables) == ["sample_data/digits", "out/digits"]
 
 
 @pytest.mark.parametrize(
-    ("scored", "output"),
+    ("input", "output"),
     [
         ("/data/scans", "out/scans"),
         ("/data/scans/", "out/scans"),
@@ -30,9 +31,9 @@ def test_without_an_input_the_sample_digits_are_scored(given, sample_data):
         ("*.png", "out/images"),
     ],
 )
-def test_the_output_is_named_after_the_input_or_the_folder_before_a_glob(scored, output, sample_data):
-    assert predicted(sample_data.parent, f"INPUT={scored}") == [scored, output]
+def test_output_is_named_after_the_input(input: str, output: str, sample_data: Path) -> None:
+    assert dry_run(sample_data.parent, f"INPUT={input}") == [input, output]
 
 
-def test_an_output_that_is_named_is_taken(sample_data):
-    assert predicted(sample_data.parent, "INPUT=a", "OUTPUT=/b/c") == ["a", "/b/c"]
+def test_output_can_be_given(sample_data: Path) -> None:
+    assert dry_run(sample_data.parent, "INPUT=a", "OUTPUT=/b/c") == ["a", "/b/c"]

@@ -1,10 +1,12 @@
-"""A run from end to end, on the digits the project draws itself."""
+"""`predict` from end to end, on drawn digits."""
 
 import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,29 +16,30 @@ import pytest
 
 from mnist_batch import predict
 from mnist_batch.errors import InputError, OutputError, UsageError
+from mnist_batch.run.result import Result
 from mnist_batch.sources.idx import read_idx
 
 FORMS = ["digits", "digits-images-idx3-ubyte", "digits.zip", "digits.tar.gz", "digits.parquet"]
 
 
 @pytest.fixture(scope="module")
-def scored(sample_data, tmp_path_factory):
-    """One finished run, which tests may look at but not change."""
+def scored(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A finished run. Tests must not change its output."""
     return predict(sample_data / "digits", output=tmp_path_factory.mktemp("scored") / "out", probabilities=True)
 
 
-def part_bytes(result):
+def part_bytes(result: Result) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(result.output.glob("*/part-*"))}
 
 
-def test_every_input_form_gives_the_same_predictions(sample_data, tmp_path):
+def test_all_formats_give_same_predictions(sample_data: Path, tmp_path: Path) -> None:
     results = [predict(sample_data / form, output=tmp_path / form).to_pandas() for form in FORMS]
     for frame in results:
         assert frame[["label", "prediction", "confidence"]].equals(results[0][["label", "prediction", "confidence"]])
         assert frame["id"].is_unique
 
 
-def test_predictions_have_the_columns_the_readme_promises(scored):
+def test_predictions_have_documented_columns(scored: Result) -> None:
     schema = pq.read_schema(scored.predictions / "part-00000.parquet")
     probabilities = [pa.field(f"p{digit}", pa.float32()) for digit in range(10)]
     assert list(schema.remove_metadata()) == [
@@ -52,12 +55,12 @@ def test_predictions_have_the_columns_the_readme_promises(scored):
     assert schema.metadata[b"mnist_batch.model_sha256"].decode() == scored.report["model"]["sha256"]
 
 
-def test_the_manifest_says_what_the_model_takes_and_gives(scored):
+def test_manifest_describes_the_model(scored: Result) -> None:
     model = json.loads((scored.output / "manifest.json").read_text())["model"]
     assert (model["name"], model["scale"], model["output"], model["carded"]) == ("seed", "0..1", "probabilities", True)
 
 
-def test_prediction_and_confidence_are_those_of_the_largest_probability(scored):
+def test_prediction_has_largest_probability(scored: Result) -> None:
     frame = scored.to_pandas()
     probabilities = frame[[f"p{digit}" for digit in range(10)]].to_numpy()
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -65,11 +68,12 @@ def test_prediction_and_confidence_are_those_of_the_largest_probability(scored):
     assert (frame["confidence"] == probabilities.max(axis=1)).all()
 
 
-def test_the_bundled_model_reads_well_over_nine_in_ten_drawn_digits(scored):
+def test_bundled_model_reads_drawn_digits(scored: Result) -> None:
+    assert scored.accuracy is not None
     assert scored.accuracy > 0.95
 
 
-def test_report_agrees_with_the_predictions(scored):
+def test_report_agrees_with_predictions(scored: Result) -> None:
     frame, report = scored.to_pandas(), scored.report
     assert report == json.loads((scored.output / "report.json").read_text())
     confusion = np.zeros((10, 10), int)
@@ -80,7 +84,7 @@ def test_report_agrees_with_the_predictions(scored):
     assert report["prediction_counts"] == frame["prediction"].value_counts().reindex(range(10), fill_value=0).tolist()
 
 
-def test_success_holds_the_digest_of_the_manifest_and_nothing_else_is_left(scored):
+def test_success_file_has_manifest_digest(scored: Result) -> None:
     digest = sha256((scored.output / "manifest.json").read_bytes()).hexdigest()
     assert (scored.output / "_SUCCESS").read_text() == digest + "\n"
     assert {path.name for path in scored.output.iterdir()} == {
@@ -88,7 +92,7 @@ def test_success_holds_the_digest_of_the_manifest_and_nothing_else_is_left(score
     }  # fmt: skip
 
 
-def test_two_processes_write_the_same_bytes(sample_data, tmp_path):
+def test_two_processes_write_the_same_bytes(sample_data: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
         command = [sys.executable, "-m", "mnist_batch", "predict", sample_data / "digits.zip", "-o", tmp_path / name]
         subprocess.run(
@@ -99,14 +103,14 @@ def test_two_processes_write_the_same_bytes(sample_data, tmp_path):
     assert first == second
 
 
-def test_parts_and_batches_change_no_prediction(sample_data, tmp_path, scored):
-    cut = predict(sample_data / "digits", output=tmp_path / "out", rows_per_part=77, batch_size=16)
-    assert len(list(cut.predictions.iterdir())) == 4
+def test_sizes_do_not_change_predictions(sample_data: Path, tmp_path: Path, scored: Result) -> None:
+    result = predict(sample_data / "digits", output=tmp_path / "out", rows_per_part=77, batch_size=16)
+    assert len(list(result.predictions.iterdir())) == 4
     columns = ["id", "label", "prediction", "confidence"]
-    assert cut.to_pandas()[columns].equals(scored.to_pandas()[columns])
+    assert result.to_pandas()[columns].equals(scored.to_pandas()[columns])
 
 
-def test_csv_holds_the_same_columns_and_values_as_parquet(sample_data, tmp_path, scored):
+def test_csv_has_the_values_of_parquet(sample_data: Path, tmp_path: Path, scored: Result) -> None:
     result = predict(sample_data / "digits", output=tmp_path / "out", format="csv", probabilities=True)
     assert result.to_pandas().equals(scored.to_pandas())
     with (result.predictions / "part-00000.csv").open(newline="") as file:
@@ -115,7 +119,7 @@ def test_csv_holds_the_same_columns_and_values_as_parquet(sample_data, tmp_path,
     assert [np.float32(row["confidence"]) for row in rows] == scored.to_pandas()["confidence"].tolist()
 
 
-def test_kept_columns_come_along(sample_data, tmp_path):
+def test_keep_copies_columns(sample_data: Path, tmp_path: Path) -> None:
     table = pq.read_table(sample_data / "digits.parquet")
     table = table.append_column("page", pa.array([f"page {i}" for i in range(300)])).append_column(
         "n", pa.array(range(300))
@@ -129,7 +133,7 @@ def test_kept_columns_come_along(sample_data, tmp_path):
     assert frame["page"].tolist() == [f"page {i}" for i in range(300)]
 
 
-def test_kept_columns_come_back_from_csv_as_the_text_that_is_written_there(sample_data, tmp_path):
+def test_kept_columns_of_csv_are_text(sample_data: Path, tmp_path: Path) -> None:
     table = pq.read_table(sample_data / "digits.parquet").slice(0, 20)
     codes = [f"{row:03}" for row in range(10)] + ["none"] * 10
     pq.write_table(table.append_column("code", pa.array(codes)).append_column("n", pa.array(range(20))), tmp_path / "a")
@@ -140,20 +144,20 @@ def test_kept_columns_come_back_from_csv_as_the_text_that_is_written_there(sampl
     assert frame["n"].tolist() == [str(row) for row in range(20)]
 
 
-def test_ids_may_come_from_a_column_and_must_then_be_unique(sample_data, tmp_path, left_in):
+def test_id_column_must_be_unique(sample_data: Path, tmp_path: Path, left_in: Callable[[Path], set[str]]) -> None:
     table = pq.read_table(sample_data / "digits.parquet").slice(0, 100)
-    for name, scans in (("good", list(range(100))), ("twice", [*range(99), 7])):
+    for name, scans in (("good", list(range(100))), ("repeated", [*range(99), 7])):
         pq.write_table(table.append_column("scan", pa.array(scans)), tmp_path / f"{name}.parquet")
     good = predict(tmp_path / "good.parquet", output=tmp_path / "out", id_column="scan", rows_per_part=30)
     assert good.to_pandas()["id"].tolist() == [str(i) for i in range(100)]
-    with pytest.raises(InputError, match="'7' stands for 2"):
-        predict(tmp_path / "twice.parquet", output=tmp_path / "no", id_column="scan", rows_per_part=30)
+    with pytest.raises(InputError, match="'7' occurs in 2 rows"):
+        predict(tmp_path / "repeated.parquet", output=tmp_path / "no", id_column="scan", rows_per_part=30)
     assert left_in(tmp_path / "no") == set()
 
 
 @pytest.fixture
-def scans(tmp_path, sample_data):
-    """A folder of 1,000 good digits, three damaged ones and a text."""
+def scans(tmp_path: Path, sample_data: Path) -> Path:
+    """A folder of 1,000 digits, three of them damaged, and a text file."""
     folder = tmp_path / "scans"
     folder.mkdir()
     images = read_idx(sample_data / "digits-images-idx3-ubyte")
@@ -167,7 +171,7 @@ def scans(tmp_path, sample_data):
     return folder
 
 
-def test_damaged_images_are_rejected_under_their_own_id_and_the_rest_is_predicted(scans, tmp_path, scored):
+def test_damaged_images_are_rejects(scans: Path, tmp_path: Path, scored: Result) -> None:
     result = predict(scans, output=tmp_path / "out")
     frame = result.to_pandas()
     rejects = pq.read_table(result.rejects).to_pandas()
@@ -178,13 +182,13 @@ def test_damaged_images_are_rejected_under_their_own_id_and_the_rest_is_predicte
         "0300.png": "not_an_image",
     }
     assert frame["id"].tolist() == [f"{i:04d}.png" for i in range(1000) if i not in (100, 200, 300)]
-    known = scored.to_pandas()["prediction"]  # by sorted path, which is idx order
-    assert frame["prediction"].tolist() == [known[int(name[:4]) % 300] for name in frame["id"]]
+    expected = scored.to_pandas()["prediction"]  # sorted by path, which is the order of the idx file
+    assert frame["prediction"].tolist() == [expected[int(name[:4]) % 300] for name in frame["id"]]
     assert result.report["skipped"] == {".txt": 1}
     assert result.report["rejects_by_reason"] == {"empty": 1, "not_an_image": 1, "undecodable": 1}
 
 
-def test_where_nothing_is_framed_an_image_of_another_size_is_rejected_and_never_resized(tmp_path):
+def test_preprocess_none_rejects_other_sizes(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.full((56, 56), 255, np.uint8))
     result = predict(tmp_path / "large.png", output=tmp_path / "out", preprocess="none")
     assert result.predicted == 0
@@ -192,33 +196,33 @@ def test_where_nothing_is_framed_an_image_of_another_size_is_rejected_and_never_
     assert result.to_pandas().empty
 
 
-def test_labels_from_a_file_override_those_beside_the_images(sample_data, tmp_path):
+def test_label_file_overrides_stored_labels(sample_data: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,label\n0/0_000.png,5\n9/9_029.png,\n")
     frame = predict(sample_data / "digits", output=tmp_path / "out", labels=tmp_path / "labels.csv").to_pandas()
     assert frame["label"].count() == 1
     assert frame["label"][0] == 5
 
 
-def test_labels_by_position_stay_with_their_rows_across_rejects(scans, tmp_path):
+def test_idx_labels_count_rejected_rows(scans: Path, tmp_path: Path) -> None:
     digits = np.arange(1000) % 10
     (tmp_path / "labels").write_bytes(b"\0\0\x08\x01" + (1000).to_bytes(4, "big") + digits.astype(np.uint8).tobytes())
     frame = predict(scans, output=tmp_path / "out", labels=tmp_path / "labels", batch_size=64).to_pandas()
     assert frame["label"].tolist() == [int(name[3]) for name in frame["id"]]
 
 
-def test_without_labels_there_is_no_accuracy(sample_data, tmp_path):
+def test_no_accuracy_without_labels(sample_data: Path, tmp_path: Path) -> None:
     result = predict(sample_data / "digits", output=tmp_path / "out", labels="none")
     assert (result.labelled, result.accuracy, result.report["confusion"]) == (0, None, None)
 
 
-def test_label_ids_that_fit_no_row_are_an_error(sample_data, tmp_path, left_in):
+def test_label_ids_must_match_some_row(sample_data: Path, tmp_path: Path, left_in: Callable[[Path], set[str]]) -> None:
     (tmp_path / "labels.csv").write_text("id,label\nscan-1,5\n")
     with pytest.raises(InputError, match="none of 1 is"):
         predict(sample_data / "digits", output=tmp_path / "out", labels=tmp_path / "labels.csv")
     assert left_in(tmp_path / "out") == set()
 
 
-def test_the_same_run_again_is_done_already(sample_data, tmp_path):
+def test_same_run_again_is_already_done(sample_data: Path, tmp_path: Path) -> None:
     first = predict(sample_data / "digits.zip", output=tmp_path / "out")
     before = part_bytes(first)
     again = predict(sample_data / "digits.zip", output=tmp_path / "out")
@@ -228,7 +232,7 @@ def test_the_same_run_again_is_done_already(sample_data, tmp_path):
     assert part_bytes(again) == before
 
 
-def test_another_run_in_the_same_place_is_refused_unless_told_to_overwrite(sample_data, tmp_path):
+def test_other_run_needs_overwrite(sample_data: Path, tmp_path: Path) -> None:
     first = predict(sample_data / "digits.zip", output=tmp_path / "out")
     before = part_bytes(first)
     with pytest.raises(OutputError, match=r"options\.probabilities: False, now True"):
@@ -238,14 +242,14 @@ def test_another_run_in_the_same_place_is_refused_unless_told_to_overwrite(sampl
     assert part_bytes(first) != before
 
 
-def test_a_changed_input_is_another_run(scans, tmp_path):
+def test_changed_input_is_another_run(scans: Path, tmp_path: Path) -> None:
     predict(scans, output=tmp_path / "out")
     (scans / "0100.png").unlink()
     with pytest.raises(OutputError, match=r"differs \(0100\.png is gone\)"):
         predict(scans, output=tmp_path / "out")
 
 
-def test_a_failure_on_the_way_leaves_nothing_and_an_older_set_as_it_was(sample_data, tmp_path, left_in):
+def test_failed_run_keeps_the_older_set(sample_data: Path, tmp_path: Path, left_in: Callable[[Path], set[str]]) -> None:
     digits = pq.read_table(sample_data / "digits.parquet").drop(["label"])
     broken = digits.append_column("label", pa.array([3] * 250 + [12] * 50))
     pq.write_table(broken, tmp_path / "broken.parquet")
@@ -260,14 +264,14 @@ def test_a_failure_on_the_way_leaves_nothing_and_an_older_set_as_it_was(sample_d
     assert not (tmp_path / "out" / "_work").exists()
 
 
-def test_output_inside_the_input_is_refused_and_leaves_nothing_there(scans):
+def test_output_inside_input_is_an_error(scans: Path) -> None:
     for inputs in (scans, scans.parent / "sc*"):
-        with pytest.raises(UsageError, match="must lie outside of the input"):
+        with pytest.raises(UsageError, match="must be outside the input, is in "):
             predict(inputs, output=scans / "out")
         assert not (scans / "out").exists()
 
 
-def test_many_small_files_become_one_part(sample_data, tmp_path):
+def test_many_small_files_become_one_part(sample_data: Path, tmp_path: Path) -> None:
     images = read_idx(sample_data / "digits-images-idx3-ubyte")
     (tmp_path / "in").mkdir()
     for index in range(50):
