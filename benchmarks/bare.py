@@ -1,4 +1,4 @@
-"""What no run can be without: TensorFlow imported, the bundled model loaded, an idx file scored, nothing else.
+"""The least that any run must do: import TensorFlow, load the bundled model, score an idx file.
 
 python benchmarks/bare.py IMAGES
 """

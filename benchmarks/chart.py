@@ -1,4 +1,4 @@
-"""docs/performance.svg from benchmarks/results.json: each form's share of the model's ceiling, beside its target.
+"""Draws docs/performance.svg from benchmarks/results.json: each form's share of the model's ceiling, and its target.
 
 python benchmarks/chart.py
 """
@@ -27,24 +27,24 @@ text { font: 13px system-ui, sans-serif; fill: #333 }
 
 
 def main() -> None:
-    """Writes the picture."""
+    """Writes the chart."""
     rows = json.loads((HERE / "results.json").read_text())["table"]
     forms = [row for row in rows if row["target"].endswith("x ceiling")]
     height = LINE * len(forms) + 44
     end = LEFT + WIDTH
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {end + 150} {height}" role="img">',
-        "<title>Images a second by form of input, as a share of what the model alone does</title>",
+        "<title>Images per second by form of input, as a share of the rate of the model alone</title>",
         f"<style>{STYLE}</style>",
     ]
     for position, row in enumerate(forms):
         y, share, target = 8 + LINE * position, row["value"], float(row["target"].split()[0])
         rate = row["measured"].split(", ")[1]
-        at = LEFT + WIDTH * target
+        target_x = LEFT + WIDTH * target
         lines += [
             f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(row["what"])}</text>',
             f'<rect class="bar" x="{LEFT}" y="{y}" width="{WIDTH * min(share, 1):.1f}" height="18"/>',
-            f'<line class="target" x1="{at:.1f}" y1="{y - 2}" x2="{at:.1f}" y2="{y + 20}"/>',
+            f'<line class="target" x1="{target_x:.1f}" y1="{y - 2}" x2="{target_x:.1f}" y2="{y + 20}"/>',
             f'<text x="{end + 8}" y="{y + 14}">{share:.2f} · {rate}</text>',
         ]
     y = 8 + LINE * len(forms)

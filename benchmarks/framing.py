@@ -1,10 +1,10 @@
-"""What framing costs and what it is worth: images a second on one core, and accuracy of the bundled model.
+"""The speed of framing, in images per second on one core, and the accuracy of the bundled model with it.
 
     MNIST_BATCH_DATA=... python benchmarks/framing.py [--rows 10000]
 
-Prints two Markdown tables, as they stand in docs/performance.md and docs/preprocessing.md. Speed is process time, one
-thread, the median of five passes. Accuracy is measured on MNIST's test images, transformed as in
-tests/images/transforms.py, against the same images untouched; nothing is chosen by it.
+Prints two Markdown tables, for docs/performance.md and docs/preprocessing.md. Speed is measured in process time, with
+one thread, as the median of five passes. Accuracy is measured on MNIST's test images, transformed as in
+tests/images/transforms.py, and compared with the same images untouched. No choice is based on it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from mnist_batch.records import EncodedRows, null_labels, string_array
 from mnist_batch.sources.idx import read_idx, read_labels
 
 PASSES = 5
-# Images of 4 megapixels take longer to make than to frame.
+# Images of 4 megapixels take longer to make than to frame, so fewer of them are used.
 LARGE_ROWS = 1000
 
 
-def rate(work: Callable[[], object], count: int) -> float:
-    """Images a second of process time, the median of the passes after one to warm up."""
+def measure_rate(work: Callable[[], object], count: int) -> float:
+    """Images per second of process time: the median of the passes, after one to warm up."""
     work()
     seconds = []
     for _ in range(PASSES):
@@ -52,22 +52,22 @@ def rate(work: Callable[[], object], count: int) -> float:
 
 
 def speed_table(images: Gray) -> str:
-    """A row for each case: what was asked for, what was measured."""
+    """A Markdown table with a row per case: the target and what was measured."""
     generator = np.random.default_rng(0)
 
-    def framing(transform: Transform, count: int) -> float:
-        made = [np.asarray(transform(image, generator), np.uint8) for image in images[:count]]
-        return rate(lambda: [frame(image) for image in made], count)
+    def measure_framing(transform: Transform, count: int) -> float:
+        scans = [np.asarray(transform(image, generator), np.uint8) for image in images[:count]]
+        return measure_rate(lambda: [frame(scan) for scan in scans], count)
 
     dark, moved = (lambda image, _: 255 - np.roll(image, 3, 1)), (lambda image, _: np.roll(image, 3, 1))
     rows = [
-        ("as-is check, 28x28", 1_500_000, rate(lambda: is_mnist_form(images), len(images))),
-        ("framing 28x28, light ink", 20_000, framing(moved, 2000)),
-        ("framing 28x28, dark ink", 20_000, framing(dark, 2000)),
-        ("framing 28x28, on gray paper with noise", None, framing(on_paper(28, 6), 2000)),
-        ("framing 200x200", 2_500, framing(lambda image, g: inverted(resized(200, 200)(image, g), g), 500)),
-        ("framing 200x200, on gray paper with noise", None, framing(on_paper(200, 15), 500)),
-        ("framing 2000x2000", None, framing(resized(2000, 2000), 50)),
+        ("as-is check, 28x28", 1_500_000, measure_rate(lambda: is_mnist_form(images), len(images))),
+        ("framing 28x28, light ink", 20_000, measure_framing(moved, 2000)),
+        ("framing 28x28, dark ink", 20_000, measure_framing(dark, 2000)),
+        ("framing 28x28, on gray paper with noise", None, measure_framing(on_paper(28, 6), 2000)),
+        ("framing 200x200", 2_500, measure_framing(lambda image, g: inverted(resized(200, 200)(image, g), g), 500)),
+        ("framing 200x200, on gray paper with noise", None, measure_framing(on_paper(200, 15), 500)),
+        ("framing 2000x2000", None, measure_framing(resized(2000, 2000), 50)),
     ]
     lines = ["| case | at least | measured | |", "|---|---|---|---|"]
     for name, target, measured in rows:
@@ -77,38 +77,38 @@ def speed_table(images: Gray) -> str:
 
 
 def accuracy_table(images: Gray, labels: Gray) -> str:
-    """A row for each transform: accuracy beside that of the same images untouched, and rejects by reason."""
+    """A Markdown table with a row per transform: accuracy with and without it, and rejects by reason."""
     predictor = TensorFlowPredictor(load_model(resolve_model("seed"), None), 4096)
 
-    def right(pixels: Gray, truth: Gray) -> int:
-        return int((next(iter(predictor.probabilities([pixels]))).argmax(axis=1) == truth).sum())
+    def count_correct(pixels: Gray, labels: Gray) -> int:
+        return int((next(iter(predictor.probabilities([pixels]))).argmax(axis=1) == labels).sum())
 
     lines = ["| images | rows | untouched | transformed | may fall by | rejected |", "|---|---|---|---|---|---|"]
     cases = [(name, *case) for name, case in PROMISED.items()] + [(name, case, None) for name, case in MORE.items()]
     for name, transform, allowed in cases:
         rows = min(len(images), LARGE_ROWS) if name == "2000x2000" else len(images)
-        generator, hits, base = np.random.default_rng(7), 0, 0
+        generator, correct, untouched = np.random.default_rng(7), 0, 0
         rejects: Counter[str] = Counter()
         for first in range(0, rows, 500):
             part = slice(first, min(rows, first + 500))
-            made = [transform(image, generator) for image in images[part]]
-            ids = string_array(str(row) for row in range(len(made)))
-            batch = preprocess(EncodedRows(ids, null_labels(len(made)), made), PreprocessOptions())
-            hits += right(batch.pixels, labels[part][batch.positions]) if len(batch) else 0
-            base += right(images[part], labels[part])
+            scans = [transform(image, generator) for image in images[part]]
+            ids = string_array(str(row) for row in range(len(scans)))
+            batch = preprocess(EncodedRows(ids, null_labels(len(scans)), scans), PreprocessOptions())
+            correct += count_correct(batch.pixels, labels[part][batch.positions]) if len(batch) else 0
+            untouched += count_correct(images[part], labels[part])
             rejects.update(str(reject.reason) for reject in batch.rejects)
-        told = ", ".join(f"{count} {reason}" for reason, count in rejects.items()) or "-"
-        may = "-"
+        rejected = ", ".join(f"{count} {reason}" for reason, count in rejects.items()) or "-"
+        verdict = "-"
         if allowed is not None:
-            may = f"{allowed * 100:.0f} points: {'met' if hits >= base - allowed * rows else 'missed'}"
-        lines.append(f"| {name} | {rows:,} | {base / rows:.2%} | {hits / rows:.2%} | {may} | {told} |")
+            verdict = f"{allowed * 100:.0f} points: {'met' if correct >= untouched - allowed * rows else 'missed'}"
+        lines.append(f"| {name} | {rows:,} | {untouched / rows:.2%} | {correct / rows:.2%} | {verdict} | {rejected} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Both tables, on stdout."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000, help="test images a transform")
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=10_000, help="test images per transform")
     rows = parser.parse_args().rows
     cv2.setNumThreads(1)
     mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"

@@ -1,6 +1,6 @@
-"""Inputs of any size for the benchmarks: MNIST's training images again and again, in each form that is read.
+"""Makes benchmark inputs of any size, in each form that can be read, by repeating MNIST's training images.
 
-A form is written once for a number of rows and kept; what was cut off while being written is written again.
+An input is written once per form and number of rows, and kept. One whose writing was interrupted is written again.
 """
 
 from __future__ import annotations
@@ -21,39 +21,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Gray = npt.NDArray[np.uint8]
-Pieces = Iterator[tuple[Gray, Gray]]
+# Images and labels of some rows.
+Chunks = Iterator[tuple[Gray, Gray]]
 
 ROW_GROUP = 65_536
-_AT_A_TIME = 60_000
+_CHUNK_ROWS = 60_000
 
 
 class Digits:
-    """MNIST's training images and labels, as many as are asked for, from the first on and around again."""
+    """MNIST's training images and labels, repeated for as many rows as needed."""
 
     def __init__(self, mnist: Path) -> None:
         with gzip.open(mnist / "train-images-idx3-ubyte.gz") as file:
             self.images: Gray = np.frombuffer(file.read()[16:], np.uint8).reshape(-1, 28, 28)
         with gzip.open(mnist / "train-labels-idx1-ubyte.gz") as file:
             self.labels: Gray = np.frombuffer(file.read()[8:], np.uint8)
-        self._encoded: list[bytes] = []
+        self._pngs: list[bytes] = []
 
-    def pieces(self, rows: int, size: int = _AT_A_TIME) -> Pieces:
-        """Images and labels of `rows` rows, a few at a time."""
+    def chunks(self, rows: int, size: int = _CHUNK_ROWS) -> Chunks:
+        """Images and labels of `rows` rows, in chunks."""
         for first in range(0, rows, size):
             positions = np.arange(first, min(first + size, rows)) % len(self.images)
             yield self.images[positions], self.labels[positions]
 
     def pngs(self, rows: int) -> Iterator[tuple[str, bytes]]:
-        """Name, `DIGIT/NUMBER.png`, and file of each row, as OpenCV writes them by default."""
-        if not self._encoded:
-            self._encoded = [cv2.imencode(".png", image)[1].tobytes() for image in self.images]
+        """The name of each row, `DIGIT/NUMBER.png`, and its PNG, as OpenCV writes it by default."""
+        if not self._pngs:
+            self._pngs = [cv2.imencode(".png", image)[1].tobytes() for image in self.images]
         for row in range(rows):
             position = row % len(self.images)
-            yield f"{self.labels[position]}/{row:08d}.png", self._encoded[position]
+            yield f"{self.labels[position]}/{row:08d}.png", self._pngs[position]
 
 
-def made(folder: Path, form: str, digits: Digits, rows: int) -> Path:
-    """The input of that form and size below `folder`, written if it is not there yet."""
+def make_input(folder: Path, form: str, digits: Digits, rows: int) -> Path:
+    """Returns the input of that form and size in `folder`. Writes it if it does not exist yet."""
     suffix, write = FORMS[form]
     path = folder / f"{rows}{suffix}"
     if not path.exists():
@@ -65,68 +66,68 @@ def made(folder: Path, form: str, digits: Digits, rows: int) -> Path:
     return path
 
 
-def _idx_to(file: IO[bytes], digits: Digits, rows: int) -> None:
+def _write_idx_to(file: IO[bytes], digits: Digits, rows: int) -> None:
     file.write(b"\0\0\x08\x03" + rows.to_bytes(4, "big") + (28).to_bytes(4, "big") * 2)
-    for images, _ in digits.pieces(rows):
+    for images, _ in digits.chunks(rows):
         file.write(images.tobytes())
 
 
-def _idx(path: Path, digits: Digits, rows: int) -> None:
+def _write_idx(path: Path, digits: Digits, rows: int) -> None:
     with path.open("wb") as file:
-        _idx_to(file, digits, rows)
+        _write_idx_to(file, digits, rows)
 
 
-def _idx_gz(path: Path, digits: Digits, rows: int) -> None:
+def _write_idx_gz(path: Path, digits: Digits, rows: int) -> None:
     with gzip.open(path, "wb", compresslevel=6) as file:
-        _idx_to(file, digits, rows)
+        _write_idx_to(file, digits, rows)
 
 
-def _npz(path: Path, digits: Digits, rows: int) -> None:
-    images, labels = (np.concatenate(arrays) for arrays in zip(*digits.pieces(rows), strict=True))
+def _write_npz(path: Path, digits: Digits, rows: int) -> None:
+    images, labels = (np.concatenate(arrays) for arrays in zip(*digits.chunks(rows), strict=True))
     with path.open("wb") as file:
         np.savez(file, x_test=images, y_test=labels)
 
 
-def _parquet_to(path: Path, column: Callable[[], Iterator[tuple[pa.Array, Gray]]], kind: pa.DataType) -> None:
+def _write_parquet(path: Path, columns: Iterator[tuple[pa.Array, Gray]], kind: pa.DataType) -> None:
     schema = pa.schema({"image": kind, "label": pa.int64()})
     with pq.ParquetWriter(path, schema) as file:
-        for images, labels in column():
+        for images, labels in columns:
             file.write_table(pa.table([images, labels.astype(np.int64)], schema=schema), row_group_size=ROW_GROUP)
 
 
-def _parquet_raw(path: Path, digits: Digits, rows: int) -> None:
+def _write_parquet_raw(path: Path, digits: Digits, rows: int) -> None:
     kind = pa.binary(28 * 28)
 
-    def column() -> Iterator[tuple[pa.Array, Gray]]:
-        for images, labels in digits.pieces(rows, ROW_GROUP):
+    def columns() -> Iterator[tuple[pa.Array, Gray]]:
+        for images, labels in digits.chunks(rows, ROW_GROUP):
             yield pa.FixedSizeBinaryArray.from_buffers(kind, len(images), [None, pa.py_buffer(images)]), labels
 
-    _parquet_to(path, column, kind)
+    _write_parquet(path, columns(), kind)
 
 
-def _parquet_png(path: Path, digits: Digits, rows: int) -> None:
-    def column() -> Iterator[tuple[pa.Array, Gray]]:
+def _write_parquet_png(path: Path, digits: Digits, rows: int) -> None:
+    def columns() -> Iterator[tuple[pa.Array, Gray]]:
         files = digits.pngs(rows)
-        for images, labels in digits.pieces(rows, ROW_GROUP):
+        for images, labels in digits.chunks(rows, ROW_GROUP):
             yield pa.array([next(files)[1] for _ in images], pa.binary()), labels
 
-    _parquet_to(path, column, pa.binary())
+    _write_parquet(path, columns(), pa.binary())
 
 
-def _folder(path: Path, digits: Digits, rows: int) -> None:
+def _write_folder(path: Path, digits: Digits, rows: int) -> None:
     for digit in range(10):
         (path / str(digit)).mkdir(parents=True)
     for name, data in digits.pngs(rows):
         (path / name).write_bytes(data)
 
 
-def _zip(path: Path, digits: Digits, rows: int) -> None:
+def _write_zip(path: Path, digits: Digits, rows: int) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in digits.pngs(rows):
             archive.writestr(name, data)
 
 
-def _tar_as(mode: Literal["w", "w:gz"]) -> Callable[[Path, Digits, int], None]:
+def _tar_writer(mode: Literal["w", "w:gz"]) -> Callable[[Path, Digits, int], None]:
     def write(path: Path, digits: Digits, rows: int) -> None:
         with tarfile.open(path, mode) as archive:
             for name, data in digits.pngs(rows):
@@ -139,13 +140,13 @@ def _tar_as(mode: Literal["w", "w:gz"]) -> Callable[[Path, Digits, int], None]:
 
 # Suffix and writer of each form.
 FORMS: dict[str, tuple[str, Callable[[Path, Digits, int], None]]] = {
-    "idx": ("-images-idx3-ubyte", _idx),
-    "npz": (".npz", _npz),
-    "parquet raw": ("-raw.parquet", _parquet_raw),
-    "idx.gz": ("-images-idx3-ubyte.gz", _idx_gz),
-    "parquet png": ("-png.parquet", _parquet_png),
-    "zip": (".zip", _zip),
-    "tar": (".tar", _tar_as("w")),
-    "folder": ("-folder", _folder),
-    "tar.gz": (".tar.gz", _tar_as("w:gz")),
+    "idx": ("-images-idx3-ubyte", _write_idx),
+    "npz": (".npz", _write_npz),
+    "parquet raw": ("-raw.parquet", _write_parquet_raw),
+    "idx.gz": ("-images-idx3-ubyte.gz", _write_idx_gz),
+    "parquet png": ("-png.parquet", _write_parquet_png),
+    "zip": (".zip", _write_zip),
+    "tar": (".tar", _tar_writer("w")),
+    "folder": ("-folder", _write_folder),
+    "tar.gz": (".tar.gz", _tar_writer("w:gz")),
 }

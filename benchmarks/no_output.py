@@ -1,4 +1,4 @@
-"""The command line, but every part it writes holds no rows: what a run saves by that is what writing costs.
+"""Runs the command line, but writes parts without rows. The time that this saves is the cost of writing.
 
 python benchmarks/no_output.py predict INPUT --output OUT ...
 """
@@ -8,7 +8,7 @@ from mnist_batch.output.formats import sink_for
 from mnist_batch.run import scoring
 
 
-class _Empty:
+class _EmptySink:
     def __init__(self, sink):
         self.suffix, self._sink = sink.suffix, sink
 
@@ -16,5 +16,5 @@ class _Empty:
         self._sink.write(table.slice(0, 0), file, metadata)
 
 
-scoring.sink_for = lambda format: _Empty(sink_for(format))
+scoring.sink_for = lambda format: _EmptySink(sink_for(format))
 run()

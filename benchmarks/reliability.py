@@ -1,8 +1,8 @@
-"""How soon a run ends after SIGTERM, while it scores.
+"""How soon a run ends after SIGTERM while it is scoring.
 
     MNIST_BATCH_DATA=... python benchmarks/reliability.py [--rows 600000] [--repeats 5] [--folder build/bench]
 
-Prints a line of a Markdown table, and exits 1 where the target is missed.
+Prints a Markdown table. Exits with 1 if the target is missed.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from inputs import Digits, made
+from inputs import Digits, make_input
 
-# What cron, systemd and Airflow leave a process before they kill it, at the least.
+# The shortest time that cron, systemd and Airflow give a process before they kill it.
 TARGET_SECONDS = 5.0
-# A signal is to come while most of the run is ahead.
+# Parts per run. The signal is sent after the first, so most of the run is still ahead.
 PARTS = 20
 
 
-def seconds_to_end(images: Path, output: Path, rows: int) -> float:
-    """From SIGTERM, sent when the first part is there, to the end of the process."""
+def measure_seconds_to_end(images: Path, output: Path, rows: int) -> float:
+    """Seconds from SIGTERM, sent when the first part is written, to the end of the process."""
     command = [sys.executable, "-m", "mnist_batch", "predict", images, "-o", output, "--labels", "none", "--quiet"]
     run = subprocess.Popen([*command, "--rows-per-part", str(rows // PARTS)])
     while not (output / "_work" / "shards" / "00000.json").exists():
         if run.poll() is not None:
-            sys.exit(f"a run must live until its first part is there, ended with {run.returncode}: see its message")
+            sys.exit(f"a run must live until its first part is written, ended with {run.returncode}: see its message")
         time.sleep(0.001)
     sent = time.monotonic()
     run.send_signal(signal.SIGTERM)
     code = run.wait()
     seconds = time.monotonic() - sent
     if code != 128 + signal.SIGTERM:
-        sys.exit(f"a run must end with 143, ended with {code}: it was done too soon, give it more --rows")
+        sys.exit(f"a run must end with 143, ended with {code}: it finished too soon, use more --rows")
     return seconds
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the line; 1 where the target is missed."""
+    """Prints the table. Returns 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=600_000)
-    parser.add_argument("--repeats", type=int, default=5, help="how often a run is ended")
+    parser.add_argument("--repeats", type=int, default=5, help="number of runs")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="for the input, which is kept")
     options = parser.parse_args(arguments)
     if options.rows < PARTS or options.repeats < 1:
         parser.error(f"--rows must be at least {PARTS} and --repeats at least 1")
     if not (data := os.environ.get("MNIST_BATCH_DATA")):
         parser.error("MNIST_BATCH_DATA must name the folder that holds mnist/")
-    images = made(options.folder, "idx", Digits(Path(data) / "mnist"), options.rows)
+    images = make_input(options.folder, "idx", Digits(Path(data) / "mnist"), options.rows)
     with tempfile.TemporaryDirectory() as outputs:
         seconds = statistics.median(
-            seconds_to_end(images, Path(outputs, str(n)), options.rows) for n in range(options.repeats)
+            measure_seconds_to_end(images, Path(outputs, str(n)), options.rows) for n in range(options.repeats)
         )
     met = seconds < TARGET_SECONDS
     print("| | target | measured | verdict |\n|---|---|---|---|")

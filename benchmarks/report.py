@@ -1,9 +1,9 @@
-"""What the report costs: seconds to count, to build and to render, and bytes, for 10 thousand and 10 million rows.
+"""The cost of the report for 10 thousand and 10 million rows: seconds to count, build and render it, and bytes.
 
     .venv/bin/python benchmarks/report.py [--rows N ...]
 
-Rows are simulated: drawn pixels, labels and probabilities such as a good model gives, with ids of a hundred characters;
-no model runs. Counting is what `score_shard` does for the report with each batch beside scoring it.
+No model runs. The rows are simulated: random pixels, labels and probabilities as from a good model, ids of a hundred
+characters. Counting is what `score_shard` does for the report with each batch, in addition to scoring it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from mnist_batch.report.tally import Tally, as_json, merge, tally_batch
 BATCH, PASSES = 4096, 5
 
 
-def batch(first: int) -> tuple[ImageBatch, np.ndarray]:
-    """4,096 rows, and their probabilities."""
+def simulate_batch(first: int) -> tuple[ImageBatch, np.ndarray]:
+    """4,096 rows and their probabilities. first: the number of the first row."""
     generator = np.random.default_rng(first)
     probabilities, labels = guessed(BATCH, first, sharpness=9.0)
     pixels = np.zeros((BATCH, 28, 28), np.uint8)
@@ -42,36 +42,36 @@ def batch(first: int) -> tuple[ImageBatch, np.ndarray]:
     return ImageBatch(ids, pixels, pa.array(labels.astype(np.int32)), np.arange(BATCH)), probabilities
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """The median of some passes, in seconds, and what the last gave."""
+def time_work(work: Callable[[], Any]) -> tuple[float, Any]:
+    """The median of `PASSES` passes in seconds, and the result of the last one."""
     times = []
     for _ in range(PASSES):
-        began = time.perf_counter()
+        started = time.perf_counter()
         result = work()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)
     return sorted(times)[PASSES // 2], result
 
 
-def counted(rows: int) -> tuple[Tally, float]:
-    """The tally of so many rows in batches, and the processor's seconds it took, without those of drawing them."""
+def count_rows(rows: int) -> tuple[Tally, float]:
+    """The tally of that many rows in batches, and its processor time in seconds, without simulating them."""
     total, seconds = tally([RejectReason.EMPTY] * 7 + [RejectReason.BLANK] * 9), 0.0
     for first in range(0, rows, BATCH):
-        drawn, probabilities = batch(first)
-        began = time.process_time()
-        total = merge([total, tally_batch(drawn, first, probabilities)])
-        seconds += time.process_time() - began
+        batch, probabilities = simulate_batch(first)
+        started = time.process_time()
+        total = merge([total, tally_batch(batch, first, probabilities)])
+        seconds += time.process_time() - started
     return total, seconds
 
 
-def row(rows: int, render_html: Callable[[Any, Any], str]) -> str:
-    """What so many rows cost, as a row of a Markdown table."""
-    total, counting = counted(rows)
+def measure_row(rows: int, render_html: Callable[[Any, Any], str]) -> str:
+    """The cost of that many rows, as a row of a Markdown table."""
+    total, counting = count_rows(rows)
     profile = build_profile(total, total)
-    building, document = timed(lambda: report(total, profile))
-    writing, written = timed(lambda: to_json(document))
-    drawing, html = timed(lambda: render_html(document, GATES))
-    times = [f"{counting / total.predicted * 1e6:.2f} µs", f"{building + writing:.3f} s", f"{drawing:.3f} s"]
-    sizes = [len(text.encode()) for text in (written, html, json.dumps(as_json(total)))]
+    building, document = time_work(lambda: report(total, profile))
+    writing, json_text = time_work(lambda: to_json(document))
+    rendering, html = time_work(lambda: render_html(document, GATES))
+    times = [f"{counting / total.predicted * 1e6:.2f} µs", f"{building + writing:.3f} s", f"{rendering:.3f} s"]
+    sizes = [len(text.encode()) for text in (json_text, html, json.dumps(as_json(total)))]
     return " | ".join(["", f"{total.predicted:,}", *times, *(f"{size / 1000:,.0f} KB" for size in sizes), ""]).strip()
 
 
@@ -79,14 +79,15 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 10_000_000])
-    began = time.perf_counter()
-    from mnist_batch.report.render.render_html import render_html
+    options = parser.parse_args()
+    started = time.perf_counter()
+    from mnist_batch.report.render.page import render_html
 
-    print(f"importing Jinja2 and the page: {time.perf_counter() - began:.3f} s\n")
-    print("| rows | counting, of a row | report.json | page | report.json, size | page, size | record of a shard |")
+    print(f"importing Jinja2 and the page: {time.perf_counter() - started:.3f} s\n")
+    print("| rows | counting, per row | report.json | page | report.json, size | page, size | record of a shard |")
     print("|---|---|---|---|---|---|---|")
-    for rows in parser.parse_args().rows:
-        print(row(rows, render_html))
+    for rows in options.rows:
+        print(measure_row(rows, render_html))
 
 
 if __name__ == "__main__":

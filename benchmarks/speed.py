@@ -1,12 +1,12 @@
-"""How fast a run is against the model's own ceiling, a bare script and other tools, and how much memory it takes.
+"""The speed of runs, compared with the ceiling of the model, a bare script and other tools; and their memory.
 
     MNIST_BATCH_DATA=... python benchmarks/speed.py [--rows 600000] [--rounds 3] [--folder build/bench] [--ray PYTHON]
 
-Prints a Markdown table, which docs/performance.md holds, and writes its figures to benchmarks/results.json. Each
-figure is of whole processes, each a fresh one, over files that were read before. The rate of a form is by difference,
-of a run of a tenth of the rows and a run of `--rows` more, of five times as many where they are plain numbers: so
-start-up is apart, and planning is not. Ceiling and forms are paired within a round, and the median of the rounds is
-printed. Nothing else should be running.
+Prints the Markdown table of docs/performance.md and writes its figures to benchmarks/results.json. Each figure is
+measured on whole, fresh processes, over files that are in the page cache. The rate of a form is the difference between
+a run of a tenth of the rows and a run of `--rows` more, or five times as many more if the rows are plain numbers: so
+start-up does not count, and planning does. Each form is compared with the ceiling of the same round, and the median of
+the rounds is printed. Nothing else should be running.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from inputs import Digits, made
+from inputs import Digits, make_input
 
 HERE = Path(__file__).parent
 MODEL = HERE.parent / "mnist_batch" / "model" / "bundled" / "seed"
-# Shares of the ceiling that the forms are to reach.
+# The share of the ceiling that each form should reach.
 TARGETS = {
     "idx": 0.80,
     "npz": 0.80,
@@ -44,9 +44,10 @@ TARGETS = {
     "folder": 0.38,
     "tar.gz": 0.32,
 }
-# Their rates are by far the highest: a difference of a few seconds would be as uncertain as start-up is.
+# Forms of plain numbers. Their rates are by far the highest, so they get more rows: otherwise two runs would differ by
+# only a few seconds, and start-up varies by as much.
 NUMBERS = {"idx", "npz", "parquet raw", "idx.gz"}
-# Threads within a batch, batches at once, oneDNN.
+# Threads within a batch, batches at the same time, oneDNN.
 CEILINGS = [(threads, 3 - threads, onednn) for threads in (2, 1) for onednn in ("1", "0")]
 OURS = ("-m", "mnist_batch")
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -55,7 +56,12 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class Run:
-    """A process from start to end. seconds: wall; peak: bytes, of its resident set; output: what it printed."""
+    """A process from start to end.
+
+    seconds: wall time.
+    peak: the largest size of its resident set, in bytes.
+    output: what it printed to stdout.
+    """
 
     seconds: float
     peak: int
@@ -64,7 +70,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. met: whether `value` reaches the target; None where there is none."""
+    """A row of the table. met: whether `value` reaches the target; None if there is no target."""
 
     what: str
     target: str
@@ -74,7 +80,7 @@ class Row:
 
 
 def run(*command: str | Path, python: str = sys.executable, cores: int | None = None, **environment: str) -> Run:
-    """Runs Python with these arguments to its end, which must be a good one, on the first `cores` cores if given."""
+    """Runs Python with these arguments, on the first `cores` cores if given. Exits if the process fails."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         pinned = ["taskset", "-c", f"0-{cores - 1}"] if cores else []
         started = time.monotonic()
@@ -90,46 +96,46 @@ def run(*command: str | Path, python: str = sys.executable, cores: int | None = 
         for file in (output, errors):
             file.seek(0)
         if process.returncode != 0:
-            sys.exit(f"{command}: must end with 0, ended with {process.returncode}: {errors.read()[-2000:].decode()}")
+            sys.exit(f"{command}: must exit with 0, exited with {process.returncode}: {errors.read()[-2000:].decode()}")
         return Run(seconds, usage.ru_maxrss * RSS_UNIT, output.read().decode())
 
 
 class Benchmark:
-    """The inputs, in a folder that is kept, and the rows of the table."""
+    """Measures the rows of the table. The inputs are kept in a folder."""
 
     def __init__(self, folder: Path, rows: int, rounds: int, ray: str | None) -> None:
         self.folder, self.rows, self.rounds, self.ray = folder, rows, rounds, ray
-        # Names in a folder or archive.
-        self.many = rows // 3 * 5
+        # For forms with a file or member per image.
+        self.many_files = rows // 3 * 5
         self.digits = Digits(Path(os.environ["MNIST_BATCH_DATA"]) / "mnist")
         self.rates: defaultdict[str, list[float]] = defaultdict(list)
 
-    def warm(self, form: str, rows: int) -> Path:
-        """The input of that form and size, read once, so that the system holds it in memory."""
-        source = made(self.folder, form, self.digits, rows)
+    def make_cached_input(self, form: str, rows: int) -> Path:
+        """The input of that form and size. Reads it once, so that it is in the page cache."""
+        source = make_input(self.folder, form, self.digits, rows)
         for path in sorted(source.rglob("*.png")) if source.is_dir() else [source]:
             with path.open("rb") as file:
                 while file.read(1 << 20):
                     pass
         return source
 
-    def predicted(
+    def run_predict(
         self, form: str, rows: int, *options: str, cores: int | None = None, program: Sequence[str] = OURS
     ) -> Run:
-        """A run of ours from nothing, with the default options but these."""
+        """Runs `predict` into an empty output folder, with default options except these."""
         output = self.folder / "out"
         shutil.rmtree(output, ignore_errors=True)
-        source = self.warm(form, rows)
+        source = self.make_cached_input(form, rows)
         return run(*program, "predict", source, "-o", output, "--quiet", *options, cores=cores)
 
-    def rate(self, form: str, *options: str, cores: int | None = None) -> float:
-        """Rows a second, start-up apart."""
+    def measure_rate(self, form: str, *options: str, cores: int | None = None) -> float:
+        """Rows per second, without start-up."""
         small, more = self.rows // 10, self.rows * (5 if form in NUMBERS else 1)
-        before = self.predicted(form, small, *options, cores=cores).seconds
-        return more / (self.predicted(form, small + more, *options, cores=cores).seconds - before)
+        before = self.run_predict(form, small, *options, cores=cores).seconds
+        return more / (self.run_predict(form, small + more, *options, cores=cores).seconds - before)
 
-    def ceiling(self, *choices: tuple[int, int, str], cores: int | None = None) -> float:
-        """The best rate of the model alone."""
+    def measure_ceiling(self, *choices: tuple[int, int, str], cores: int | None = None) -> float:
+        """The best rate of the model alone, in rows per second. choices: as in `CEILINGS`."""
         return max(
             float(
                 run(
@@ -143,13 +149,13 @@ class Benchmark:
         )
 
     def forms(self) -> Iterator[Row]:
-        """Each form against the ceiling of the same round."""
+        """Each form, compared with the ceiling of the same round."""
         ceilings = []
         shares: defaultdict[str, list[float]] = defaultdict(list)
         for _ in range(self.rounds):
-            ceilings.append(self.ceiling())
+            ceilings.append(self.measure_ceiling())
             for form in TARGETS:
-                self.rates[form].append(self.rate(form))
+                self.rates[form].append(self.measure_rate(form))
                 shares[form].append(self.rates[form][-1] / ceilings[-1])
         yield Row("ceiling: the model alone", "-", f"{statistics.median(ceilings):,.0f}/s", statistics.median(ceilings))
         for form, target in TARGETS.items():
@@ -157,82 +163,86 @@ class Benchmark:
             yield Row(form, f"{target:.2f} x ceiling", f"{share:.2f} x, {rate:,.0f}/s", share, share >= target)
 
     def start_up(self) -> Iterator[Row]:
-        """Whole processes of little work, against the bare script where that is the measure."""
-        images = made(self.folder, "idx", self.digits, 10_000)
+        """Processes with little work; the first compared with the bare script."""
+        images = make_input(self.folder, "idx", self.digits, 10_000)
         ratios = [
-            self.predicted("idx", 10_000).seconds / run(HERE / "bare.py", images).seconds
+            self.run_predict("idx", 10_000).seconds / run(HERE / "bare.py", images).seconds
             for _ in range(self.rounds + 2)
         ]
         ratio = statistics.median(ratios)
         yield Row("10,000 from idx, to a bare script", "at most 1.20 x", f"{ratio:.2f} x", ratio, ratio <= 1.20)
-        archive = made(self.folder, "zip", self.digits, self.rows // 10)
+        archive = make_input(self.folder, "zip", self.digits, self.rows // 10)
         for what, target, command in (
             ("--help", 0.3, ["--help"]),
             (f"inspect a zip of {self.rows // 10:,}", 1.0, ["inspect", archive]),
-            ("a completed run again", 1.0, self.completed("idx", 10_000)),
-            (f"a completed run of {self.many:,} files again", 5e-6 * self.many, self.completed("folder", self.many)),
+            ("a completed run again", 1.0, self.complete_run("idx", 10_000)),
+            (
+                f"a completed run of {self.many_files:,} files again",
+                5e-6 * self.many_files,
+                self.complete_run("folder", self.many_files),
+            ),
         ):
             seconds = statistics.median(run(*OURS, *command).seconds for _ in range(self.rounds))
             yield Row(what, f"about {target:g} s", f"{seconds:.2f} s", seconds, seconds <= 1.25 * target)
 
-    def completed(self, form: str, rows: int) -> list[str | Path]:
-        """The command line of a run that is complete."""
+    def complete_run(self, form: str, rows: int) -> list[str | Path]:
+        """Completes a run and returns its command line."""
         output = self.folder / f"completed {form}"
         shutil.rmtree(output, ignore_errors=True)
-        command = ["predict", self.warm(form, rows), "-o", output, "--quiet"]
+        command = ["predict", self.make_cached_input(form, rows), "-o", output, "--quiet"]
         run(*OURS, *command)
         return command
 
     def growth(self) -> Iterator[Row]:
-        """Memory and time a row as rows become more."""
-        bare = run(HERE / "bare.py", made(self.folder, "idx", self.digits, 10_000)).peak
+        """Memory, and time per row, for growing numbers of rows."""
+        bare = run(HERE / "bare.py", make_input(self.folder, "idx", self.digits, 10_000)).peak
         yield Row("peak memory of the bare script", "-", f"{bare / MB:,.0f} MB", bare)
         for form, sizes in {
             "idx": (self.rows // 10, self.rows, self.rows * 10),
             "parquet raw": (self.rows // 10, self.rows, self.rows * 10),
-            "folder": (self.rows // 10, self.many),
-            "zip": (self.rows // 10, self.many),
-            "tar": (self.rows // 10, self.many),
+            "folder": (self.rows // 10, self.many_files),
+            "zip": (self.rows // 10, self.many_files),
+            "tar": (self.rows // 10, self.many_files),
         }.items():
-            runs = {rows: self.predicted(form, rows) for rows in sizes}
-            peaks = [each.peak for each in runs.values()]
-            told = " / ".join(f"{peak / MB:,.0f}" for peak in peaks)
+            runs = {rows: self.run_predict(form, rows) for rows in sizes}
+            peaks = [process.peak for process in runs.values()]
+            measured = " / ".join(f"{peak / MB:,.0f}" for peak in peaks)
             rows = " / ".join(f"{size:,}" for size in sizes)
             spread = max(peaks) - min(peaks)
-            yield Row(f"peak memory, {form}, {rows}", "within 60 MB", f"{told} MB", spread / MB, spread <= 60 * MB)
+            yield Row(f"peak memory, {form}, {rows}", "within 60 MB", f"{measured} MB", spread / MB, spread <= 60 * MB)
             over = (max(peaks) - bare) / MB
             yield Row(f"peak memory, {form}, over the bare script", "300 MB", f"{over:,.0f} MB", over, over <= 300)
             if len(sizes) == 3:
                 small, middle, large = (runs[size].seconds for size in sizes)
                 ratio = (large - middle) / (sizes[2] - sizes[1]) / ((middle - small) / (sizes[1] - sizes[0]))
                 yield Row(
-                    f"time a row, {form}, ten times the rows", "at most 1.10 x", f"{ratio:.2f} x", ratio, ratio <= 1.1
+                    f"time per row, {form}, ten times the rows", "at most 1.10 x", f"{ratio:.2f} x", ratio, ratio <= 1.1
                 )
 
     def output(self) -> Iterator[Row]:
-        """What a run of whole numbers saves when the parts it writes are empty."""
+        """The share of a run that it saves if it writes empty parts."""
         rows = self.rows * 5
         for form, target in (("parquet", 0.05), ("csv", 0.10)):
             shares = []
             for _ in range(self.rounds + 2):
-                empty = self.predicted("idx", rows, "--format", form, program=[str(HERE / "no_output.py")]).seconds
-                shares.append(1 - empty / self.predicted("idx", rows, "--format", form).seconds)
+                empty = self.run_predict("idx", rows, "--format", form, program=[str(HERE / "no_output.py")]).seconds
+                shares.append(1 - empty / self.run_predict("idx", rows, "--format", form).seconds)
             share = statistics.median(shares)
             yield Row(f"writing {form}", f"at most {target:.0%} of the run", f"{share:.1%}", share, share <= target)
 
     def cores(self) -> Iterator[Row]:
-        """One core against two, ours and the model alone."""
-        one, two = (self.rate("idx", cores=cores) for cores in (1, 2))
-        alone = self.ceiling((1, 1, "1"), cores=1)
-        both = self.ceiling((2, 1, "1"), (1, 2, "1"), cores=2)
-        told = f"{two / one:.2f} x; the model alone {both / alone:.2f} x"
-        yield Row("idx, two cores to one", "at least 1.8 x", told, two / one, two / one >= 1.8)
+        """Two cores compared with one, for a run and for the model alone."""
+        one, two = (self.measure_rate("idx", cores=cores) for cores in (1, 2))
+        alone = self.measure_ceiling((1, 1, "1"), cores=1)
+        both = self.measure_ceiling((2, 1, "1"), (1, 2, "1"), cores=2)
+        measured = f"{two / one:.2f} x; the model alone {both / alone:.2f} x"
+        yield Row("idx, two cores to one", "at least 1.8 x", measured, two / one, two / one >= 1.8)
 
     def peers(self) -> Iterator[Row]:
-        """Other tools over the same folder of PNGs."""
-        ours = statistics.median(self.rates["folder"]) if self.rates["folder"] else self.rate("folder")
+        """Other tools on the same folder of PNGs."""
+        ours = statistics.median(self.rates["folder"]) if self.rates["folder"] else self.measure_rate("folder")
         small, large = (
-            made(self.folder, "folder", self.digits, n) for n in (self.rows // 10, self.rows // 10 + self.rows)
+            make_input(self.folder, "folder", self.digits, n) for n in (self.rows // 10, self.rows // 10 + self.rows)
         )
         script = HERE / "peers" / "keras_script.py"
         times = [run(script, path, MODEL, self.folder / "keras.csv").seconds for path in (small, large)]
@@ -242,7 +252,7 @@ class Benchmark:
             sizes = [self.rows // 10, self.rows // 5]
             times = []
             for size in sizes:
-                source = made(self.folder, "folder", self.digits, size).resolve()
+                source = make_input(self.folder, "folder", self.digits, size).resolve()
                 target = self.folder / "ray"
                 shutil.rmtree(target, ignore_errors=True)
                 peer = HERE / "peers" / "ray_data.py"
@@ -255,7 +265,7 @@ PARTS = ("forms", "start_up", "output", "cores", "growth", "peers")
 
 
 def machine() -> dict[str, str]:
-    """Where and with what it was measured."""
+    """The machine and the versions that were measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
@@ -267,14 +277,18 @@ def machine() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table as it comes; 1 where a target is missed, unless `--smoke`."""
+    """Prints the table row by row. Returns 1 if a target is missed, but never with `--smoke`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=600_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="for inputs, which are kept: 20 GB")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/bench"), help="for the inputs, which are kept: 20 GB"
+    )
     parser.add_argument("--ray", help="the Python of an environment with ray[data], tensorflow and keras")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
-    parser.add_argument("--smoke", action="store_true", help="once, with few rows: that it runs is all it shows")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one round with few rows, to check that the benchmark runs"
+    )
     options = parser.parse_args(arguments)
     if "MNIST_BATCH_DATA" not in os.environ:
         parser.error("MNIST_BATCH_DATA must name the folder that holds mnist/")

@@ -1,8 +1,8 @@
-"""Draws the least confident images of a run on image files: what a person should look at first.
+"""Draws the least confident images of a run on image files: those that a person should look at first.
 
     python examples/sheet.py sample_data/digits out/digits sheet.png
 
-Reads `predictions/` as any other program would, and needs nothing of mnist_batch.
+Reads `predictions/` as any other program would, without mnist_batch.
 """
 
 import sys
@@ -15,8 +15,12 @@ import pyarrow.parquet as pq
 COLUMNS, ROWS, CELL, ZOOM = 10, 2, 112, 3
 
 
-def sheet(images: Path, output: Path, path: Path) -> None:
-    """Writes a PNG of the images under `images` that the run in `output` was least sure of, doubtful ones first."""
+def draw_sheet(images: Path, output: Path, path: Path) -> None:
+    """Writes a PNG of the images for which a run is least confident, lowest confidence first.
+
+    images: the folder that was scored.
+    output: the output folder of the run.
+    """
     table = pq.read_table(output / "predictions").sort_by("confidence").slice(0, COLUMNS * ROWS)
     canvas = np.full((ROWS * (CELL + 28), COLUMNS * CELL, 3), 255, np.uint8)
     for position, row in enumerate(table.to_pylist()):
@@ -34,4 +38,4 @@ def sheet(images: Path, output: Path, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sheet(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    draw_sheet(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,8 +1,8 @@
-"""Draws what preprocessing does, step by step, on scans made from the sample digits: docs/preprocessing.png.
+"""Draws docs/preprocessing.png: what preprocessing does, step by step, to scans made from the sample digits.
 
     python examples/steps.py steps.png
 
-The rows are kinds of scan, the columns the steps: as scanned, ink, digit, and what the model sees.
+Each row is a kind of scan. The columns are the steps: as scanned, ink, digit, and what the model sees.
 """
 
 import sys
@@ -21,31 +21,31 @@ SIDE, MARGIN, HEAD, CAPTION = 150, 12, 34, 250
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def digit(label: int, number: int, side: int) -> Pixels:
-    """One of the sample digits, enlarged: white on black."""
+def read_digit(label: int, number: int, side: int) -> Pixels:
+    """Reads one of the sample digits and enlarges it: white on black."""
     image = cv2.imread(str(DIGITS / f"{label}/{label}_{number:03}.png"), cv2.IMREAD_GRAYSCALE)
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def scans() -> dict[str, Pixels]:
-    """Scans as people make them."""
+def make_scans() -> dict[str, Pixels]:
+    """Makes scans like those that people make, by name."""
     generator = np.random.default_rng(2)
     y, x = np.mgrid[0:1:240j, 0:1:320j]
     cover = np.zeros((240, 320))
-    cover[40:200, 130:290] = digit(2, 4, 160) / 255
+    cover[40:200, 130:290] = read_digit(2, 4, 160) / 255
     light = (1 - 0.5 * y) * (1 - 0.35 / (1 + np.exp(-(x - 0.35) / 0.02)))
     photo = light * (235 - 175 * cover) + generator.normal(0, 5, cover.shape)
-    boxed = 255 - np.pad(digit(5, 3, 120), 26)
+    boxed = 255 - np.pad(read_digit(5, 3, 120), 26)
     cv2.rectangle(boxed, (5, 5), (166, 166), 90, 3)
-    speckled = 255 - np.pad(digit(7, 8, 120), 30)
+    speckled = 255 - np.pad(read_digit(7, 8, 120), 30)
     for _ in range(14):
         centre = tuple(int(value) for value in generator.integers(0, 180, 2))
         cv2.circle(speckled, centre, int(generator.integers(1, 3)), 60, -1)
     thin = np.zeros((200, 200), np.uint8)
     points = np.array([[60, 30], [60, 105], [140, 105], [110, 60], [110, 175]])
     cv2.polylines(thin, [points[:3].reshape(-1, 1, 2), points[3:].reshape(-1, 1, 2)], False, 255, 2, cv2.LINE_AA)
-    pair = np.hstack([digit(1, 2, 100), digit(9, 1, 100)])
-    small = cv2.resize(digit(8, 6, 112), (16, 16), interpolation=cv2.INTER_AREA)
+    pair = np.hstack([read_digit(1, 2, 100), read_digit(9, 1, 100)])
+    small = cv2.resize(read_digit(8, 6, 112), (16, 16), interpolation=cv2.INTER_AREA)
     return {
         "a photo with a shadow": np.clip(photo, 0, 255).astype(np.uint8),
         "in a form's box": boxed,
@@ -56,23 +56,23 @@ def scans() -> dict[str, Pixels]:
     }
 
 
-def steps(scan: Pixels) -> list[Pixels | str]:
-    """The scan, its ink, its digit and the outcome; a refusal in words where it came to one."""
+def run_steps(scan: Pixels) -> list[Pixels | str]:
+    """The scan, its ink, its digit and the result; a text instead of an image if the scan is rejected."""
     searched = shrink(scan, 160)
     ink = find_ink(searched)
-    shown: list[Pixels | str] = [scan]
+    images: list[Pixels | str] = [scan]
     if isinstance(ink, Ink):
-        shown.append(np.clip(ink.strength * (255 / ink.level), 0, 255).astype(np.uint8))
+        images.append(np.clip(ink.strength * (255 / ink.level), 0, 255).astype(np.uint8))
         mask = find_digit(ink)
-        shown.append(mask.reason if isinstance(mask, ImageError) else mask * 255)
+        images.append(mask.reason if isinstance(mask, ImageError) else mask * 255)
     outcome = frame(scan)
-    shown.append(outcome.pixels if isinstance(outcome, Framed) else "reject")
-    return shown
+    images.append(outcome.pixels if isinstance(outcome, Framed) else "reject")
+    return images
 
 
-def sheet(path: Path) -> None:
-    """Writes the picture."""
-    rows = scans()
+def draw_sheet(path: Path) -> None:
+    """Writes the picture to `path`."""
+    rows = make_scans()
     head = ("as scanned", "ink", "digit", "what the model sees")
     canvas = np.full((HEAD + len(rows) * (SIDE + MARGIN), CAPTION + 4 * (SIDE + MARGIN)), 255, np.uint8)
     for column, text in enumerate(head):
@@ -80,7 +80,7 @@ def sheet(path: Path) -> None:
     for row, (name, scan) in enumerate(rows.items()):
         top = HEAD + row * (SIDE + MARGIN)
         cv2.putText(canvas, name, (MARGIN, top + SIDE // 2), FONT, 0.55, 60, 1, cv2.LINE_AA)
-        for column, image in enumerate(steps(scan)):
+        for column, image in enumerate(run_steps(scan)):
             left = CAPTION + column * (SIDE + MARGIN)
             square = canvas[top : top + SIDE, left : left + SIDE]
             square[:] = 225
@@ -91,10 +91,10 @@ def sheet(path: Path) -> None:
             scale = SIDE / max(fitted.shape)
             size = (round(fitted.shape[1] * scale), round(fitted.shape[0] * scale))
             large = cv2.resize(fitted, size, interpolation=cv2.INTER_NEAREST)
-            above, beside = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
-            square[above : above + size[1], beside : beside + size[0]] = large
+            y, x = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
+            square[y : y + size[1], x : x + size[0]] = large
     cv2.imwrite(str(path), canvas)
 
 
 if __name__ == "__main__":
-    sheet(Path(sys.argv[1]))
+    draw_sheet(Path(sys.argv[1]))

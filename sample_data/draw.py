@@ -1,8 +1,8 @@
-"""Draws the sample digits, and those of the model self-test, and writes them in every form that is read.
+"""Draws the sample digits and the digits of the model self-test. Writes the samples in every input format.
 
-Everything comes from the strokes in strokes.py and a seed: no pixel of MNIST or of another data set is in it, so
-the files may be shipped. `python sample_data/draw.py` writes the same bytes each time; another release of NumPy,
-OpenCV, zlib or Arrow may draw or pack them differently.
+Everything is made from the strokes in strokes.py and a seed. The files have no pixels of MNIST or another data set, so
+they may be distributed. `python sample_data/draw.py` writes the same bytes each time, but other releases of NumPy,
+OpenCV, zlib or Arrow may draw or compress them differently.
 """
 
 import gzip
@@ -23,45 +23,47 @@ from pen import CAREFUL, EVERYDAY, Hand, Pixels, draw_digit
 HERE = Path(__file__).resolve().parent
 SELFTEST = HERE.parent / "mnist_batch" / "model" / "selftest.npz"
 
-SAMPLE_SEED = 1998  # any numbers do, so long as they differ: the year of MNIST's paper,
-SELFTEST_SEED = 2812  # and its two sides
+# Any two different numbers. 1998 is the year of MNIST's paper.
+SAMPLE_SEED = 1998
+SELFTEST_SEED = 2812
 SAMPLES_PER_CLASS = 30
 SELFTEST_PER_CLASS = 10
 BLENDS = 100
-BLENDS_FROM = 1000  # the digits in them are numbered from here on, clear of all others
+BLENDS_FROM = 1000  # number of the first digit in a blend; all other digits have smaller numbers
 # `datasets` writes image columns in row groups of 100 (config.PARQUET_ROW_GROUP_SIZE_FOR_IMAGE_DATASETS, 2.x and 3.x).
 ROWS_PER_GROUP = 100
 
 
-def drawn(seed: int, digit: int, number: int, hand: Hand) -> Pixels:
-    """The digit of this number; its own generator, so that changing one form leaves all other digits as they are."""
+def draw(seed: int, digit: int, number: int, hand: Hand) -> Pixels:
+    """Draws a digit with a random generator of its own, so that a changed form changes no other digits."""
     return draw_digit(digit, hand, np.random.default_rng([seed, digit, number]))
 
 
-def drawn_classes(seed: int, per_class: int, hand: Hand) -> tuple[Pixels, Pixels]:
-    """Digits uint8 [n, 28, 28] and their labels uint8 [n], class by class."""
-    digits = [drawn(seed, digit, number, hand) for digit in range(10) for number in range(per_class)]
+def draw_classes(seed: int, per_class: int, hand: Hand) -> tuple[Pixels, Pixels]:
+    """Draws digits, uint8 [n, 28, 28], and their labels, uint8 [n], class by class."""
+    digits = [draw(seed, digit, number, hand) for digit in range(10) for number in range(per_class)]
     return np.stack(digits), np.repeat(np.arange(10, dtype=np.uint8), per_class)
 
 
-def drawn_blends(seed: int, count: int) -> tuple[Pixels, Pixels]:
-    """Averages of two digits of different classes, uint8 [n, 28, 28], and both labels, uint8 [n, 2].
+def draw_blends(seed: int, count: int) -> tuple[Pixels, Pixels]:
+    """Draws averages of two digits of different classes, uint8 [n, 28, 28], and returns both labels, uint8 [n, 2].
 
-    Either label would do, so a model that is certain of them all shows that it is fed too large numbers. Measured
-    with a 784-512-512-10 network trained on MNIST in 0..1: it gives 25 of the 100 more than 0.999, the median is
-    0.98; fed 0..255, it gives all 100 more than 0.9999. All 45 pairs come up before one repeats.
+    Either label is right, so a model that is certain about all blends receives pixels on too large a scale. Measured
+    with a 784-512-512-10 network trained on MNIST in 0..1: with the right scale its confidence is above 0.999 for 25 of
+    the 100 blends, and 0.98 in the median. With 0..255, it is above 0.9999 for all 100. All 45 pairs occur before one
+    repeats.
     """
     pairs = [(first, second) for first in range(10) for second in range(first + 1, 10)]
     labels = np.array([pairs[i % len(pairs)] for i in range(count)], np.uint8)
     blends = []
     for number, (first, second) in enumerate(labels.tolist()):
-        one, other = (drawn(seed, digit, BLENDS_FROM + number, CAREFUL) for digit in (first, second))
+        one, other = (draw(seed, digit, BLENDS_FROM + number, CAREFUL) for digit in (first, second))
         blends.append(np.rint((one.astype(float) + other) / 2).astype(np.uint8))
     return np.stack(blends), labels
 
 
-def encoded(pixels: Pixels) -> bytes:
-    """The image as an 8-bit gray PNG."""
+def encode_png(pixels: Pixels) -> bytes:
+    """Encodes an image as an 8-bit gray PNG."""
     done, png = cv2.imencode(".png", pixels)
     if not done:
         raise RuntimeError(f"OpenCV must encode a {pixels.shape} {pixels.dtype} image as PNG, but did not")
@@ -69,7 +71,7 @@ def encoded(pixels: Pixels) -> bytes:
 
 
 def write_folder(folder: Path, pngs: dict[str, bytes]) -> None:
-    """One file an image; what an earlier run left in the folder goes."""
+    """Writes one file per image. Deletes the folder of an earlier run first."""
     if folder.exists():
         shutil.rmtree(folder)
     for name, png in pngs.items():
@@ -79,37 +81,37 @@ def write_folder(folder: Path, pngs: dict[str, bytes]) -> None:
 
 
 def write_idx(path: Path, values: Pixels) -> None:
-    """MNIST's own format: two zeros, 8 for ubyte, the number of axes, their big-endian lengths, the values."""
+    """Writes MNIST's own format: two zeros, 8 for ubyte, the number of axes, their big-endian lengths, the values."""
     header = struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
     path.write_bytes(header + values.tobytes())
 
 
 def write_zip(path: Path, pngs: dict[str, bytes]) -> None:
-    """Stored, not deflated: PNG is packed already. ZipInfo's date is 1980 unless it is told otherwise."""
+    """Writes members stored, not deflated, because PNGs are compressed already. The default date of ZipInfo is 1980."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, png in pngs.items():
             member = zipfile.ZipInfo(name)
-            member.create_system = 3  # Unix on every system
+            member.create_system = 3  # Unix, on every system
             member.external_attr = 0o100644 << 16
             archive.writestr(member, png)
 
 
 def write_tar_gz(path: Path, pngs: dict[str, bytes]) -> None:
-    """TarInfo's date, owner and group are zero unless it is told otherwise; gzip must be told."""
-    packed = io.BytesIO()
+    """Writes a tar.gz without dates and owners. TarInfo's defaults are zero; gzip's default is the current time."""
+    buffer = io.BytesIO()
     with (
-        gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0) as stream,
+        gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name, png in pngs.items():
             member = tarfile.TarInfo(name)
             member.size = len(png)
             archive.addfile(member, io.BytesIO(png))
-    path.write_bytes(packed.getvalue())
+    path.write_bytes(buffer.getvalue())
 
 
 def write_parquet(path: Path, pngs: dict[str, bytes], labels: Pixels) -> None:
-    """As Hugging Face's `datasets` stores images with their class: the encoded file and its name without folders."""
+    """Writes images and classes like Hugging Face's `datasets`: the encoded file, and its name without folders."""
     image = pa.array(
         [{"bytes": png, "path": Path(name).name} for name, png in pngs.items()],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
@@ -127,10 +129,10 @@ def write_parquet(path: Path, pngs: dict[str, bytes], labels: Pixels) -> None:
 
 
 def write_samples() -> None:
-    """The same digits in each format, everywhere in the order of their paths."""
-    digits, labels = drawn_classes(SAMPLE_SEED, SAMPLES_PER_CLASS, EVERYDAY)
+    """Writes the same digits in each format, always in the order of their paths."""
+    digits, labels = draw_classes(SAMPLE_SEED, SAMPLES_PER_CLASS, EVERYDAY)
     names = [f"{label}/{label}_{i % SAMPLES_PER_CLASS:03}.png" for i, label in enumerate(labels)]
-    pngs = {name: encoded(pixels) for name, pixels in zip(names, digits, strict=True)}
+    pngs = {name: encode_png(pixels) for name, pixels in zip(names, digits, strict=True)}
     write_folder(HERE / "digits", pngs)
     write_idx(HERE / "digits-images-idx3-ubyte", digits)
     write_idx(HERE / "digits-labels-idx1-ubyte", labels)
@@ -140,9 +142,9 @@ def write_samples() -> None:
 
 
 def write_selftest() -> None:
-    """What a model without a card is tried on when it is loaded. `savez` stamps no time."""
-    digits, labels = drawn_classes(SELFTEST_SEED, SELFTEST_PER_CLASS, CAREFUL)
-    blends, blend_labels = drawn_blends(SELFTEST_SEED, BLENDS)
+    """Writes the digits on which a model without a card is tested at load. `savez` writes no timestamps."""
+    digits, labels = draw_classes(SELFTEST_SEED, SELFTEST_PER_CLASS, CAREFUL)
+    blends, blend_labels = draw_blends(SELFTEST_SEED, BLENDS)
     np.savez_compressed(SELFTEST, digits=digits, labels=labels, blends=blends, blend_labels=blend_labels)
 
 

@@ -1,6 +1,6 @@
-"""The digits as pen strokes: which forms people write, and where the pen goes in each.
+"""The digits as pen strokes: the forms that people write, and the path of the pen in each.
 
-Knows points only, no pixels. The points were set by hand for this project; no data set was traced.
+Knows points only, not pixels. The points were set by hand for this project and not traced from any data set.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 class Form:
     """One way of writing a digit.
 
-    share: how many in a hundred writers draw the digit so, by guess; a digit's shares sum to 100.
-    strokes: each is what the pen draws without being lifted, as the points "x,y" that it passes through, x to
-        the right and y down, in hundredths of the digit's height. At a point followed by "|" the pen turns
-        sharply, at all others smoothly. Equal points are one place on the paper: they stay together when the
-        digit is varied.
+    share: a guess of how many in a hundred writers use this form. A digit's shares sum to 100.
+    strokes: what the pen draws without being lifted, as the points "x,y" that it passes through; x to the right and y
+        down, in hundredths of the digit's height. The pen turns sharply at a point followed by "|", and smoothly at
+        all others. Equal points are the same place on the paper: they stay together when the digit is varied.
     """
 
     share: int
@@ -23,7 +22,7 @@ class Form:
 
 FORMS: dict[int, tuple[Form, ...]] = {
     0: (
-        # Counterclockwise from the top, closed; the same, running on past its start; clockwise, left a little open.
+        # Counterclockwise from the top, closed; the same, but past its start; clockwise, slightly open.
         Form(50, ("36,1 10,22 5,68 31,99 58,72 60,25 36,1 29,2",)),
         Form(30, ("49,9 30,1 6,34 13,84 36,98 61,61 54,15 32,5",)),
         Form(20, ("16,17 37,2 61,32 55,80 31,98 5,66 10,24 22,8",)),
@@ -41,7 +40,7 @@ FORMS: dict[int, tuple[Form, ...]] = {
         ),
     ),
     2: (
-        # A corner at the foot; a loop at the foot; a foot that swings like a wave.
+        # A corner at the foot; a loop at the foot; a wavy foot.
         Form(45, ("6,24 15,7 34,1 53,11 54,32 40,57 21,80 4,97 | 32,95 63,96",)),
         Form(32, ("7,21 20,5 40,2 54,17 50,42 35,68 18,90 6,95 3,86 13,78 29,84 45,95 66,92",)),
         Form(23, ("7,20 23,3 45,5 54,25 43,54 23,80 5,96 | 23,88 44,95 65,89",)),
@@ -53,7 +52,7 @@ FORMS: dict[int, tuple[Form, ...]] = {
         Form(20, ("6,5 29,4 54,3 | 41,22 27,41 | 49,51 57,72 45,93 21,99 2,88",)),
     ),
     4: (
-        # Open at the top, with a corner; closed, the bar running through; open and round like a u.
+        # Open at the top, with a corner; closed, with the bar through the stem; open and round like a u.
         Form(
             45,
             (
@@ -77,7 +76,7 @@ FORMS: dict[int, tuple[Form, ...]] = {
         ),
     ),
     5: (
-        # The top bar set on last; in one go from the right; without corners, like an s.
+        # The top bar drawn last; in one stroke from the right; without corners, like an s.
         Form(
             42,
             (
@@ -89,13 +88,13 @@ FORMS: dict[int, tuple[Form, ...]] = {
         Form(20, ("61,3 35,4 17,17 18,38 40,49 53,68 42,92 20,99 3,91",)),
     ),
     6: (
-        # A round back; a straight one with a small bowl; a bowl that curls inwards.
+        # A round back; a straight back with a small bowl; a bowl that curls inwards.
         Form(45, ("47,2 25,19 9,47 4,76 18,97 40,96 54,78 44,60 24,61 7,79",)),
         Form(30, ("36,2 20,32 7,64 10,89 29,99 49,87 50,66 33,57 10,72",)),
         Form(25, ("53,6 36,4 14,28 4,62 11,90 33,99 54,84 52,61 31,55 15,70 20,84",)),
     ),
     7: (
-        # Two straight strokes; with a bar; with a serif; bent softly.
+        # Two straight strokes; with a bar; with a serif; softly curved.
         Form(38, ("4,7 31,6 60,4 | 47,34 36,66 28,98",)),
         Form(
             20,
@@ -108,7 +107,7 @@ FORMS: dict[int, tuple[Form, ...]] = {
         Form(25, ("3,15 20,6 43,6 57,11 52,34 38,66 26,98",)),
     ),
     8: (
-        # An s closed by its way back; one ring upon another; begun and ended in the open at the top right.
+        # An s that is closed on the way back; two rings, one above the other; begins and ends at the top right, open.
         Form(52, ("49,11 31,1 12,12 15,33 34,48 53,66 49,91 28,99 7,87 10,66 31,49 48,31 50,13 44,6",)),
         Form(
             20,
@@ -120,7 +119,7 @@ FORMS: dict[int, tuple[Form, ...]] = {
         Form(28, ("57,8 36,2 14,14 20,37 41,55 51,77 36,97 13,91 11,71 33,50 50,33 61,14",)),
     ),
     9: (
-        # A straight tail from a corner; a tail that hooks back; a loop with the tail leaning away under it.
+        # A straight tail from a corner; a tail that hooks back; a loop with a tail that leans away below it.
         Form(45, ("53,12 34,1 11,14 7,36 22,49 43,40 54,13 | 52,56 48,98",)),
         Form(27, ("53,13 34,1 11,13 7,35 22,48 43,41 54,17 | 57,52 48,85 28,99 8,92",)),
         Form(28, ("51,16 33,2 11,14 8,36 24,46 44,34 51,16 49,42 38,72 29,98",)),

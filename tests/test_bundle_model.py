@@ -2,17 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from training.mnist_files import draw_arrays, write_idx_folder
+
 from mnist_batch.config import TrainConfig
 from mnist_batch.model.card import find_card, model_digest
 from tools.bundle_model import bundle
 
 
-def test_the_bundled_folder_holds_the_saved_model_and_a_card_that_speaks_for_it(
-    idx_folder: Path, tmp_path: Path
-) -> None:
+def test_bundle_is_a_saved_model_and_its_card(tmp_path: Path) -> None:
+    data = write_idx_folder(tmp_path / "idx", draw_arrays())
     bundled = tmp_path / "bundled"
-    for seed in (0, 1):  # the second takes the first one's place
-        card = bundle(TrainConfig(bundled, idx_folder, seed=seed, epochs=1), say=lambda _: None)
+    for seed in (0, 1):  # the second replaces the first
+        card = bundle(TrainConfig(bundled, data, seed=seed, epochs=1), print_line=lambda _: None)
     assert sorted(path.name for path in bundled.iterdir()) == ["seed", "seed.card.json"]
     assert (bundled / "seed" / "saved_model.pb").is_file()
     assert find_card(bundled / "seed", model_digest(bundled / "seed")) == card

@@ -1,8 +1,8 @@
-"""What a user of Keras writes: a folder of PNGs through `image_dataset_from_directory` and `predict`, to CSV.
+"""What a user of Keras writes: scores a folder of PNGs with `image_dataset_from_directory` and `predict`, to CSV.
 
     python benchmarks/peers/keras_script.py FOLDER MODEL OUTPUT
 
-With what Keras's own guides recommend: batches, prefetching, the model's scale as a layer of the data set.
+Follows Keras's own guides: batches, prefetching, the model's scale as a layer of the data set.
 """
 
 import sys

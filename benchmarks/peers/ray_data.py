@@ -1,8 +1,8 @@
-"""The same in Ray Data: `read_images`, `map_batches` with an actor that holds the model, `write_parquet`.
+"""Scores a folder of PNGs with Ray Data: `read_images`, `map_batches` (its actor holds the model), `write_parquet`.
 
     python benchmarks/peers/ray_data.py FOLDER MODEL OUTPUT
 
-Needs `ray[data]`, which is no dependency of ours. As Ray's guide to offline batch inference has it.
+Follows Ray's guide to offline batch inference. Needs `ray[data]`, which is not a dependency of this project.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""Images: encoded files and arrays to batches of 28x28 pixels."""
+"""Images: turns encoded files and arrays into batches of 28x28 pixels."""

@@ -1,7 +1,7 @@
-"""What an encoded image says of itself before it is decoded: its format, its size, its EXIF orientation.
+"""What an image file says about itself before it is decoded: its format, size and EXIF orientation.
 
-Read from the first bytes only, without OpenCV, so that planning can tell images from other files and a bomb of
-20,000 x 20,000 pixels in 389 KB is known for one before it takes 2 GB. It knows nothing of pixels.
+Reads only the first bytes, without OpenCV. So planning can tell images from other files, and a decompression bomb is
+found before it is decoded: 20,000 x 20,000 pixels in 389 KB would take 2 GB. This module knows nothing about pixels.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import struct
 from collections.abc import Mapping
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
-# How many bytes `image_format` wants to see.
+# The number of bytes that `image_format` needs.
 HEAD_SIZE = 16
-# An image of more is not decoded: at 16 bit and four channels this many take 512 MB.
+# Larger images are not decoded. At 16 bit and four channels, this many pixels take 512 MB.
 MAX_PIXELS = 64_000_000
 
 _PNG_HEADER_BYTES = 33
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Deflate packs at most 1032 bytes into one (zlib.net/zlib_tech.html); the rest is for what stands around it.
-_DEFLATE_GAIN = 1040
+# Deflate compresses at most 1032 to 1 (zlib.net/zlib_tech.html). The rest allows for the other chunks.
+_MAX_DEFLATE_RATIO = 1040
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_PHOTOMETRIC, _TIFF_ORIENTATION = 256, 257, 262, 274
 # JPEG start-of-frame markers: FFC0..FFCF without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Restart markers, start of image and TEM carry no length.
+# Restart markers, start of image and TEM have no length field.
 _JPEG_BARE_MARKERS = frozenset(range(0xD0, 0xD9)) | {0x01}
 
 
 def image_format(head: bytes) -> str | None:
-    """Name of the image format that begins with `head`, or None."""
+    """Name of the image format whose files begin like `head`, or None."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
@@ -39,14 +39,14 @@ def image_format(head: bytes) -> str | None:
         return "TIFF"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WebP"
-    # "BM" alone would take many a text for an image: a BMP's reserved field is zero too.
+    # Many texts begin with "BM". In a BMP, the reserved field is zero too.
     if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
         return "BMP"
     return None
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the header states them, or None where it is cut off or of no known kind."""
+    """Width and height as stated in the header; None if the header is cut off or the format is unknown."""
     kind = image_format(data)
     try:
         match kind:
@@ -68,47 +68,50 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def is_cut_short(data: bytes) -> bool:
-    """Whether a PNG ends within a chunk, or holds too few bytes for its size; other formats are not looked at.
+def is_truncated(data: bytes) -> bool:
+    """Whether a PNG ends inside a chunk, or has too few bytes for its size. False for other formats.
 
-    Of three hundred bytes that promise a chunk of 2 GB OpenCV would make 2 GB, and of a hundred that promise 64
-    megapixels it would decode zeros for seconds.
+    OpenCV would allocate 2 GB for 300 bytes with a chunk header that says 2 GB. For 100 bytes with a header of 64
+    megapixels, it would decode zeros for seconds.
     """
     if image_format(data) != "PNG" or len(data) < _PNG_HEADER_BYTES:
         return False
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-    row = 1 + width * depth * _PNG_CHANNELS.get(colour, 1) // 8
-    if row * height > _DEFLATE_GAIN * len(data):
+    row_bytes = 1 + width * depth * _PNG_CHANNELS.get(colour, 1) // 8
+    if row_bytes * height > _MAX_DEFLATE_RATIO * len(data):
         return True
-    at = 8
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        at += 12 + size
+    offset = 8
+    while offset + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        offset += 12 + size
         if kind == b"IEND":
             break
-    return bool(at > len(data))
+    return bool(offset > len(data))
 
 
 def tiff_tags(data: bytes) -> Mapping[int, int]:
-    """The integer tags of a TIFF's first directory; an EXIF block is such a TIFF. Raises struct.error when cut off."""
+    """The integer tags in the first directory of a TIFF or of an EXIF block, which has the same structure.
+
+    Raises struct.error if the data is cut off.
+    """
     order = "<" if data[:2] == b"II" else ">"
     (directory,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, directory)
     tags: dict[int, int] = {}
-    for at in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(f"{order}HH", data, at)
+    for offset in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", data, offset)
         if kind in (3, 4):  # SHORT, LONG
-            (tags[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, at + 8)
+            (tags[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, offset + 8)
     return tags
 
 
 def may_hold_exif(data: bytes) -> bool:
-    """Whether it is worth looking for an orientation; false for almost every image, and cheap."""
+    """Whether the data may have an EXIF orientation. A cheap check, and false for almost every image."""
     return re.search(rb"Exif\0\0|eXIf|EXIF", data[:65_536]) is not None
 
 
 def tiff_white_is_zero(data: bytes) -> bool:
-    """Whether a TIFF's gray levels count from white. TIFF 6.0, tag 262, PhotometricInterpretation."""
+    """Whether gray level 0 of a TIFF is white. TIFF 6.0, tag 262, PhotometricInterpretation."""
     try:
         return tiff_tags(data).get(_TIFF_PHOTOMETRIC) == 0
     except struct.error:
@@ -116,7 +119,7 @@ def tiff_white_is_zero(data: bytes) -> bool:
 
 
 def exif_orientation(block: bytes) -> int:
-    """Orientation 1..8 from an EXIF block; 1, upright, where it says nothing valid.
+    """Orientation 1..8 from an EXIF block; 1, upright, if the block has no valid orientation.
 
     CIPA DC-008, "Exchangeable image file format", tag 0x0112.
     """
@@ -128,27 +131,27 @@ def exif_orientation(block: bytes) -> int:
 
 
 def _bmp_size(data: bytes) -> tuple[int, int]:
-    (header,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
+    (header_bytes,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
     return abs(width), abs(height)
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    at = 2
-    while at < len(data):
-        if data[at] != 0xFF:
+    offset = 2
+    while offset < len(data):
+        if data[offset] != 0xFF:
             return None
-        marker = data[at + 1]
+        marker = data[offset + 1]
         if marker == 0xFF:
-            at += 1
+            offset += 1
         elif marker in _JPEG_BARE_MARKERS:
-            at += 2
+            offset += 2
         elif marker in _JPEG_SIZE_MARKERS:
-            height, width = struct.unpack_from(">HH", data, at + 5)
+            height, width = struct.unpack_from(">HH", data, offset + 5)
             return width, height
         else:
-            (length,) = struct.unpack_from(">H", data, at + 2)
-            at += 2 + length
+            (length,) = struct.unpack_from(">H", data, offset + 2)
+            offset += 2 + length
     return None
 
 

@@ -1,13 +1,13 @@
-"""Rows as a container stores them, encoded images or arrays of numbers, to an `ImageBatch` in MNIST form.
+"""Turns rows as a container stores them, encoded images or arrays of numbers, into an `ImageBatch` in MNIST form.
 
-Every source's rows come through here, so that a corrupt row is treated alike wherever it lay: it becomes a reject under
-its own id, and the rows around it keep theirs. What becomes of an image depends on that image alone.
+The rows of every source pass through here, so a corrupt row is handled the same way in every format: it becomes a
+reject under its own id, and the rows around it keep theirs. The result for an image depends on that image alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,65 +30,58 @@ from mnist_batch.records import (
 )
 from mnist_batch.timing import Stage, Stopwatch
 
-# Encoded images held at once, so that reading and decoding can be told apart; one alone may be larger.
-_READ_BYTES = 1 << 22
-
 if TYPE_CHECKING:
     from mnist_batch.images.framing.frame import Framed
 
+    # By row: what became of an image that is not scored as it is.
+    Outcomes = dict[int, Framed | ImageError]
+
+# Encoded images are read in chunks of this size, so that reading and decoding are timed apart. One image may be larger.
+_CHUNK_BYTES = 1 << 22
+
 
 def preprocess(rows: Rows, preprocess_options: PreprocessOptions, watch: Stopwatch | None = None) -> ImageBatch:
-    """The rows as a batch in MNIST form, in order; what cannot be brought to it is a reject."""
+    """Returns the rows as a batch in MNIST form, in order. Images that cannot be brought to it become rejects."""
     watch = watch or Stopwatch()
     with watch.stage(Stage.DECODE):
         if isinstance(rows, NumericRows):
-            pixels, others = _read_numbers(rows, preprocess_options, watch)
+            pixels, outcomes = _read_numbers(rows, preprocess_options, watch)
         else:
-            pixels, others = _decode_images(rows, preprocess_options, watch)
+            pixels, outcomes = _decode_images(rows, preprocess_options, watch)
     with watch.stage(Stage.FRAME):
-        return _frame_batch(rows, pixels, others, preprocess_options)
-
-
-def _frame_batch(
-    rows: Rows, pixels: Pixels, others: dict[int, Framed | ImageError], preprocess_options: PreprocessOptions
-) -> ImageBatch:
-    on_grid = np.ones(len(pixels), bool)
-    on_grid[list(others)] = False
-    as_is = _select_as_is(pixels, on_grid, preprocess_options.mode)
-    if not as_is.all():
-        pixels = np.array(pixels)  # what was read may not be written to
-        others |= _frame_images(pixels, np.flatnonzero(on_grid & ~as_is), preprocess_options.mode)
-    return _build_batch(rows, pixels, int(as_is.sum()), others)
+        on_grid = np.ones(len(pixels), bool)
+        on_grid[list(outcomes)] = False
+        as_is = _select_as_is(pixels, on_grid, preprocess_options.mode)
+        if not as_is.all():
+            pixels = np.array(pixels)  # the array from the reader may be read-only
+            outcomes |= _frame_images(pixels, np.flatnonzero(on_grid & ~as_is), preprocess_options.mode)
+        return _build_batch(rows, pixels, int(as_is.sum()), outcomes)
 
 
 def decode_to_gray(rows: Rows) -> Iterable[Pixels | ImageError] | Pixels:
-    """Each row's image, uint8 [height, width], or why there is none; one array where all are of one size."""
+    """Each row's image, uint8 [height, width], or its error; a single array if all images have the same size."""
     if isinstance(rows, NumericRows):
         return _numbers_to_gray(rows)
-    return _decode_rows(rows)
-
-
-def _decode_rows(rows: EncodedRows) -> Iterator[Pixels | ImageError]:
-    for image in rows.images:
-        yield _decode(image) if isinstance(image, bytes) else image
+    return (_decode(image) if isinstance(image, bytes) else image for image in rows.images)
 
 
 def _numbers_to_gray(rows: NumericRows) -> Iterable[Pixels | ImageError] | Pixels:
     values = rows.values
     if values.ndim == 2 and values.shape[1] != IMAGE_SIDE**2:
-        detail = f"a line of {values.shape[1]} numbers, whose height and width nobody knows"
+        detail = f"a row of {values.shape[1]} numbers, whose height and width are unknown"
         return (ImageError(RejectReason.NOT_28X28, detail) for _ in rows.ids)
     images = values.reshape(-1, IMAGE_SIDE, IMAGE_SIDE) if values.ndim == 2 else values
     images = images[..., 0] if images.ndim == 4 else images
     pixels, valid = to_gray_levels(images, rows.pixel_range)
     if valid.all() and not rows.image_errors:
         return pixels
-    return _check_range(rows, images, pixels, valid)
+    return _check_rows(rows, images, pixels, valid)
 
 
-def _check_range(
+def _check_rows(
     rows: NumericRows, images: npt.NDArray[Any], pixels: Pixels, valid: npt.NDArray[np.bool_]
 ) -> Iterator[Pixels | ImageError]:
+    """Each row's pixels, or the error from the source or for values out of range."""
     for row in range(len(rows.ids)):
         if row in rows.image_errors:
             yield rows.image_errors[row]
@@ -100,17 +93,21 @@ def _check_range(
 
 
 def to_gray_levels(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """`images` [n, h, w] as uint8, rounded to the nearest, and bool [n]: which lie within the range throughout."""
+    """Converts `images` [n, h, w] to uint8, rounded to the nearest level.
+
+    Returns the levels, and bool [n]: which images have all values in range. The levels of the others are meaningless.
+    Raises TypeError for floats without a range.
+    """
     if images.dtype == np.uint8:
         return images, np.ones(len(images), bool)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not valid is computed all the same, and not used
-        levels = np.rint(_scale_to_bytes(images, pixel_range)) if images.dtype.kind == "f" else images
-        valid = np.asarray(((levels >= 0) & (levels <= 255)).all(axis=(1, 2)))  # NaN compares false: not valid
+    with np.errstate(invalid="ignore", over="ignore"):  # invalid images are computed too, but not used
+        levels = np.rint(_scale_to_255(images, pixel_range)) if images.dtype.kind == "f" else images
+        valid = np.asarray(((levels >= 0) & (levels <= 255)).all(axis=(1, 2)))  # comparisons with NaN are false
         return levels.astype(np.uint8), valid
 
 
-def _scale_to_bytes(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> npt.NDArray[Any]:
-    """Floats of any range as floats in 0..255."""
+def _scale_to_255(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> npt.NDArray[Any]:
+    """Scales floats of the given range to 0..255."""
     match pixel_range:
         case ValueRange.UNIT:
             return images.astype(np.float64) * 255
@@ -123,25 +120,25 @@ def _scale_to_bytes(images: npt.NDArray[Any], pixel_range: ValueRange | None) ->
 
 def _read_numbers(
     rows: NumericRows, preprocess_options: PreprocessOptions, watch: Stopwatch
-) -> tuple[Pixels, dict[int, Framed | ImageError]]:
-    """Images of 28x28 as one array, [n, 28, 28], and by row what became of the others."""
+) -> tuple[Pixels, Outcomes]:
+    """The images of 28x28 in one array, [n, 28, 28], and the outcomes of the others."""
     images = _numbers_to_gray(rows)
     if isinstance(images, np.ndarray) and images.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
         return images.transpose(0, 2, 1) if preprocess_options.transpose else images, {}
     grid = _ImageGrid(len(rows.ids), preprocess_options, watch)
     for row, image in enumerate(images):
         grid.put(row, image)
-    return grid.pixels, grid.others
+    return grid.pixels, grid.outcomes
 
 
 def _decode_images(
     rows: EncodedRows, preprocess_options: PreprocessOptions, watch: Stopwatch
-) -> tuple[Pixels, dict[int, Framed | ImageError]]:
-    """The same for encoded images. The plainest of them, which often are all, are decoded together."""
+) -> tuple[Pixels, Outcomes]:
+    """As `_read_numbers`, for encoded images. Plain PNGs, which are often all of them, are decoded together."""
     from mnist_batch.images.png import decode_plain
 
     grid = _ImageGrid(len(rows.ids), preprocess_options, watch)
-    for first, images in _read_pieces(rows.images, watch):
+    for first, images in _read_chunks(rows.images, watch):
         pixels, positions = decode_plain([image if isinstance(image, bytes) else b"" for image in images])
         grid.pixels[first + positions] = pixels.transpose(0, 2, 1) if preprocess_options.transpose else pixels
         others = np.ones(len(images), bool)
@@ -149,60 +146,61 @@ def _decode_images(
         for position in np.flatnonzero(others).tolist():
             image = images[position]
             grid.put(first + position, _decode(image) if isinstance(image, bytes) else image)
-    return grid.pixels, grid.others
+    return grid.pixels, grid.outcomes
 
 
 def _decode(image: bytes) -> Pixels | ImageError:
-    # Not at the top: runs on plain numbers and plain PNGs do without OpenCV, which takes 0.3 s to import.
+    # Imported here because runs on plain numbers or plain PNGs do not need OpenCV, which takes 0.3 s to import.
     from mnist_batch.images.decode import decode
 
     return decode(image)
 
 
-def _read_pieces(
+def _read_chunks(
     images: Iterable[bytes | Pixels | ImageError], watch: Stopwatch
 ) -> Iterator[tuple[int, list[bytes | Pixels | ImageError]]]:
-    """The images as they are read, some at a time, each time with the row of the first."""
-    coming, first = iter(images), 0
+    """Reads the images in chunks of about `_CHUNK_BYTES`, each with the row of its first image."""
+    unread, first = iter(images), 0
     while True:
-        some: list[bytes | Pixels | ImageError] = []
+        chunk: list[bytes | Pixels | ImageError] = []
         size = 0
         with watch.stage(Stage.READ):
-            for image in coming:
-                some.append(image)
+            for image in unread:
+                chunk.append(image)
                 size += len(image) if isinstance(image, bytes) else 0
-                if size > _READ_BYTES:
+                if size > _CHUNK_BYTES:
                     break
-        if not some:
+        if not chunk:
             return
-        yield first, some
-        first += len(some)
+        yield first, chunk
+        first += len(chunk)
 
 
 class _ImageGrid:
-    """Gathers images. pixels: [n, 28, 28], those of that size; others: by row, what became of the others.
+    """Collects images by row.
 
-    The others are framed at once, for they may be large.
+    pixels: [n, 28, 28], the images of that size.
+    outcomes: the framed images of other sizes, and the errors. Framed at once, because the images may be large.
     """
 
     def __init__(self, count: int, preprocess_options: PreprocessOptions, watch: Stopwatch) -> None:
         self.pixels: Pixels = np.zeros((count, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
-        self.others: dict[int, Framed | ImageError] = {}
-        self._preparation = preprocess_options
+        self.outcomes: Outcomes = {}
+        self._options = preprocess_options
         self._watch = watch
 
     def put(self, row: int, image: Pixels | ImageError) -> None:
         if isinstance(image, ImageError):
-            self.others[row] = image
+            self.outcomes[row] = image
             return
-        gray = image.T if self._preparation.transpose else image
+        gray = image.T if self._options.transpose else image
         if gray.shape == (IMAGE_SIDE, IMAGE_SIDE):
             self.pixels[row] = gray
-        elif self._preparation.mode is Preprocess.NONE:
-            self.others[row] = ImageError(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
+        elif self._options.mode is Preprocess.NONE:
+            self.outcomes[row] = ImageError(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
         else:
             with self._watch.stage(Stage.FRAME):
-                self.others[row] = _frame(gray)
+                self.outcomes[row] = _frame(gray)
 
 
 def _select_as_is(pixels: Pixels, on_grid: npt.NDArray[np.bool_], mode: Preprocess) -> npt.NDArray[np.bool_]:
@@ -215,12 +213,12 @@ def _select_as_is(pixels: Pixels, on_grid: npt.NDArray[np.bool_], mode: Preproce
     return on_grid & is_mnist_form(pixels)
 
 
-def _frame_images(pixels: Pixels, positions: npt.NDArray[np.int64], mode: Preprocess) -> dict[int, Framed | ImageError]:
-    """What becomes of the images of 28x28 at these places, which are not in MNIST form."""
+def _frame_images(pixels: Pixels, positions: npt.NDArray[np.int64], mode: Preprocess) -> Outcomes:
+    """Inverts or frames the images of 28x28 at these positions, which are not scored as they are."""
     from mnist_batch.images.framing.frame import Framed
 
     inverse = ~pixels[positions]
-    # MNIST's images as a negative: the way back is exact.
+    # The negative of an image in MNIST form is only inverted, which restores it exactly.
     negative = is_mnist_form(inverse) if mode is Preprocess.AUTO else np.zeros(len(positions), bool)
     return {
         int(position): Framed(inverse[i], inverted=True) if negative[i] else _frame(pixels[position])
@@ -234,11 +232,12 @@ def _frame(gray: Pixels) -> Framed | ImageError:
     return frame(np.ascontiguousarray(gray))
 
 
-def _build_batch(rows: Rows, pixels: Pixels, as_is: int, others: Mapping[int, Framed | ImageError]) -> ImageBatch:
+def _build_batch(rows: Rows, pixels: Pixels, as_is: int, outcomes: Outcomes) -> ImageBatch:
+    """Combines images and outcomes into a batch. as_is: how many images are scored as they are."""
     preprocessing = Counter({Preprocessing.AS_IS: as_is})
     good = np.ones(len(pixels), bool)
     rejects: list[Reject] = []
-    for row, outcome in sorted(others.items()):
+    for row, outcome in sorted(outcomes.items()):
         if isinstance(outcome, ImageError):
             good[row] = False
             rejects.append(Reject(rows.ids[row].as_py(), outcome.reason, outcome.detail))

@@ -1,4 +1,4 @@
-"""A contact sheet: images before and after they were brought to MNIST form: what a person and what the model sees."""
+"""A contact sheet of images before and after preprocessing: what a person sees, and what the model sees."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from mnist_batch.records import Pixels, Preprocessing
 _SIDE = 84  # three times 28
 _MARGIN = 6
 _CAPTION = 18
-_SHAPE = 1.4  # width to height, about that of a screen
+_ASPECT = 1.4  # width to height of the sheet, about that of a screen
 _PAPER, _TEXT, _REJECT, _CHANGED = (250, 250, 250), (70, 70, 70), (40, 40, 200), (150, 90, 20)
 
 
 def contact_sheet(samples: Sequence[tuple[Pixels | None, Pixels | None, str]]) -> bytes:
-    """A PNG that shows, for each (before, after, caption), both images side by side over their caption.
+    """Draws a PNG that shows both images of each (before, after, caption) side by side above their caption.
 
-    before: gray [height, width] or None; after: [28, 28] or None for a reject, whose place is crossed out.
+    before: gray [height, width], or None if it could not be decoded.
+    after: [28, 28], or None for a reject. A cross is drawn in place of a missing image.
     """
     width, height = 2 * _SIDE + 3 * _MARGIN, _SIDE + 2 * _MARGIN + _CAPTION
-    columns = max(1, round((len(samples) * _SHAPE * height / width) ** 0.5))
+    columns = max(1, round((len(samples) * _ASPECT * height / width) ** 0.5))
     rows = -(-len(samples) // columns)
     sheet = np.full((max(1, rows) * height + _MARGIN, columns * width + _MARGIN, 3), _PAPER, np.uint8)
     for position, (before, after, caption) in enumerate(samples):
         top, left = position // columns * height + _MARGIN, position % columns * width + _MARGIN
-        _put(sheet, before, top, left)
-        _put(sheet, after, top, left + _SIDE + 2)
+        _draw_image(sheet, before, top, left)
+        _draw_image(sheet, after, top, left + _SIDE + 2)
         colour = _REJECT if after is None else _TEXT if caption == Preprocessing.AS_IS else _CHANGED
-        where = (left, top + _SIDE + _CAPTION - 4)
-        cv2.putText(sheet, caption, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+        origin = (left, top + _SIDE + _CAPTION - 4)
+        cv2.putText(sheet, caption, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
     done, png = cv2.imencode(".png", sheet)
     if not done:
         raise RuntimeError(f"OpenCV must encode a sheet of {sheet.shape} as PNG, but did not")
     return bytes(png.tobytes())
 
 
-def _put(sheet: Pixels, image: Pixels | None, top: int, left: int) -> None:
-    """The image as large as its square on the sheet allows; a cross where there is none."""
+def _draw_image(sheet: Pixels, image: Pixels | None, top: int, left: int) -> None:
+    """Draws the image as large as its square on the sheet allows, or a cross if there is no image."""
     square = sheet[top : top + _SIDE, left : left + _SIDE]
     if image is None:
         square[:] = 235
@@ -51,5 +52,5 @@ def _put(sheet: Pixels, image: Pixels | None, top: int, left: int) -> None:
     fitted = shrink(image, _SIDE)
     scale = max(1, _SIDE // max(fitted.shape))
     fitted = np.repeat(np.repeat(fitted, scale, axis=0), scale, axis=1)
-    above, beside = (_SIDE - fitted.shape[0]) // 2, (_SIDE - fitted.shape[1]) // 2
-    square[above : above + fitted.shape[0], beside : beside + fitted.shape[1]] = fitted[..., np.newaxis]
+    y, x = (_SIDE - fitted.shape[0]) // 2, (_SIDE - fitted.shape[1]) // 2
+    square[y : y + fitted.shape[0], x : x + fitted.shape[1]] = fitted[..., np.newaxis]

@@ -1,7 +1,7 @@
-"""The models that ship with the package, and how a name on the command line becomes a path.
+"""The models that ship with the package, and the lookup of a model by name or path.
 
 A bundled model is a SavedModel folder `bundled/NAME` with its card `NAME.card.json` beside it.
-It imports no TensorFlow, so that `mnist-batch models` answers at once.
+This module imports no TensorFlow, so that `mnist-batch models` answers at once.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_batch.errors import ModelError
-from mnist_batch.model.card import ModelCard, card_path, check_kind, read_card
+from mnist_batch.model.card import ModelCard, card_path, check_model_path, read_card
 
 BUNDLED = Path(__file__).with_name("bundled")
 
 
 @dataclass(frozen=True, slots=True)
 class BundledModel:
-    """One line of `mnist-batch models`. size: bytes on disk, all files of the model together, without the card."""
+    """A model that ships with the package.
+
+    size: bytes on disk of all files of the model together, without the card.
+    """
 
     name: str
     path: Path
@@ -26,15 +29,20 @@ class BundledModel:
 
 
 def list_bundled() -> list[BundledModel]:
-    """Every bundled model, by name. Raises ModelError where a card cannot be read."""
-    return [_describe(name) for name in _list_names()]
+    """Returns the bundled models, sorted by name. Raises ModelError if a card cannot be read."""
+    models = []
+    for name in _list_names():
+        path = BUNDLED / name
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        models.append(BundledModel(name, path, size, read_card(card_path(path))))
+    return models
 
 
 def resolve_model(name: str) -> Path:
-    """Where the model called `name` lies: a bundled one by its exact name, otherwise the path itself.
+    """Returns the path of a model: the bundled model called `name` if there is one, otherwise `name` as a path.
 
-    A file in the working directory that happens to be called like a bundled model is reached as `./NAME`.
-    Raises ModelError where there is neither, or where what is there can be no model.
+    A file in the working directory with the name of a bundled model can be given as `./NAME`.
+    Raises ModelError if there is neither, or if the path cannot be a model.
     """
     if name in _list_names():
         return BUNDLED / name
@@ -44,15 +52,9 @@ def resolve_model(name: str) -> Path:
             f"{name}: a model must be a bundled one ({', '.join(_list_names())}) or an existing path, found neither: "
             "check the spelling"
         )
-    check_kind(path)
+    check_model_path(path)
     return path
 
 
 def _list_names() -> list[str]:
     return sorted(path.name for path in BUNDLED.glob("*/") if card_path(path).is_file())
-
-
-def _describe(name: str) -> BundledModel:
-    path = BUNDLED / name
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return BundledModel(name, path, size, read_card(card_path(path)))

@@ -1,8 +1,8 @@
-"""The model card: what must be known of a model beyond its weights, as JSON beside them.
+"""The model card: what is known about a model beyond its weights, as JSON beside them.
 
-A card `NAME.card.json` speaks for `NAME.h5`, `NAME.keras` and the SavedModel folder `NAME`, and only for the exact
-bytes whose digests it lists: a file trained anew over an old one has no card, rather than a wrong one.
-It imports no TensorFlow.
+A card `NAME.card.json` describes `NAME.h5`, `NAME.keras` and the SavedModel folder `NAME`. It applies only to the exact
+bytes whose digests it lists, so that a file overwritten by a newly trained model has no card, rather than a wrong one.
+This module imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from mnist_batch.errors import ModelError
 from mnist_batch.records import first_line
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
-MODEL_FORMS = "a .keras or .h5 file, or a SavedModel folder"
+# For error messages.
+ACCEPTED_FORMATS = "a .keras or .h5 file, or a SavedModel folder"
 
 
 class OutputKind(StrEnum):
@@ -32,13 +33,14 @@ class OutputKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a model takes and gives, how good it is, and where that is known from.
+    """What a model takes and returns, how good it is, and how that was measured.
 
-    scale: the values black and white were trained as; temperature: divides the logits before the softmax, 1 where no
-    calibration was fitted (Guo et al. 2017); digests: SHA-256 by file name of each form the model was saved in;
-    accuracy, ece, nll: on the `evaluated_rows` rows of `evaluated_on`, never used to choose anything;
-    training: recipe, seed, epochs, rows and library versions, as they were; profile: what drift is measured against, as
-    `report.drift.profile_of` makes it.
+    scale: the pixel values of black and white that the model was trained on.
+    temperature: divides the logits before the softmax; 1 if no calibration was fitted (Guo et al. 2017).
+    digests: SHA-256 of each format the model was saved in, by file name.
+    accuracy, ece, nll: measured on the `evaluated_rows` rows of `evaluated_on`, which no choice was based on.
+    training: recipe, seed, epochs, rows and library versions of the training.
+    profile: the reference for drift, as `report.drift.build_profile` makes it.
     """
 
     name: str
@@ -59,39 +61,39 @@ class ModelCard:
 
 
 def read_card(path: Path) -> ModelCard:
-    """The card in `path`. Raises ModelError where it is not one."""
+    """Reads the card in `path`. Raises ModelError if it cannot be read or is not a card."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        read = {
+        parsed = {
             "scale": ValueRange(fields["scale"]),
             "output": OutputKind(fields["output"]),
             "temperature": float(fields["temperature"]),
         }
-        card = ModelCard(**(fields | read))
+        card = ModelCard(**(fields | parsed))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise invalid_card(path, first_line(error)) from error
     if not 0 < card.temperature < math.inf:
         raise invalid_card(path, f"temperature {card.temperature}")
     if not (card.profile is None or isinstance(card.profile, dict)):
-        raise invalid_card(path, "a profile that is no object")
+        raise invalid_card(path, "a profile that is not an object")
     if not isinstance(card.digests, dict):
-        raise invalid_card(path, "digests that are no object")
+        raise invalid_card(path, "digests that are not an object")
     return card
 
 
 def invalid_card(path: Path, found: str) -> ModelError:
-    """The error for a card that cannot be used."""
+    """The error for a card that cannot be used. found: what is wrong with it."""
     return ModelError(f"{path}: a model card must be the JSON that `train` writes, found {found}: remove it")
 
 
 def card_path(model: Path) -> Path:
-    """Where the card of the model at `model` would stand."""
+    """Returns the path of a model's card, whether or not there is one."""
     stem = model.name.removesuffix(model.suffix) if model.suffix in _SUFFIXES else model.name
     return model.with_name(f"{stem}.card.json")
 
 
 def find_card(model: Path, digest: str) -> ModelCard | None:
-    """The card that speaks for the bytes with this digest, or None."""
+    """Returns the model's card if it lists `digest`, otherwise None. Raises ModelError if the card cannot be read."""
     path = card_path(model)
     if not path.is_file():
         return None
@@ -99,23 +101,23 @@ def find_card(model: Path, digest: str) -> ModelCard | None:
     return card if digest in card.digests.values() else None
 
 
-def check_kind(model: Path) -> None:
-    """Raises ModelError where a model can be neither a file nor a SavedModel's folder; opens nothing.
+def check_model_path(model: Path) -> None:
+    """Raises ModelError if `model` is neither a file nor a SavedModel folder. Opens nothing.
 
-    A pipe would be waited for, and a large folder digested, before anything else is asked of them.
+    Call this first: opening a pipe would block, and a large folder would be digested before it is refused.
     """
     if model.is_file() or (model / "saved_model.pb").is_file():
         return
     found = "nothing there"
     if model.exists():
         found = "a folder without saved_model.pb" if model.is_dir() else "neither file nor folder"
-    raise ModelError(f"{model}: a model must be {MODEL_FORMS}, found {found}: check the path")
+    raise ModelError(f"{model}: a model must be {ACCEPTED_FORMATS}, found {found}: check the path")
 
 
 def model_digest(model: Path) -> str:
-    """SHA-256, in hex, of a model file; of a SavedModel folder, over the sorted relative paths and contents.
+    """Returns the SHA-256 of a model in hex: of a file its bytes, of a folder its sorted relative paths and contents.
 
-    Raises ModelError where it cannot be read.
+    Raises ModelError if the model cannot be read.
     """
     try:
         if model.is_file():

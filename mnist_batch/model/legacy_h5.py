@@ -1,7 +1,8 @@
-"""Keras HDF5 files as TensorFlow 2.2 to 2.15 wrote them, brought to the form that Keras 3 can build.
+"""Repairs Keras HDF5 files written by TensorFlow 2.2 to 2.15, so that Keras 3 can build them.
 
-Only the architecture (the JSON in the attribute `model_config`) is repaired, in a copy; weights are copied as they are.
-It knows nothing of digits, and builds nothing: a configuration that it cannot repair is left for Keras to refuse.
+Only the architecture (the JSON in the attribute `model_config`) is repaired, in a copy. Weights are copied unchanged.
+This module knows nothing of digits and builds no model. A configuration that it cannot repair is left for Keras to
+refuse.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from mnist_batch.records import first_line
 
 JsonObject = dict[str, Any]
 
-# Keras 2 wrote `groups` for every convolution, Keras 3 takes it only where it can be other than 1.
+# Keras 2 wrote `groups` for every convolution. Keras 3 accepts it only for layers where it can be other than 1.
 _WITHOUT_GROUPS = ("DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D", "Conv2DTranspose")
 _MODELS = ("Sequential", "Functional", "Model")
 
 
 def write_repaired_copy(source: Path, target: Path) -> None:
-    """Writes the HDF5 file `source` to `target` with a configuration that Keras 3 builds.
+    """Copies the HDF5 file `source` to `target`, with a configuration that Keras 3 can build.
 
-    Raises ModelError where the file is damaged or holds no architecture, OSError where copying fails.
+    Raises ModelError if the file is damaged or has no architecture, OSError if copying fails.
     """
-    # Here and not above: HDF5 takes a quarter of a second to start, and most models are not in it.
+    # Imported here because HDF5 takes a quarter of a second to start, and most models do not use it.
     import h5py
 
     shutil.copyfile(source, target)
@@ -47,22 +48,22 @@ def _read_architecture(file: Any, source: Path) -> str:
         config = config.decode()
     if isinstance(config, str) and config.startswith("{"):
         return config
-    held = "weights only" if "layer_names" in file.attrs or "layers" in file else "none"
+    found = "weights only" if "layer_names" in file.attrs or "layers" in file else "none"
     raise ModelError(
-        f"{source}: a model must hold its architecture (the HDF5 attribute model_config), found {held}: "
+        f"{source}: a model must hold its architecture (the HDF5 attribute model_config), found {found}: "
         "save it with model.save(), not save_weights()"
     )
 
 
 def repair_config(config: JsonObject) -> JsonObject:
-    """A layer's or model's `{"class_name", "config"}` as Keras 3 builds it, models within models included.
+    """Returns a layer's or model's `{"class_name", "config"}` in the form that Keras 3 builds, nested models included.
 
     Keras 3.15 reads `batch_input_shape` on a first Dense as `input_shape`, builds (None, None, 784) and fails on the
-    first call; such a Sequential gets the InputLayer that TensorFlow 2.3 and later wrote.
-    A batch size that was fixed while training is set free, since it is no property of the weights.
+    first call. Such a Sequential gets the InputLayer that TensorFlow 2.3 and later wrote.
+    A batch size that was fixed for training is removed, because the weights do not depend on it.
     """
     inner = config.get("config")
-    if not isinstance(inner, dict):  # before Keras 2.2.3, a Sequential's config was its list of layers
+    if not isinstance(inner, dict):  # before Keras 2.2.3, the config of a Sequential was its list of layers
         inner = {"name": "sequential", "layers": inner} if isinstance(inner, list) else {}
     inner = {key: _repair_value(key, value) for key, value in inner.items()}
     class_name = config.get("class_name")
@@ -74,7 +75,7 @@ def repair_config(config: JsonObject) -> JsonObject:
         inner.pop("batch_input_shape", None)
     if isinstance(inner.get("layer"), dict):  # a wrapper: TimeDistributed, Bidirectional
         inner["layer"] = repair_config(inner["layer"])
-    # At any other value they mean something, and Keras must refuse them.
+    # Any other value of these two changes what the layer computes, so it is left for Keras to refuse.
     if class_name in _WITHOUT_GROUPS and inner.get("groups") == 1:
         del inner["groups"]
     if inner.get("time_major") is False:
@@ -88,7 +89,7 @@ def _repair_value(key: str, value: Any) -> Any:
     if key == "dtype" and isinstance(value, dict) and value.get("class_name") == "Policy":
         return value["config"]["name"]
     if key.endswith("_initializer") and isinstance(value, dict) and "module" not in value:
-        # TensorFlow 1's initializers carried a dtype. The weights come from the file in any case.
+        # TensorFlow 1 wrote a dtype for each initializer. Initializers do not matter: the weights come from the file.
         return {**value, "config": {k: v for k, v in (value.get("config") or {}).items() if k != "dtype"}}
     return "softmax" if key == "activation" and value == "softmax_v2" else value
 
@@ -96,10 +97,10 @@ def _repair_value(key: str, value: Any) -> Any:
 def _add_input_layer(inner: JsonObject) -> JsonObject:
     layers = inner.get("layers") or []
     if not layers or layers[0].get("class_name") in ("InputLayer", *_MODELS):
-        return inner  # a model that comes first knows its own input
+        return inner  # a model as the first layer brings its own input
     first = layers[0]["config"]
     shape = first.get("batch_input_shape") or inner.get("build_input_shape")
     if not shape:
-        return inner  # nobody knows it; the check of the shapes says so
+        return inner  # the file does not hold the shape; the shape check reports that
     input_config = {"batch_shape": [None, *shape[1:]], "dtype": "float32", "name": f"{first['name']}_input"}
     return {**inner, "layers": [{"class_name": "InputLayer", "config": input_config}, *layers]}

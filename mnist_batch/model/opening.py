@@ -1,8 +1,8 @@
-"""Which format a model is in, and the library that opens it; the result is one function from tensor to tensor.
+"""Opens a model: recognises its format, calls the library that reads it, and returns one function on tensors.
 
 Formats are recognised by content, never by name. Keras, TensorFlow and h5py raise all kinds of errors on a foreign
-file: each is translated here into one line that says why.
-It knows nothing of digits: shapes are reported, not judged.
+file: each is translated here into a one-line reason.
+This module knows nothing of digits: it reports shapes, and does not check them.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from mnist_batch.errors import ModelError, StorageError
-from mnist_batch.model.card import MODEL_FORMS
+from mnist_batch.model.card import ACCEPTED_FORMATS
 from mnist_batch.model.legacy_h5 import write_repaired_copy
 
-_ZIP = b"PK\x03\x04"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_CAUSE_LENGTH = 200  # characters of a foreign message that fit a line one still reads
+_ZIP_MAGIC = b"PK\x03\x04"
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_MAX_CAUSE_LENGTH = 200  # characters of a foreign message: more make the line hard to read
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """An input or output. shape: without the batch, None for a free size, or None altogether where unknown;
-    batch: the fixed number of rows, None where free; dtype: its name.
+    """An input or output of a model.
+
+    shape: without the batch dimension; a size is None if it is free; None instead of a tuple if the rank is unknown.
+    batch: the fixed number of rows, None if it is free.
+    dtype: the name of the type.
     """
 
     shape: tuple[int | None, ...] | None
@@ -44,9 +47,10 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """A foreign model, its shapes not yet checked.
+    """A foreign model whose shapes are not checked yet.
 
-    call: a tensor for the first input -> the first output, to be traced by TensorFlow; it keeps the variables alive.
+    call: takes a tensor for the first input and returns the first output. TensorFlow traces it; it keeps the model's
+        variables alive.
     """
 
     call: Callable[[Any], Any]
@@ -55,25 +59,32 @@ class OpenedModel:
 
 
 def open_model(path: Path) -> OpenedModel:
-    """Raises ModelError where `path` is no model of a known format, or one that cannot be rebuilt."""
+    """Opens a Keras file or SavedModel folder.
+
+    Raises ModelError if `path` is not in a known format or cannot be rebuilt, and StorageError if there is no room for
+    the repaired copy of an HDF5 file.
+    """
     if path.is_dir():
         return _open_saved_model(path)
     with path.open("rb") as file:
-        start = file.read(len(_HDF5))
-    if start.startswith(_ZIP):
+        start = file.read(len(_HDF5_MAGIC))
+    if start.startswith(_ZIP_MAGIC):
         return _open_keras(path)
-    if start == _HDF5:
+    if start == _HDF5_MAGIC:
         return _open_h5(path)
     raise ModelError(
-        f"{path}: a model must be {MODEL_FORMS}, by its content; found {_describe(path, start)}: check the path"
+        f"{path}: a model must be {ACCEPTED_FORMATS}, by its content; found {_describe(path, start)}: check the path"
     )
 
 
 def shorten_cause(error: Exception) -> str:
-    """What a foreign exception says, as one line. Keras puts the cause last, behind the configuration it arose in."""
+    """Returns the message of a foreign exception as one line.
+
+    Keras puts the cause last, after the configuration that it could not build.
+    """
     text = str(error).rpartition("Exception encountered:")[2].strip()
     line = text.partition("\n")[0].strip() or type(error).__name__
-    return line if len(line) <= _CAUSE_LENGTH else line[:_CAUSE_LENGTH].rstrip() + "..."
+    return line if len(line) <= _MAX_CAUSE_LENGTH else line[:_MAX_CAUSE_LENGTH].rstrip() + "..."
 
 
 def _describe(path: Path, start: bytes) -> str:
@@ -98,10 +109,10 @@ def _open_keras(path: Path) -> OpenedModel:
             "it was probably cut off while being copied: fetch it again"
         ) from error
     with tempfile.TemporaryDirectory() as folder:
-        # Keras goes by the name.
-        named = Path(folder) / "model.keras"
-        named.symlink_to(path.resolve())
-        return _build(path, named)
+        # Keras recognises the format by the suffix, which the user's file need not have.
+        link = Path(folder) / "model.keras"
+        link.symlink_to(path.resolve())
+        return _build(path, link)
 
 
 def _open_h5(path: Path) -> OpenedModel:
@@ -117,25 +128,26 @@ def _open_h5(path: Path) -> OpenedModel:
 
 
 def _build(path: Path, file: Path) -> OpenedModel:
-    """The Keras model in `file`, which stands in for the user's `path`."""
-    # Here and not above: only this function and the next decide for a library.
+    """Builds the Keras model in `file`, a link to or copy of the user's `path`, which error messages name."""
+    # Imported here because only a Keras file needs it.
     import keras
 
-    if (backend := keras.backend.backend()) != "tensorflow":  # somebody imported Keras before us
+    if (backend := keras.backend.backend()) != "tensorflow":  # Keras was imported before `model/loading.py`
         raise ModelError(
             f"{path}: Keras must run on TensorFlow, runs on {backend} in this process: set KERAS_BACKEND=tensorflow"
         )
     try:
         model = keras.models.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # a foreign configuration raises what its layers raise
+    except Exception as error:  # a foreign configuration raises whatever its layers raise
         raise ModelError(f"{path}: {_explain_refusal(error)}") from error
     try:
         inputs, outputs = model.inputs, model.outputs
-        # A functional model may take its one input in a list or dict; a Sequential does not know `input`.
+        # A functional model may take its one input in a list or dict. A Sequential does not know `input`.
         structure = inputs[0] if isinstance(model, keras.Sequential) else model.input
     except (AttributeError, ValueError) as error:
         raise ModelError(
-            f"{path}: a model must say the shape of its input, found none: build it, or start it with an Input layer"
+            f"{path}: a model must declare the shape of its input, found none: "
+            "build it, or start it with an Input layer"
         ) from error
 
     def call(values: Any) -> Any:
@@ -173,10 +185,10 @@ def _open_saved_model(path: Path) -> OpenedModel:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # damaged protobufs, missing variables, unknown operations: a type for each
-        # TensorFlow asks for its own argument `tags=` where the file holds no graph, as one that was cut does, or two.
+        # If the file holds several graphs, or none because it was truncated, TensorFlow asks for its argument `tags=`.
         found = "none or several graphs" if "tags=" in str(error) else shorten_cause(error)
         raise ModelError(
-            f"{path}: a SavedModel must be whole, of known operations, found {found}: export it anew"
+            f"{path}: a SavedModel must be complete, with known operations, found {found}: export it again"
         ) from error
     names = sorted(loaded.signatures)
     if "serving_default" not in names and len(names) != 1:
@@ -188,7 +200,7 @@ def _open_saved_model(path: Path) -> OpenedModel:
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
 
     def call(values: Any) -> Any:
-        # The signature alone does not keep the variables alive; `loaded` does.
+        # The signature alone does not keep the variables alive, but `loaded` does.
         _ = loaded
         return next(iter(signature(**dict.fromkeys(inputs, values)).values()))
 
@@ -200,7 +212,7 @@ def _open_saved_model(path: Path) -> OpenedModel:
 
 
 def _tensor_info(shape: Any, dtype: str) -> TensorInfo:
-    """shape: a tuple of Keras, or a TensorShape, which has no length where the rank is unknown."""
+    """shape: a tuple from Keras, or a TensorShape, which has no length if its rank is unknown."""
     if getattr(shape, "rank", 0) is None or len(shape) == 0:
         return TensorInfo(None, None, dtype)
     batch, *sizes = tuple(shape)

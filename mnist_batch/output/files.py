@@ -1,6 +1,7 @@
-"""Files that are there whole or not at all: written under a temporary name, synced, renamed, the folder synced.
+"""Files that are either complete or absent.
 
-The order is what a power cut cannot undo: fsync(file), rename, fsync(folder).
+Each is written under a temporary name, fsynced and renamed, then its folder is fsynced. In this order a power cut
+leaves the old state or the new one.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from typing import IO, Any, cast
 from mnist_batch.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# Parquet is written in some thirty small pieces; most parts fit into one write this way.
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# pyarrow writes a Parquet file in about thirty small pieces. With this buffer most parts take one write.
 _BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a file that was written must still be. size: bytes; sha256: in hex."""
+    """What identifies a written file's content. size: in bytes; sha256: in hex."""
 
     size: int
     sha256: str
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> FileRecord:
-    """Has `write` fill a file, and gives it its final name. Raises StorageError where it cannot be written."""
+    """Writes a file with `write` and then gives it its final name. Raises StorageError if it cannot be written."""
     temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     with storage_errors(path):
         with temporary.open("w+b", buffering=_BUFFER_BYTES) as file:
@@ -49,7 +50,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> FileRecord:
 
 
 def write_text(path: Path, text: str) -> FileRecord:
-    """A text file. Raises StorageError where it cannot be written."""
+    """Writes a UTF-8 text file as `write_whole` does. Raises StorageError if it cannot be written."""
     return write_whole(path, lambda file: file.write(text.encode("utf-8")))
 
 
@@ -65,7 +66,7 @@ def matches_record(path: Path, record: FileRecord) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes what was renamed or removed in a folder last."""
+    """Fsyncs the folder so that renames and deletions in it survive a crash."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -75,32 +76,32 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to write into a StorageError that says what to do."""
+    """Turns an OSError into a StorageError that says what to do."""
     try:
         yield
     except OSError as error:
-        todo = "make room" if error.errno in NO_ROOM else "see that it can be written"
+        remedy = "free some disk space" if error.errno in DISK_FULL_ERRNOS else "check that it is writable"
         raise StorageError(
-            f"{path}: must be written, but: {error.strerror or error}; {todo} and start again to go on"
+            f"{path}: must be written, but: {error.strerror or error}; {remedy} and start again to resume"
         ) from error
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """A document as it is written: indented, but a list of numbers on one line, so that a matrix can be read."""
+    """A document as indented JSON. A list of numbers is on one line, so that matrices are readable."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    # A raw line break never stands inside a string of JSON.
-    return re.sub(r"\[\n\s+([-+.\deE,\s]+?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+    # JSON escapes line breaks inside strings, so the pattern cannot match within one.
+    return re.sub(r"\[\n\s+([-+.\deE,\s]+?)\n\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no such file, or it holds anything else.
+    """Returns the object in a JSON file, or None if the file does not exist or holds anything else.
 
-    Raises StorageError where there is one that cannot be read: it may be the journal of a commit.
+    Raises StorageError if the file exists and cannot be read, because it may be the journal of a commit.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
     except OSError as error:
-        raise StorageError(f"{path}: must be readable, but: {error.strerror}; see to it and start again") from error
+        raise StorageError(f"{path}: must be readable, but: {error.strerror}; fix that and start again") from error
     return content if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""The one table of output formats: a new one is a new file beside this one and a line here."""
+"""The table of output formats. To add a format, add a file beside this one and a line here."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SINKS: dict[OutputFormat, Sink] = {OutputFormat.PARQUET: ParquetSink(), OutputF
 
 
 def sink_for(format: OutputFormat) -> Sink:
-    """The sink that writes this format."""
+    """Returns the sink that writes this format."""
     return _SINKS[format]
 
 
 def check_extra_columns(format: OutputFormat, columns: pa.Schema) -> None:
-    """Raises UsageError where columns of the input are of types that the format cannot hold."""
+    """Raises UsageError if the format cannot hold the types of these input columns."""
     sink_for(format).write(columns.empty_table(), io.BytesIO(), {})

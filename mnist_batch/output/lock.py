@@ -1,7 +1,7 @@
-"""One run at a time in an output folder: `flock` on `OUT/.lock`, which ends with the process, however that ends.
+"""One run at a time per output folder: `flock` on `OUT/.lock`, which the system releases when the process ends.
 
-The file is never deleted: of two runs that find it gone, each could hold a lock of its own. As somebody else may
-delete it, the folder itself is locked too, where its file system can do that (NFS cannot).
+The lock file is never deleted. Otherwise two runs could each create a new file and lock it. Because somebody else may
+delete it, the folder itself is locked too if its file system can do that (NFS cannot).
 """
 
 from __future__ import annotations
@@ -18,65 +18,72 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_batch.errors import LockedError, OutputError, StorageError
-from mnist_batch.output.files import NO_ROOM, storage_errors
+from mnist_batch.output.files import DISK_FULL_ERRNOS, storage_errors
 
 LOCK_NAME = ".lock"
-# Open, flock, and find that somebody replaced the file in between: as often as this is no coincidence any more.
-_TRIES = 10
-_NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-# How long a run that has just taken the lock may take to write its name: microseconds, but for a loaded machine.
+# How often to open and lock the file again if it was replaced in between. More often is no coincidence.
+_MAX_TRIES = 10
+_NO_FLOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+# How long a run that has just taken the lock may take to write its name into it. This takes microseconds unless the
+# machine is loaded.
 _NAMING_SECONDS = 1.0
 
-_held: set[int] = set()
+_held_descriptors: set[int] = set()
 
 
 @contextmanager
 def hold_lock(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; the folder is made if it is not there.
+    """Holds the folder's lock. Creates the folder if it does not exist.
 
-    Raises LockedError, naming the holder, where another process has it; OutputError where the folder cannot be
-    written, or its file system has no flock; StorageError where the disk is full or failing.
+    Raises LockedError, naming the holder, if another process has the lock; OutputError if the folder is not writable
+    or its file system has no flock; StorageError if the disk is full or failing.
     """
     descriptors: list[int] = []
     try:
         _take_lock(folder, descriptors)
-        _held.update(descriptors)
+        _held_descriptors.update(descriptors)
         yield
     finally:
         for descriptor in descriptors:
-            with suppress(OSError):  # in a forked child it is closed already
+            with suppress(OSError):  # a forked child has closed it already
                 os.close(descriptor)
-        _held.difference_update(descriptors)
+        _held_descriptors.difference_update(descriptors)
 
 
 def _release_after_fork() -> None:
-    """In a forked child, which would keep the lock after us."""
-    for descriptor in _held:
+    """Closes the descriptors in a forked child, which would otherwise keep the lock after this process ends."""
+    for descriptor in _held_descriptors:
         os.close(descriptor)
-    _held.clear()
+    _held_descriptors.clear()
 
 
 os.register_at_fork(after_in_child=_release_after_fork)
 
 
 def _take_lock(folder: Path, descriptors: list[int]) -> None:
+    """Locks the folder and its lock file, and writes this run's name into the file.
+
+    descriptors: receives what was opened, the lock file last, also if this raises.
+    """
     path = folder / LOCK_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _lock_folder(folder, descriptors)
         _lock_file(path, descriptors)
     except BlockingIOError as error:
-        raise LockedError(f"{folder}: must be free, {_describe_holder(path)} holds it: wait for that run") from error
+        raise LockedError(
+            f"{folder}: must not be in use by another run, {_describe_holder(path)} has locked it: wait for that run"
+        ) from error
     except OSError as error:
-        if error.errno in (*NO_ROOM, errno.EIO):
-            raise StorageError(
-                f"{path}: must be written, but: {error.strerror}; start again when that is mended"
-            ) from error
-        if error.errno in _NO_FLOCK:
+        if error.errno in (*DISK_FULL_ERRNOS, errno.EIO):
+            raise StorageError(f"{path}: must be written, but: {error.strerror}; fix that and start again") from error
+        if error.errno in _NO_FLOCK_ERRNOS:
             raise OutputError(
-                f"{folder}: must lie on a file system with flock, this one has none: choose another --output"
+                f"{folder}: must be on a file system with flock, this one has none: choose another --output"
             ) from error
-        raise OutputError(f"{folder}: must be a folder to write to, but: {error.strerror}; choose another") from error
+        raise OutputError(
+            f"{folder}: must be a writable folder, but: {error.strerror}; choose another --output"
+        ) from error
     name = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -93,34 +100,34 @@ def _lock_folder(folder: Path, descriptors: list[int]) -> None:
         fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # a file system that locks no folders; whether it locks files is told next
+    except OSError:  # the file system cannot lock folders; locking the file shows whether it can lock at all
         pass
 
 
 def _lock_file(path: Path, descriptors: list[int]) -> None:
-    for _ in range(_TRIES):
-        # Not inherited by programs we start: a child would keep the lock after us.
+    for _ in range(_MAX_TRIES):
+        # O_CLOEXEC: a program that this process starts would otherwise keep the lock after this process ends.
         descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
         fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptors[-1]), path.stat()):
                 return
         os.close(descriptors.pop())
-    raise LockedError(f"{path}: must be left alone while runs start, is replaced again and again: start again")
+    raise LockedError(f"{path}: must not be replaced while runs start, was replaced {_MAX_TRIES} times: start again")
 
 
 def _describe_holder(path: Path) -> str:
-    """Who holds the lock. Until it has written its name, the file is empty or names the holder before."""
-    name = "another process"
-    until = time.monotonic() + _NAMING_SECONDS
-    while time.monotonic() < until:
+    """Who holds the lock. Until the holder has written its name, the file is empty or names the previous holder."""
+    description = "another process"
+    deadline = time.monotonic() + _NAMING_SECONDS
+    while time.monotonic() < deadline:
         with suppress(OSError, ValueError, KeyError, TypeError):
             holder = json.loads(path.read_text(encoding="utf-8"))
-            name = f"process {holder['pid']} on {holder['host']}, started {holder['started']},"
+            description = f"process {holder['pid']} on {holder['host']}, started {holder['started']},"
             if holder["host"] != socket.gethostname() or _is_alive(holder["pid"]):
-                return name
+                return description
         time.sleep(0.01)
-    return name
+    return description
 
 
 def _is_alive(pid: int) -> bool:
@@ -128,6 +135,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # it runs, as another user
         return True
     return True

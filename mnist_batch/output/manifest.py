@@ -1,8 +1,8 @@
-"""What a run was, and the fingerprint that tells whether another start would be the same run.
+"""The fingerprint of a run, and the differences between two runs.
 
-The fingerprint covers everything that changes a byte of `predictions/` or `rejects/`: the files read (name, size, time
-of change), the model's bytes, the options, and the builds and CPU features that float arithmetic depends on.
-It imports no TensorFlow: a run that is already done is known for one at once.
+The fingerprint covers everything that can change a byte of `predictions/` or `rejects/`: the input files (name, size,
+modification time), the model's bytes, the options, and the builds and CPU features that float arithmetic depends on.
+This module does not import TensorFlow, so a run that is already complete is recognized at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,15 @@ from mnist_batch.errors import InputError
 from mnist_batch.names import to_text
 from mnist_batch.records import text_array
 
-# Ours, and those whose releases may change a prediction's last bits or a file's bytes.
+# This package, and those whose releases may change a prediction's last bits or a file's bytes.
 _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless")
-
-
-# A manifest names its input files up to this many; that is some 100 KB.
-_LISTED_FILES = 1000
-# At a time, for each is a Python object for a moment.
-_HASHED_FILES = 65_536
-# As many differences as a message can name.
+# A manifest lists up to this many input files, which takes about 100 KB.
+_MAX_INLINE_FILES = 1000
+# Hash the listing in chunks of this many rows, because each row is briefly a Python object.
+_CHUNK_ROWS = 65_536
+# At most this many differences are named in a message.
 MAX_LISTED = 5
-_LISTING = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})
+_LISTING_SCHEMA = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})
 
 
 def collect_fingerprint_inputs(
@@ -44,17 +42,23 @@ def collect_fingerprint_inputs(
     label_files: Mapping[str, Path],
     model: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything the output depends on, by name; `compute_fingerprint` is its digest.
+    """Returns everything the output depends on, by name. `compute_fingerprint` is its digest.
 
-    files: the listing of the inputs; arrays: by path, the arrays of an npz that were asked for; label_files: by name,
-    those that are not in the listing; model: the facts that are known of it.
+    files: the listing of the inputs.
+    arrays: the selected arrays of each npz file, by path.
+    label_files: the label files that are not in the listing, by name.
+    model: what of the model changes the output.
     """
     reading = config.reading
     return {
-        "inputs": {"files": files.num_rows, "bytes": _total_bytes(files), "sha256": _digest_files(files)},
+        "inputs": {
+            "files": files.num_rows,
+            "bytes": int(pc.sum(files["size"]).as_py() or 0),
+            "sha256": _digest_files(files),
+        },
         "arrays": {to_text(path): list(names) for path, names in arrays.items()},
         "labels": str(reading.labels) if isinstance(reading.labels, str) else "file",
-        "label_files": [[name, *_stat(path)] for name, path in label_files.items()],
+        "label_files": [[name, *_stat_label_file(path)] for name, path in label_files.items()],
         **model,
         "options": {
             "image_column": reading.image_column,
@@ -77,73 +81,79 @@ def collect_fingerprint_inputs(
 
 
 def compute_fingerprint(facts: dict[str, Any]) -> str:
-    """SHA-256, in hex, of what the output depends on."""
+    """Returns the SHA-256, in hex, of what the output depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def list_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], files_before: pa.Table | None, files: pa.Table
 ) -> list[str]:
-    """What differs between two runs, a line each: `1.png is new`, `options.batch_size: 4096, now 512`.
+    """Returns the differences between two runs, one per line.
 
-    before, now: their facts; files_before, files: their listings, the first None where it is not known.
+    Examples: `1.png is new`, `options.batch_size: 4096, now 512`.
+
+    before, now: what `collect_fingerprint_inputs` returned for each run.
+    files_before, files: their input listings. The first is None if it is not known.
     """
-    then, today = dict(before), dict(now)
-    labels_before, labels = (parse_listing(facts.pop("label_files", [])) for facts in (then, today))
-    changed = (
+    facts_before, facts = dict(before), dict(now)
+    labels_before, labels = (parse_listing(run.pop("label_files", [])) for run in (facts_before, facts))
+    lines = (
         [] if files_before is None else _list_file_differences(_with_text_names(files_before), _with_text_names(files))
     )
-    if changed:  # the listing's digest tells a reader nothing more
-        del then["inputs"], today["inputs"]
-    if then.get("labels") == today["labels"]:
-        changed += _list_file_differences(labels_before, labels)
-    return [*changed, *_list_differences(then, today, "")]
+    if lines:  # the digest of the listing adds nothing to these
+        del facts_before["inputs"], facts["inputs"]
+    if facts_before.get("labels") == facts["labels"]:
+        lines += _list_file_differences(labels_before, labels)
+    return [*lines, *_list_value_differences(facts_before, facts, "")]
 
 
-def _list_differences(before: Any, now: Any, name: str) -> list[str]:
+def _list_value_differences(before: Any, now: Any, name: str) -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         lines = []
         for key in sorted({*before, *now}):
-            lines += _list_differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            lines += _list_value_differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
         return lines
-    return [] if before == now else [f"{name}: {_shorten(before)}, now {_shorten(now)}"]
+    return [] if before == now else [f"{name}: {_shorten_digest(before)}, now {_shorten_digest(now)}"]
 
 
-def _shorten(value: Any) -> Any:
-    """A value for a message; of a digest its beginning."""
+def _shorten_digest(value: Any) -> Any:
+    """Returns the first 12 characters of a digest, and any other value unchanged."""
     return value[:12] if isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2 else value
 
 
 def list_inline(files: pa.Table) -> list[list[Any]] | None:
-    """Name, size and time of change of each input file, for the manifest; None where there are too many."""
-    if files.num_rows > _LISTED_FILES:
+    """Returns name, size and modification time of each input file for the manifest, or None if there are too many."""
+    if files.num_rows > _MAX_INLINE_FILES:
         return None
-    return [[to_text(name), size, changed] for name, size, changed in _rows(files)]
+    columns = (files[name].to_pylist() for name in ("path", "size", "mtime_ns"))
+    return [[to_text(path), size, mtime] for path, size, mtime in zip(*columns, strict=True)]
 
 
 def parse_listing(files: Sequence[Sequence[Any]]) -> pa.Table:
-    """The listing that `list_inline` put into a manifest, its names as text."""
+    """Returns the listing that `list_inline` put into a manifest, with paths as text."""
     columns = zip(*files, strict=True) if files else ([], [], [])
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, _LISTING, strict=True)], schema=_LISTING)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, _LISTING_SCHEMA, strict=True)],
+        schema=_LISTING_SCHEMA,
+    )
 
 
 def _with_text_names(files: pa.Table) -> pa.Table:
-    """A listing with names as they are shown."""
+    """A listing with its paths as text instead of bytes."""
     if files.schema.field("path").type == pa.string():
         return files
-    return pa.table([text_array(files["path"].combine_chunks()), files["size"], files["mtime_ns"]], schema=_LISTING)
+    columns = [text_array(files["path"].combine_chunks()), files["size"], files["mtime_ns"]]
+    return pa.table(columns, schema=_LISTING_SCHEMA)
 
 
 def _list_file_differences(before: pa.Table, now: pa.Table) -> list[str]:
-    """Which files came, went or changed since, and how; the first few of each kind."""
-    lines = [
-        f"{name} is {what}"
-        for what, a, b in (("gone", before, now), ("new", now, before))
-        for name in _list_missing(a, b)
-    ]
-    then = before.take(pc.index_in(now["path"], before["path"]))  # null for the new ones, which so are not changed
-    changed = pc.or_(pc.not_equal(now["size"], then["size"]), pc.not_equal(now["mtime_ns"], then["mtime_ns"]))
-    both = now.append_column("before", then["size"]).filter(changed).slice(0, MAX_LISTED)
+    """Says which files are gone, new or changed, with at most `MAX_LISTED` of each kind."""
+    lines = [f"{name} is gone" for name in _list_missing(before, now)]
+    lines += [f"{name} is new" for name in _list_missing(now, before)]
+    # New files have nulls here. A comparison with null is null, and `filter` drops it.
+    matching = before.take(pc.index_in(now["path"], before["path"]))
+    changed = pc.or_(pc.not_equal(now["size"], matching["size"]), pc.not_equal(now["mtime_ns"], matching["mtime_ns"]))
+    both = now.append_column("size_before", matching["size"]).filter(changed).slice(0, MAX_LISTED)
     for name, size, _, size_before in zip(*both.to_pydict().values(), strict=True):
         lines.append(
             f"{name} was written again" if size == size_before else f"{name} had {size_before} bytes, now {size}"
@@ -151,13 +161,17 @@ def _list_file_differences(before: pa.Table, now: pa.Table) -> list[str]:
     return lines
 
 
-def _list_missing(these: pa.Table, those: pa.Table) -> list[str]:
-    """The first names of these that are none of those."""
-    return these["path"].filter(pc.invert(pc.is_in(these["path"], those["path"]))).slice(0, MAX_LISTED).to_pylist()
+def _list_missing(files: pa.Table, others: pa.Table) -> list[str]:
+    """The first paths of `files` that are not in `others`."""
+    missing = pc.invert(pc.is_in(files["path"], others["path"]))
+    return files["path"].filter(missing).slice(0, MAX_LISTED).to_pylist()
 
 
 def cpu_features() -> str:
-    """The instruction sets that the matrix library chooses its code by, as a digest; the machine's name elsewhere."""
+    """Returns a digest of the instruction sets by which the matrix library chooses its code.
+
+    Returns the machine's name instead if the system does not list them.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # macOS
@@ -167,9 +181,9 @@ def cpu_features() -> str:
 
 
 def _digest_files(files: pa.Table) -> str:
-    """SHA-256, in hex, over a line `BYTES_OF_PATH SIZE MTIME_NS PATH` for every file, in order."""
+    """SHA-256, in hex, over one line per file, in order: `BYTES_OF_PATH SIZE MTIME_NS PATH`."""
     digest = hashlib.sha256()
-    for batch in files.to_batches(max_chunksize=_HASHED_FILES):
+    for batch in files.to_batches(max_chunksize=_CHUNK_ROWS):
         numbers = pc.binary_length(batch["path"]), batch["size"], batch["mtime_ns"]
         fields = [column.cast(pa.string()).cast(pa.binary()) for column in numbers]
         lines = pc.binary_join_element_wise(*fields, batch["path"], b" ")
@@ -177,18 +191,10 @@ def _digest_files(files: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _rows(files: pa.Table) -> Iterator[tuple[bytes, int, int]]:
-    for batch in files.select(["path", "size", "mtime_ns"]).to_batches():
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _stat(path: Path) -> tuple[int, int]:
+def _stat_label_file(path: Path) -> tuple[int, int]:
+    """Returns size and modification time in ns. Raises InputError if the file is no longer readable."""
     try:
         status = path.stat()
     except OSError as error:
         raise InputError(f"{path}: labels must stay in place, but: {error.strerror}; start again") from error
     return status.st_size, status.st_mtime_ns
-
-
-def _total_bytes(files: pa.Table) -> int:
-    return int(pc.sum(files["size"]).as_py() or 0)

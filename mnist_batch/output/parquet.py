@@ -1,4 +1,4 @@
-"""Parquet: zstd, one fixed row-group size, and the run's metadata in the footer."""
+"""Parquet: zstd compression, a fixed row-group size, and the run's metadata in the footer."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class ParquetSink:
         pq.write_table(table, file, row_group_size=_ROW_GROUP_ROWS, compression="zstd")
 
     def read(self, path: Path) -> pa.Table:
-        with pa.OSFile(os.fsencode(path)) as file:  # as bytes: the folder's name may be no UTF-8
+        with pa.OSFile(os.fsencode(path)) as file:  # as bytes: the folder's name may not be UTF-8
             return pq.read_table(file)

@@ -1,4 +1,4 @@
-"""What every output format must do. `tests/contracts.py` holds each implementation to it."""
+"""What every output format must do. `tests/output/test_contract.py` checks each implementation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pyarrow as pa
 
 
 class Sink(Protocol):
-    """A file format for tables. The same table gives the same bytes."""
+    """A file format for tables. The same table always gives the same bytes."""
 
     @property
     def suffix(self) -> str:
-        """What its files' names end with, dot included."""
+        """The end of its files' names, with the dot."""
         ...
 
     def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:
-        """The whole table into a new file; `metadata` goes along where the format has a place for it.
+        """Writes the whole table to a new file, with `metadata` if the format has a place for it.
 
-        Raises UsageError where the format cannot hold a column.
+        Raises UsageError if the format cannot hold a column.
         """
         ...
 
     def read(self, path: Path) -> pa.Table:
-        """What `write` wrote, as far as the format can tell it: names, order and values."""
+        """Reads what `write` wrote, as far as the format records it: names, order and values."""
         ...

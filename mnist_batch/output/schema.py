@@ -1,4 +1,4 @@
-"""The columns of `predictions/` and `rejects/`: the contract with everything that reads our output."""
+"""The columns of `predictions/` and `rejects/`: the contract with everything that reads the output."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PROBABILITY_COLUMNS = tuple(f"p{digit}" for digit in range(CLASSES))
 
 
 def prediction_table(predictions: Predictions, probabilities: bool) -> pa.Table:
-    """`predictions/` as a table; with `probabilities`, the columns p0..p9 too; then the columns that were kept."""
+    """The table of `predictions/`: the fixed columns, then p0..p9 if `probabilities`, then the kept input columns."""
     columns = {
         "id": predictions.ids,
         "label": predictions.labels,
         "prediction": pa.array(predictions.digits, pa.int32()),
         "confidence": pa.array(predictions.confidence, pa.float32()),
-        # How much it looks like a digit at all; no model says so yet.
+        # How much the image looks like a digit at all. Always null, because no model gives such a score yet.
         "digit_score": pa.nulls(len(predictions), pa.float32()),
     }
     if probabilities:
@@ -31,6 +31,6 @@ def prediction_table(predictions: Predictions, probabilities: bool) -> pa.Table:
 
 
 def reject_table(rejects: Sequence[Reject]) -> pa.Table:
-    """`rejects/` as a table."""
+    """The table of `rejects/`, with the columns of `REJECT_SCHEMA`."""
     columns = [[r.id for r in rejects], [str(r.reason) for r in rejects], [r.detail for r in rejects]]
     return pa.table(columns, schema=REJECT_SCHEMA)

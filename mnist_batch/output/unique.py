@@ -1,4 +1,4 @@
-"""Whether every id of a run stands for one row, where ids come from the input and not from us."""
+"""Checks that ids which come from the input are unique. Ids that this program makes are unique by construction."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from mnist_batch.output.store import list_staged_parts
 
 
 def check_unique_ids(staging: Path, sink: Sink) -> None:
-    """Raises InputError naming an id that stands in the staged parts more than once. Holds 8 bytes a row."""
+    """Raises InputError, naming an id, if an id occurs more than once in the staged parts.
+
+    Holds a hash of 8 bytes per row. Ids whose hashes are equal are then compared themselves.
+    """
     from pandas.util import hash_array
 
     hashes = np.concatenate([hash_array(ids.to_numpy(zero_copy_only=False)) for ids in _read_ids(staging, sink)])
     values, counts = np.unique(hashes, return_counts=True)
     if len(values) == len(hashes):
         return
-    suspects = set(values[counts > 1].tolist())
-    found: Counter[str] = Counter()  # two ids may share a hash: the ids themselves decide
+    repeated_hashes = values[counts > 1].tolist()
+    occurrences: Counter[str] = Counter()
     for ids in _read_ids(staging, sink):
         array = ids.to_numpy(zero_copy_only=False)
-        found.update(array[np.isin(hash_array(array), list(suspects))].tolist())
-    (name, times), *_ = found.most_common(1)
+        occurrences.update(array[np.isin(hash_array(array), repeated_hashes)].tolist())
+    (name, times), *_ = occurrences.most_common(1)
     if times > 1:
         raise InputError(
-            f"--id-column: every id must stand for one row, {name!r} stands for {times}: "
-            "name another column, or leave it out to number the rows"
+            f"--id-column: every id must be unique, {name!r} occurs in {times} rows: "
+            "name another column, or omit the option to number the rows"
         )
 
 

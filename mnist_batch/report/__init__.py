@@ -1,1 +1,1 @@
-"""The report: counts, figures, drift and gates."""
+"""The report: counts, metrics, drift and gates."""

@@ -1,4 +1,4 @@
-"""What changed since another run: two reports side by side."""
+"""Compares a run's report with the report of an earlier run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mnist_batch.report.metrics import difference_interval
 
 
 def compare_reports(report: Mapping[str, Any], earlier: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An earlier report's figures, and what changed since. name: where it lies."""
-    both = bool(report["predicted"] and earlier["predicted"])
+    """Returns the earlier report's figures and what changed since. name: the path of the earlier report."""
+    both_predicted = bool(report["predicted"] and earlier["predicted"])
     return {
         "name": name,
         "finished": earlier["run"]["finished"],
@@ -25,22 +25,26 @@ def compare_reports(report: Mapping[str, Any], earlier: Mapping[str, Any], name:
         "rejected": earlier["rejected"],
         "labelled": earlier["labelled"],
         "accuracy": earlier["accuracy"],
-        "accuracy_change": _accuracy_change(report, earlier),
+        "accuracy_change": _compare_accuracy(report, earlier),
         "mean_confidence": earlier["mean_confidence"],
-        "features": compare_features(_read_counts(report), _coarsen_all(_read_counts(earlier))) if both else [],
+        "features": (
+            compare_features(_read_histograms(report), _coarsen_all(_read_histograms(earlier)))
+            if both_predicted
+            else []
+        ),
     }
 
 
-def _accuracy_change(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None where one of the two has no labels."""
+def _compare_accuracy(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The change and its 95 % interval, or None if one of the reports has no labels."""
     if not report["labelled"] or not earlier["labelled"]:
         return None
     now, then = ((int(np.trace(r["confusion"])), r["labelled"]) for r in (report, earlier))
     return {"change": report["accuracy"] - earlier["accuracy"], "interval": list(difference_interval(now, then))}
 
 
-def _read_counts(report: Mapping[str, Any]) -> dict[str, Ints]:
-    """The histograms of a report, by feature of `drift`."""
+def _read_histograms(report: Mapping[str, Any]) -> dict[str, Ints]:
+    """The counts per bin of a report, by feature of `drift`."""
     histograms = {
         "digits": report["prediction_counts"],
         "confidence": report["confidence_histogram"]["counts"],
@@ -49,6 +53,6 @@ def _read_counts(report: Mapping[str, Any]) -> dict[str, Ints]:
     return {name: np.array(counts, np.int64) for name, counts in histograms.items()}
 
 
-def _coarsen_all(counts: Mapping[str, Ints]) -> dict[str, Any]:
-    digits = {"edges": list(range(CLASSES)), "counts": counts["digits"].tolist()}
-    return {name: coarsen(fine, name) for name, fine in counts.items()} | {"digits": digits}
+def _coarsen_all(histograms: Mapping[str, Ints]) -> dict[str, Any]:
+    digits = {"edges": list(range(CLASSES)), "counts": histograms["digits"].tolist()}
+    return {name: coarsen(counts, name) for name, counts in histograms.items()} | {"digits": digits}

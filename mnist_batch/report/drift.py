@@ -1,7 +1,7 @@
-"""Drift: whether what was scored looks like what the model was trained on.
+"""Drift: whether the images and predictions of a run look like the model's training data.
 
-A profile is what a model card holds of the training data: for each feature how many rows lie in some ten bins. A run
-is held against it by the population stability index. Knows nothing of cards.
+A profile is the part of a model card that describes the training data. For each feature it has the number of rows in
+each of about ten bins. A run is compared with it by the population stability index. Knows nothing of cards.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mnist_batch.report.bins import CONFIDENCE_EDGES, IMAGE_EDGES
 from mnist_batch.report.metrics import population_stability, stability_by_chance
 from mnist_batch.report.tally import EMPTY_TALLY, Tally
 
-# The index from which a feature is said to have moved, and from which it is flagged: the custom of credit scoring.
+# The index from which a feature counts as moved, and from which it is flagged: the convention of credit scoring.
 MODERATE, MAJOR = 0.1, 0.25
-# Bins of a profile hold about this share of its rows, the outermost ones excepted: they are beyond all of its rows.
+# About this share of the rows is in each bin of a profile. The outermost bins are empty: they are beyond all rows.
 _BIN_SHARE = 0.1
-# Less than this is not worth a bin of its own.
-_LEAST_SHARE = 0.01
+# A smaller share than this does not get a bin of its own.
+_MIN_BIN_SHARE = 0.01
 
 FEATURES = {
     "digits": "mix of digits",
@@ -31,14 +31,15 @@ FEATURES = {
     "width": "width of the digit",
     "height": "height of the digit",
 }
-# Where a tally holds them.
-_COLUMNS = {name: "predictions" if name == "digits" else name for name in FEATURES}
+_TALLY_FIELDS = {name: "predictions" if name == "digits" else name for name in FEATURES}
 _EDGES = {"digits": np.arange(CLASSES + 1.0), "confidence": CONFIDENCE_EDGES, **IMAGE_EDGES}
 
 
 def build_profile(training: Tally, held_out: Tally | None) -> dict[str, Any]:
-    """The profile of a model. training: of the rows it was trained on, with labels for predictions; held_out: of rows
-    that it was not trained on, None where there were none.
+    """Returns the profile of a model.
+
+    training: the rows it was trained on, with their labels as predictions.
+    held_out: rows it was not trained on, for the confidences. None if there are none.
     """
     profile: dict[str, Any] = {
         "rows": training.predicted,
@@ -51,10 +52,10 @@ def build_profile(training: Tally, held_out: Tally | None) -> dict[str, Any]:
 
 
 def measure_drift(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """How far a run is from a profile, feature by feature; None where there is no profile or nothing was predicted."""
+    """Compares a run with a profile, feature by feature. Returns None without a profile or without predictions."""
     if profile is None or not tally.predicted:
         return None
-    features = compare_features({name: getattr(tally, column) for name, column in _COLUMNS.items()}, profile)
+    features = compare_features({name: getattr(tally, field) for name, field in _TALLY_FIELDS.items()}, profile)
     return {
         "thresholds": {"moderate": MODERATE, "major": MAJOR},
         "profile_rows": profile["rows"],
@@ -65,21 +66,21 @@ def measure_drift(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, 
 
 
 def check_profile(profile: Mapping[str, Any] | None) -> None:
-    """Raises ValueError where that is no profile as `build_profile` makes it: a run is to know before it scores."""
+    """Raises ValueError for a profile that `build_profile` did not make, so that a run fails before it scores."""
     if profile is None:
         return
-    one_each = {name: getattr(EMPTY_TALLY, column) + 1 for name, column in _COLUMNS.items()}
+    one_per_bin = {name: getattr(EMPTY_TALLY, field) + 1 for name, field in _TALLY_FIELDS.items()}
     try:
-        figures = [feature["psi"] + feature["psi_by_chance"] for feature in compare_features(one_each, profile)]
-        sound = bool(np.isfinite([*figures, profile["rows"]]).all()) and "confidence_of" in profile
+        figures = [feature["psi"] + feature["psi_by_chance"] for feature in compare_features(one_per_bin, profile)]
+        valid = bool(np.isfinite([*figures, profile["rows"]]).all()) and "confidence_of" in profile
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"no profile: {first_line(error)}") from error
-    if not sound:
+        raise ValueError(f"an invalid profile: {first_line(error)}") from error
+    if not valid:
         raise ValueError("a profile without rows")
 
 
 def drift_warnings(drift: Mapping[str, Any] | None) -> list[str]:
-    """A line where a feature is flagged."""
+    """Returns one line if a feature is flagged."""
     if drift is None or not drift["flagged"]:
         return []
     names = ", ".join(FEATURES[name] for name in drift["flagged"])
@@ -90,12 +91,12 @@ def drift_warnings(drift: Mapping[str, Any] | None) -> list[str]:
 
 
 def compare_features(counts: Mapping[str, Ints], bins: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each feature's counts, in its fine bins, held against what is expected in the coarse ones of `bins`."""
+    """Compares the counts of each feature, in its fine bins, with the counts expected in the coarse ones of `bins`."""
     return [_compare_feature(name, counts[name], bins[name]) for name in FEATURES if bins[name] is not None]
 
 
-def _compare_feature(name: str, fine: Ints, profile: Mapping[str, Any]) -> dict[str, Any]:
-    edges, expected = profile["edges"], np.array(profile["counts"])
+def _compare_feature(name: str, fine: Ints, coarse: Mapping[str, Any]) -> dict[str, Any]:
+    edges, expected = coarse["edges"], np.array(coarse["counts"])
     counts = np.add.reduceat(fine, np.searchsorted(_EDGES[name], edges))
     index = population_stability(counts, expected)
     chance = stability_by_chance(len(edges), int(counts.sum()), int(expected.sum()))
@@ -112,23 +113,26 @@ def _compare_feature(name: str, fine: Ints, profile: Mapping[str, Any]) -> dict[
 
 
 def coarsen(fine: Ints, name: str) -> dict[str, Any]:
-    """Some ten bins of about the same share: their lower edges, and the rows in each."""
+    """Merges the fine bins of a feature into about ten of similar share. Returns their lower edges and counts."""
     starts = _find_bin_starts(fine.tolist())
     return {"edges": _EDGES[name][starts].tolist(), "counts": np.add.reduceat(fine, starts).tolist()}
 
 
 def _find_bin_starts(fine: Sequence[int]) -> list[int]:
-    """Where the bins begin: a heavy one stands alone, and what no row reaches on either side has its own."""
+    """The first fine bin of each coarse bin.
+
+    A fine bin with many rows is a coarse bin of its own. So are the fine bins without rows at either end.
+    """
     filled = [position for position, count in enumerate(fine) if count]
     first, beyond = filled[0], filled[-1] + 1
     total = sum(fine)
     starts, gathered = [first], 0
     for position in range(first, beyond):
-        heavy = fine[position] >= _BIN_SHARE * total and gathered >= _LEAST_SHARE * total
+        heavy = fine[position] >= _BIN_SHARE * total and gathered >= _MIN_BIN_SHARE * total
         if gathered >= _BIN_SHARE * total or heavy:
             starts.append(position)
             gathered = 0
         gathered += fine[position]
-    if gathered < _LEAST_SHARE * total and len(starts) > 1:
+    if gathered < _MIN_BIN_SHARE * total and len(starts) > 1:
         starts.pop()
     return [*([0] if first else []), *starts, *([beyond] if beyond < len(fine) else [])]

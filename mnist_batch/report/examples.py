@@ -1,6 +1,6 @@
-"""The rows that a report shows one by one: which are kept, and what is kept of each.
+"""The rows that a report shows one by one: which are chosen, and what is stored of each.
 
-Of rows that are equally remarkable those that come first in the run are kept, so that no split changes the choice.
+Among equally confident rows the first of the run are chosen, so that the choice does not depend on how rows are split.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ MAX_REJECT_EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row that is kept to be looked at. row: its number in the run; pixels: its 784 bytes, as they were scored."""
+    """A row to show in the report.
+
+    row: its number in the run, from 0.
+    pixels: its 784 bytes as they were scored.
+    """
 
     row: int
     id: str
@@ -33,16 +37,16 @@ class Example:
     pixels: bytes
 
     def as_json(self) -> dict[str, Any]:
-        """As the report shows it."""
+        """The form in `report.json`, with plain pixels."""
         return asdict(self) | {"pixels": b64encode(self.pixels).decode()}
 
     def as_record(self) -> dict[str, Any]:
-        """As a shard's record holds it, of which there may be thousands."""
+        """The form in a shard record, with compressed pixels, because there may be thousands of records."""
         return asdict(self) | {"pixels": b64encode(zlib.compress(self.pixels)).decode()}
 
     @classmethod
     def from_record(cls, fields: Mapping[str, Any]) -> Example:
-        """Raises KeyError, TypeError or ValueError where `as_record` did not make it."""
+        """Reads what `as_record` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         try:
             return cls(**(dict(fields) | {"pixels": zlib.decompress(b64decode(fields["pixels"], validate=True))}))
         except zlib.error as error:
@@ -51,7 +55,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class RejectExample:
-    """A row that was rejected, by name. row: its number in the run."""
+    """A rejected row to show in the report. row: its number in the run, from 0."""
 
     row: int
     id: str
@@ -59,17 +63,20 @@ class RejectExample:
 
 
 def find_lowest(keys: Floats) -> Ints:
-    """Where the lowest of them stand, ascending; of equal ones the first."""
-    found = np.arange(len(keys))
+    """Returns the indices of the lowest keys in ascending order, at most `MAX_EXAMPLES`. Ties keep their order."""
+    candidates = np.arange(len(keys))
     if len(keys) > MAX_EXAMPLES:
-        found = np.flatnonzero(keys <= np.partition(keys, MAX_EXAMPLES - 1)[MAX_EXAMPLES - 1])
-    return found[np.argsort(keys[found], kind="stable")[:MAX_EXAMPLES]]
+        candidates = np.flatnonzero(keys <= np.partition(keys, MAX_EXAMPLES - 1)[MAX_EXAMPLES - 1])
+    return candidates[np.argsort(keys[candidates], kind="stable")[:MAX_EXAMPLES]]
 
 
 def make_example(
     batch: ImageBatch, first_row: int, index: int, pixels: Pixels, digit: int, confidence: float
 ) -> Example:
-    """The row of a batch at `index`; first_row: the number in the run of the first row that was read for the batch."""
+    """Returns the row at `index` of a batch.
+
+    first_row: the number, in the run, of the first row that the batch was read from.
+    """
     return Example(
         row=first_row + int(batch.positions[index]),
         id=batch.ids[index].as_py(),

@@ -1,4 +1,4 @@
-"""Gates: what a set must reach to be called a success. Judged from `report.json` alone, at any time."""
+"""Gates: the limits that a run must meet to get `_SUCCESS`. They can be judged at any time from `report.json` alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One condition and its verdict. value: what was found, None where it cannot be known (and then not passed)."""
+    """One limit and its verdict. value: what was found; None if it is not known, and then the gate fails."""
 
     name: str
     limit: float
@@ -23,7 +23,7 @@ class Gate:
 
 
 def judge(report: Mapping[str, Any], max_reject_rate: float, min_accuracy: float | None) -> list[Gate]:
-    """The verdicts on a report. Rates and accuracies are shares, 0..1; a limit that is just met passes."""
+    """Returns the verdicts on a report. Rates and accuracies are in 0..1. A value equal to its limit passes."""
     rate = report["rejected"] / report["rows"]
     gates = [Gate("max_reject_rate", max_reject_rate, rate, rate <= max_reject_rate)]
     if min_accuracy is not None:

@@ -1,4 +1,4 @@
-"""The figures of a report, each with its source. Arrays and counts in, floats out; nothing here reads or writes."""
+"""The metrics of a report, each with its source. Pure functions of arrays and counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_batch.records import Ints
 
 # The 97.5th percentile of the standard normal distribution.
 _Z95 = 1.959963984540054
-# Enough for two digits of the mean, and 20 ms.
+# Gives two digits of the mean and takes 20 ms.
 _SIMULATIONS = 400
 
 
@@ -29,7 +29,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 
 def difference_interval(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, float]:
-    """95 % confidence interval of share `one` less share `other`, each (correct, total), of independent rows.
+    """95 % confidence interval of share `one` minus share `other`. Each is (correct, total), of independent rows.
 
     Newcombe 1998, "Interval Estimation for the Difference between Independent Proportions", method 10.
     """
@@ -42,19 +42,27 @@ def difference_interval(one: tuple[int, int], other: tuple[int, int]) -> tuple[f
 
 
 def expected_calibration_error(confidence: npt.NDArray[Any], correct: npt.NDArray[Any], rows: int) -> Any:
-    """Gap between confidence and accuracy, averaged over bins and weighted by their size: in 0..1.
+    """Gap between confidence and accuracy in 0..1, averaged over bins and weighted by their size.
 
-    confidence, correct: [..., bins], the confidences of a bin's rows together, and how many of them are right; rows:
-    in all bins. Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3, multiplied out.
+    confidence: [..., bins], the sum of the confidences in each bin.
+    correct: [..., bins], the number of correct rows in each bin.
+    rows: the number of rows in all bins.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3. Multiplied by their size, the means of the bins
+    become the sums that are taken here.
     """
     return np.abs(confidence - correct).sum(axis=-1) / rows
 
 
 def calibration_error_by_chance(rows: Ints, confidence: npt.NDArray[np.float64], starts: Ints) -> tuple[float, float]:
-    """The calibration error that so many rows show if each is right with the probability of its confidence.
+    """Calibration error that a perfectly calibrated model shows on this many rows.
 
-    rows, confidence: [fine bins], how many there are and their confidences together; starts: the first fine bin of each
-    bin of the error. Returns its mean and its 95th percentile over simulated runs.
+    Simulates runs in which each row is correct with the probability of its confidence. Returns the mean and the 95th
+    percentile of their errors.
+
+    rows: [confidence bins], the number of rows in each.
+    confidence: [confidence bins], the sum of the confidences in each.
+    starts: the first confidence bin of each calibration bin.
     """
     filled = rows > 0
     chances = np.minimum(confidence[filled] / rows[filled], 1)
@@ -67,9 +75,9 @@ def calibration_error_by_chance(rows: Ints, confidence: npt.NDArray[np.float64],
 
 
 def precision_recall_f1(confusion: Ints) -> list[dict[str, float | int | None]]:
-    """For each class: precision, recall, f1 and support, from counts [true class, predicted class].
+    """Precision, recall, F1 and support of each class, from counts [true class, predicted class].
 
-    A ratio with nothing below it is None, not zero: a digit that was never predicted has no precision.
+    A ratio with a zero denominator is None, not 0: a digit that was never predicted has no precision.
     """
     figures: list[dict[str, float | int | None]] = []
     for digit in range(len(confusion)):
@@ -88,10 +96,10 @@ def precision_recall_f1(confusion: Ints) -> list[dict[str, float | int | None]]:
 
 
 def population_stability(counts: Ints, reference: Ints) -> float:
-    """How far two distributions over the same bins lie apart: 0 for the same, no upper bound.
+    """Population stability index of two distributions over the same bins: 0 if they are equal, without an upper bound.
 
-    The sum of (p - q) ln(p / q), as credit scoring uses it (Siddiqi 2006). Half a row is added to each bin, so that an
-    empty one does not make it infinite.
+    The sum of (p - q) ln(p / q), as used in credit scoring (Siddiqi 2006). Half a row is added to each bin, because an
+    empty one would make the index infinite.
     """
     bins = len(counts)
     share = (counts + 0.5) / (counts.sum() + bins / 2)
@@ -100,9 +108,10 @@ def population_stability(counts: Ints, reference: Ints) -> float:
 
 
 def stability_by_chance(bins: int, rows: int, reference_rows: int) -> float:
-    """What `population_stability` exceeds once in a thousand times where both were drawn from one distribution.
+    """Value that `population_stability` exceeds once in a thousand times if both samples have the same distribution.
 
-    It is then chi-squared, times the sum of both reciprocals (Yurdakul 2018); its quantile by Wilson and Hilferty 1931.
+    The index is then chi-squared times the sum of both reciprocals (Yurdakul 2018). The quantile of chi-squared is the
+    approximation of Wilson and Hilferty 1931.
     """
     freedom = bins - 1
     quantile = freedom * (1 - 2 / (9 * freedom) + 3.0902 * sqrt(2 / (9 * freedom))) ** 3

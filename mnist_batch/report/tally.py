@@ -1,7 +1,7 @@
-"""Everything a report needs of any number of rows, in fixed size: whole numbers that merge in any order.
+"""Counts over rows: everything a report needs, in a fixed size, as integers that can be merged in any order.
 
-Any split of the rows and any order of merging give the same numbers, and so the same bytes of `report.json`: sums of
-fractions are taken in fixed point, and of rows that are equally remarkable those that come first are kept.
+Any split of the rows and any order of merging give the same numbers, and so the same bytes of `report.json`. For this,
+fractions are summed in fixed point, and among equally confident rows the first ones are kept.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from mnist_batch.report.examples import (
 )
 from mnist_batch.report.pixels import measure_pixels
 
-# Unit of the sums of probabilities and of Brier scores. A confidence, which is a float32 of at least 0.1, is a whole
-# number of them; 8,000 million of them fit an int64.
+# Sums of probabilities and Brier scores are integers in units of 1 / UNIT. A confidence is a float32 of at least 0.1,
+# and so a whole number of units. An int64 holds the sum of 8,000 million probabilities.
 UNIT = 2**30
-# Unit of the sums of negative log-likelihoods, of which one is at most 87.4.
+# The same for sums of negative log-likelihoods. Each is at most 87.4.
 NLL_UNIT = 2**24
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -50,14 +50,22 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts over some rows; int64, bins as in `bins`.
+    """Counts over some rows. Arrays are int64, and their bins are those of `bins`.
 
-    confusion: [10, 10], [label, prediction], of the rows that have a label; predictions: [10], rows by predicted digit;
-    confidence, confidence_sum: rows by confidence, and their confidences together in `UNIT`s; labelled_confidence,
-    labelled_confidence_sum: the same of rows that have a label; mistakes: [prediction, bin], rows predicted wrong;
-    own_probability: [10], the probabilities that rows of each label have of it, together, in `UNIT`s; nll, brier: sums
-    over labelled rows; ink, stroke, width, height: images by what was measured of them; rejects: rows by reason;
-    reject_examples: the first of each; doubtful, wrong: the least confident rows, and the most confident mistakes.
+    confusion: [10, 10] as [label, prediction], the labelled rows.
+    predictions: [10], the predicted rows by predicted digit.
+    confidence: [bin], the predicted rows by confidence.
+    confidence_sum: [bin], the sum of their confidences times `UNIT`.
+    labelled_confidence, labelled_confidence_sum: the same for labelled rows.
+    mistakes: [10, bin] as [prediction, bin], the labelled rows whose prediction is wrong.
+    own_probability: [10], by label, the sum of the rows' probabilities of their own label, times `UNIT`.
+    nll: the sum of negative log-likelihoods over labelled rows, times `NLL_UNIT`.
+    brier: the sum of Brier scores over labelled rows, times `UNIT`.
+    ink, stroke, width, height: [bin], the images by what `pixels` measures.
+    rejects: the rejected rows by reason.
+    reject_examples: the first rejected rows of each reason.
+    doubtful: the least confident rows.
+    wrong: the most confident mistakes.
     """
 
     confusion: Ints
@@ -101,10 +109,10 @@ EMPTY_TALLY = Tally(**_NO_COUNTS, rejects=Counter(), reject_examples={}, doubtfu
 
 
 def tally_batch(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tally:
-    """The counts of a batch's images.
+    """Counts a batch.
 
-    first_row: the number in the run of the first row that was read for the batch; probabilities: float32 [n, 10], a
-    row of which that is not finite is not counted.
+    first_row: the number, in the run, of the first row that the batch was read from.
+    probabilities: float32 [n, 10]. Rows that are not finite are not counted.
     """
     scored = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     if not len(scored):
@@ -114,11 +122,11 @@ def tally_batch(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tal
         pixels, labels, probabilities = pixels[scored], labels[scored], probabilities[scored]
     digits, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
 
-    def kept(chosen: Ints) -> list[Example]:
-        return [make_example(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in chosen]
+    def make_examples(indices: Ints) -> list[Example]:
+        return [make_example(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in indices]
 
     bins = confidence_bin(confidence)
-    measured: dict[str, Any] = measure_pixels(pixels)
+    image_counts: dict[str, Any] = measure_pixels(pixels)
     wrong = np.flatnonzero((labels >= 0) & (labels != digits))
     return replace(
         EMPTY_TALLY,
@@ -126,17 +134,21 @@ def tally_batch(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tal
         confidence=np.bincount(bins, minlength=CONFIDENCE_BINS),
         confidence_sum=_sum_by_group(bins, confidence, CONFIDENCE_BINS),
         **_count_labelled(labels, digits, confidence, probabilities, bins),
-        **measured,
-        doubtful=kept(find_lowest(confidence)),
-        wrong=kept(wrong[find_lowest(-confidence[wrong])]),
+        **image_counts,
+        doubtful=make_examples(find_lowest(confidence)),
+        wrong=make_examples(wrong[find_lowest(-confidence[wrong])]),
     )
 
 
-def tally_rejects(placed: Iterable[tuple[int, Reject]], first_row: int) -> Tally:
-    """The counts of rejected rows, each with its place among rows of which the first has that number in the run."""
+def tally_rejects(rejects: Iterable[tuple[int, Reject]], first_row: int) -> Tally:
+    """Counts rejected rows.
+
+    rejects: each with its position relative to `first_row`.
+    first_row: the number, in the run, of the row at position 0.
+    """
     counts: Counter[str] = Counter()
     examples: dict[str, list[RejectExample]] = {}
-    for position, reject in placed:
+    for position, reject in rejects:
         reason = str(reject.reason)
         counts[reason] += 1
         if counts[reason] <= MAX_REJECT_EXAMPLES:
@@ -145,7 +157,7 @@ def tally_rejects(placed: Iterable[tuple[int, Reject]], first_row: int) -> Tally
 
 
 def merge(tallies: Iterable[Tally]) -> Tally:
-    """The counts of all together; of none, zeros."""
+    """Returns the sum of all tallies. Without any, all counts are 0."""
     total = EMPTY_TALLY
     for tally in tallies:
         total = _merge_two(total, tally)
@@ -153,7 +165,7 @@ def merge(tallies: Iterable[Tally]) -> Tally:
 
 
 def as_json(tally: Tally) -> dict[str, Any]:
-    """A tally as a shard's record holds it: of each array, where it is not zero and what stands there."""
+    """Returns a tally in the form of a shard record: each array as the positions and values that are not 0."""
     return {
         "counts": {name: _to_sparse(getattr(tally, name)) for name in _SHAPES},
         "rejects": dict(sorted(tally.rejects.items())),
@@ -167,7 +179,7 @@ def as_json(tally: Tally) -> dict[str, Any]:
 
 
 def from_json(fields: Mapping[str, Any]) -> Tally:
-    """The tally that `as_json` wrote. Raises KeyError, TypeError, ValueError, ... where it is none."""
+    """Returns the tally that `as_json` wrote. Raises KeyError, TypeError, ValueError, ... for anything else."""
     return Tally(
         **{name: _to_dense(fields["counts"][name], shape) for name, shape in _SHAPES.items()},
         rejects=Counter(fields["rejects"]),
@@ -183,19 +195,19 @@ def from_json(fields: Mapping[str, Any]) -> Tally:
 def _count_labelled(
     labels: Ints, digits: Ints, confidence: Floats, probabilities: Floats, bins: Ints
 ) -> dict[str, Any]:
-    """What is counted of rows that have a label; -1 stands for none."""
-    known = labels >= 0
-    if not known.any():
+    """Returns the counts over labelled rows, by field of `Tally`. A label of -1 means that the row has none."""
+    labelled = labels >= 0
+    if not labelled.any():
         return {}
-    if not known.all():
-        labels, digits, confidence, bins = labels[known], digits[known], confidence[known], bins[known]
-        probabilities = probabilities[known]
+    if not labelled.all():
+        labels, digits, confidence, bins = labels[labelled], digits[labelled], confidence[labelled], bins[labelled]
+        probabilities = probabilities[labelled]
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    # Element by element and in one order: a library's sum over ten could depend on where in memory they lie.
+    # Added one class at a time, because the order in which `sum` adds ten values could depend on their memory layout.
     squares = np.zeros(len(labels))
     for digit in range(CLASSES):
         squares += (probabilities[:, digit] - (labels == digit).astype(np.float64)) ** 2
-    # A probability of 0 would make the mean infinite: the smallest float32 that has all its digits stands for it.
+    # A probability of 0 would make the mean infinite, so it counts as the smallest normal float32.
     nll = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
     wrong = labels != digits
     return {
@@ -216,7 +228,10 @@ def _to_fixed_point(values: npt.NDArray[Any], unit: int) -> Ints:
 
 
 def _sum_by_group(groups: Ints, values: npt.NDArray[Any], length: int) -> Ints:
-    """The values of each group together, in `UNIT`s. `bincount` adds floats, of which 2**53 are exact."""
+    """The sum of the values of each group, times `UNIT`.
+
+    Does not use `bincount`, which adds floats and is exact only up to 2**53.
+    """
     sums = np.zeros(length, np.int64)
     np.add.at(sums, groups, _to_fixed_point(values, UNIT))
     return sums

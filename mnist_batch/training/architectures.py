@@ -1,6 +1,7 @@
-"""The networks that recipes train, each a function without arguments that builds one anew, uncompiled.
+"""The networks that recipes train. Each is a function without arguments that builds a new, uncompiled model.
 
-They know nothing of data or optimizers. Keras is imported inside, so that a recipe can be named without it.
+This module knows nothing of data or optimizers. Keras is imported in the functions, so that a recipe can be named
+without it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def build_mlp_512() -> keras.Sequential:
-    """Two hidden layers of 512: float32 [n, 784] -> probabilities float32 [n, 10].
+    """Builds two hidden layers of 512: float32 [n, 784] -> probabilities float32 [n, 10].
 
-    Keras's own first example on MNIST, keras-team/keras 2, examples/mnist_mlp.py, without its dropout.
+    Keras's own first example on MNIST (keras-team/keras 2, examples/mnist_mlp.py) without its dropout.
     """
     import keras
 

@@ -1,6 +1,6 @@
-"""What a model is trained on: the four MNIST files, as idx or as `mnist.npz`, and who wrote which digit.
+"""Reads the training data: the four MNIST files, as idx or as `mnist.npz`, and the writer of each digit if known.
 
-It knows nothing of models; Keras is imported only to ask for the copy of MNIST that it keeps.
+This module knows nothing of models. It imports Keras only to get Keras's own copy of MNIST.
 """
 
 from __future__ import annotations
@@ -30,21 +30,27 @@ _IDX_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-# QMNIST's extended labels: a row of 8 for each MNIST training image, in order (github.com/facebookresearch/qmnist).
+# QMNIST's extended labels: 8 columns per MNIST training image, in order (github.com/facebookresearch/qmnist).
 _QMNIST_NAME = "qmnist-train-labels-idx2-int"
 _QMNIST_LABEL, _QMNIST_WRITER = 0, 2
-# SHA-256 of the pixels of t10k-images-idx3-ubyte. Fashion-MNIST and others come under the same file names.
+# SHA-256 of the pixels of t10k-images-idx3-ubyte. Fashion-MNIST and other data sets use the same file names.
 _MNIST_TEST_PIXELS = "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"
 
-_SCALING = {ValueRange.UNIT: (255.0, 0.0), ValueRange.BYTE: (1.0, 0.0), ValueRange.SYMMETRIC: (127.5, 1.0)}
+_DIVISOR_AND_OFFSET = {
+    ValueRange.UNIT: (255.0, 0.0),
+    ValueRange.BYTE: (1.0, 0.0),
+    ValueRange.SYMMETRIC: (127.5, 1.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Images, their digits, and the training images' writers.
+    """Images, their digits, and the writers of the training images.
 
-    train_images: uint8 [n, 28, 28]; train_labels: int64 [n] of 0..9; test_images, test_labels: the same, [m];
-    writers: int32 [n], the same number for the same hand, or None where they are not known.
+    train_images: uint8 [n, 28, 28].
+    train_labels: int64 [n] of 0..9.
+    test_images, test_labels: the same, [m].
+    writers: int32 [n], one number per writer, or None if the writers are not known.
     """
 
     train_images: Pixels
@@ -55,15 +61,15 @@ class TrainingData:
 
     @property
     def test_name(self) -> str:
-        """What the test rows are: MNIST's own only if they are so pixel by pixel."""
+        """The name of the test rows: MNIST's only if every pixel is the same."""
         is_mnist = hashlib.sha256(self.test_images.tobytes()).hexdigest() == _MNIST_TEST_PIXELS
         return "MNIST test" if is_mnist else "test rows beside the training data"
 
 
 def load_training_data(path: Path | None) -> TrainingData:
-    """The data in `path`: a folder of the four idx files or of `mnist.npz`, or such an npz; None for Keras's copy.
+    """Loads the data in `path`: a folder with the four idx files or `mnist.npz`, or that npz. None: Keras's copy.
 
-    Raises InputMissingError where there is no such data, InputError where it is broken.
+    Raises InputMissingError if there is no such data, InputError if it is damaged.
     """
     if path is None:
         return _check_arrays(_load_keras_copy(), dict.fromkeys(_NPZ_ARRAYS, "Keras's copy of MNIST"), None)
@@ -76,13 +82,13 @@ def load_training_data(path: Path | None) -> TrainingData:
 
 
 def one_hot(labels: Ints) -> Floats:
-    """Each digit as a row with a single 1: int64 [n] of 0..9 -> float32 [n, 10]. `argmax(axis=1)` takes it back."""
+    """Encodes each digit as a row with a single 1: int64 [n] of 0..9 -> float32 [n, 10]. `argmax(axis=1)` decodes."""
     return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
 def to_network_input(images: Pixels, scale: ValueRange) -> Floats:
-    """What a flat network reads: uint8 [n, 28, 28] -> float32 [n, 784], black and white brought to `scale`."""
-    divisor, offset = _SCALING[scale]
+    """Flattens images and scales black and white to `scale`: uint8 [n, 28, 28] -> float32 [n, 784]."""
+    divisor, offset = _DIVISOR_AND_OFFSET[scale]
     flat = images.reshape(len(images), -1).astype(np.float32)
     flat /= np.float32(divisor)
     flat -= np.float32(offset)
@@ -105,47 +111,54 @@ def _find_idx_file(folder: Path, name: str) -> Path | None:
 
 
 def _load_idx(folder: Path, files: list[Path | None]) -> TrainingData:
-    found = [path for path in files if path is not None]
-    if len(found) < len(files):
+    """files: the path of each of `_IDX_NAMES`, None if there is none."""
+    paths = [path for path in files if path is not None]
+    if len(paths) < len(files):
         missing = [name for name, path in zip(_IDX_NAMES, files, strict=True) if path is None]
         raise InputMissingError(
             f"{folder}: must hold MNIST's four idx files or {_NPZ_NAME}, "
             f"found no {', '.join(missing)}: fetch what is missing, or check --data"
         )
-    where = {array: str(path) for array, path in zip(_NPZ_ARRAYS, found, strict=True)}
-    arrays = {array: read_idx(path) for array, path in zip(_NPZ_ARRAYS, found, strict=True)}
-    return _check_arrays(arrays, where, folder)
+    locations = {array: str(path) for array, path in zip(_NPZ_ARRAYS, paths, strict=True)}
+    arrays = {array: read_idx(path) for array, path in zip(_NPZ_ARRAYS, paths, strict=True)}
+    return _check_arrays(arrays, locations, folder)
 
 
 def _load_npz(path: Path) -> TrainingData:
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: --data must be a folder of idx files or an npz, found neither: check what it is")
-    where = {array: f"{path}:{array}" for array in _NPZ_ARRAYS}
-    return _check_arrays({array: read_array(path, array) for array in _NPZ_ARRAYS}, where, path.parent)
+    locations = {array: f"{path}:{array}" for array in _NPZ_ARRAYS}
+    return _check_arrays({array: read_array(path, array) for array in _NPZ_ARRAYS}, locations, path.parent)
 
 
 def _load_keras_copy() -> dict[str, npt.NDArray[Any]]:
     from keras.datasets import mnist
 
     try:
-        # Keras draws its progress bar on stdout, which is kept for results.
+        # Keras prints its progress bar to stdout, which is for results only.
         with redirect_stdout(io.StringIO()):
             (x_train, y_train), (x_test, y_test) = mnist.load_data()
-    except Exception as error:  # Keras raises a bare Exception where the download fails
+    except Exception as error:  # Keras raises a bare Exception if the download fails
         cause = " ".join(str(error).split())
         raise InputMissingError(
-            f"without --data, MNIST must be in Keras's cache or within reach, found: {cause}; "
+            f"without --data, MNIST must be in Keras's cache or downloadable, found: {cause}; "
             f"name a folder of the four idx files, or {_NPZ_NAME}, with --data"
         ) from error
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 
 
 def _check_arrays(
-    arrays: dict[str, npt.NDArray[Any]], where: dict[str, str], writers_folder: Path | None
+    arrays: dict[str, npt.NDArray[Any]], locations: dict[str, str], writers_folder: Path | None
 ) -> TrainingData:
+    """Returns the arrays as training data. Raises InputError if they are not.
+
+    arrays: by the names in `_NPZ_ARRAYS`.
+    locations: where each of them is, for error messages.
+    writers_folder: where QMNIST's labels may be.
+    """
     for part in ("train", "test"):
-        _check_images(arrays[f"x_{part}"], where[f"x_{part}"])
-        _check_labels(arrays[f"y_{part}"], where[f"y_{part}"], len(arrays[f"x_{part}"]))
+        _check_images(arrays[f"x_{part}"], locations[f"x_{part}"])
+        _check_labels(arrays[f"y_{part}"], locations[f"y_{part}"], len(arrays[f"x_{part}"]))
     labels = arrays["y_train"].astype(np.int64)
     return TrainingData(
         train_images=arrays["x_train"],
@@ -156,24 +169,24 @@ def _check_arrays(
     )
 
 
-def _check_images(images: npt.NDArray[Any], where: str) -> None:
+def _check_images(images: npt.NDArray[Any], location: str) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE) or len(images) == 0:
         raise InputError(
-            f"{where}: images to train on must be bytes of shape [n,28,28], "
-            f"found {images.dtype} of shape {list(images.shape)}: bring them to that form"
+            f"{location}: images to train on must be bytes of shape [n,28,28], "
+            f"found {images.dtype} of shape {list(images.shape)}: convert them"
         )
 
 
-def _check_labels(labels: npt.NDArray[Any], where: str, images: int) -> None:
+def _check_labels(labels: npt.NDArray[Any], location: str, images: int) -> None:
     if labels.dtype.kind not in "ui" or labels.shape != (images,):
         raise InputError(
-            f"{where}: must hold a digit for each of the {images} images, "
-            f"found {labels.dtype} of shape {list(labels.shape)}: fetch images and labels anew, together"
+            f"{location}: must hold a digit for each of the {images} images, "
+            f"found {labels.dtype} of shape {list(labels.shape)}: fetch images and labels again, together"
         )
-    no_digit = (labels < 0) | (labels >= CLASSES)
-    if no_digit.any():
-        row = int(np.argmax(no_digit))
-        raise InputError(f"{where}: labels must be digits 0..9, row {row} has {labels[row]}: mend the labels")
+    invalid = (labels < 0) | (labels >= CLASSES)
+    if invalid.any():
+        row = int(np.argmax(invalid))
+        raise InputError(f"{location}: labels must be digits 0..9, row {row} has {labels[row]}: correct the labels")
 
 
 def _read_writers(folder: Path, labels: Ints) -> npt.NDArray[np.int32] | None:
@@ -184,13 +197,13 @@ def _read_writers(folder: Path, labels: Ints) -> npt.NDArray[np.int32] | None:
     if table.ndim != 2 or table.shape[1] <= _QMNIST_WRITER or len(table) != len(labels):
         raise InputError(
             f"{path}: must hold a row for each of the {len(labels)} training images, "
-            f"found shape {list(table.shape)}: fetch it again, or move it away to do without writers"
+            f"found shape {list(table.shape)}: fetch it again, or move it away to train without writers"
         )
-    other = table[:, _QMNIST_LABEL] != labels
-    if other.any():
-        row = int(np.argmax(other))
+    differs = table[:, _QMNIST_LABEL] != labels
+    if differs.any():
+        row = int(np.argmax(differs))
         raise InputError(
             f"{path}: labels must be those of the training images, row {row} has {table[row, _QMNIST_LABEL]} "
-            f"for a {labels[row]}: fetch it again, or move it away to do without writers"
+            f"for a {labels[row]}: fetch it again, or move it away to train without writers"
         )
     return table[:, _QMNIST_WRITER].astype(np.int32)

@@ -1,6 +1,6 @@
-"""Training, the whole flow: data in, a saved model with its card out.
+"""Trains a model: reads the data, fits the network, saves the model with its card.
 
-The test rows are scored once, by the finished model; no choice is made on them.
+The test rows are scored once, by the finished model. No choice is based on them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,20 @@ from mnist_batch.report.tally import Tally, tally_batch
 from mnist_batch.training.data import TrainingData, load_training_data, one_hot, to_network_input
 from mnist_batch.training.holdout import hold_out
 from mnist_batch.training.recipes import Recipe, find_recipe
-from mnist_batch.training.saving import make_staging, publish, save_forms
+from mnist_batch.training.saving import make_staging, publish, save_all_formats
 
 PrintLine = Callable[[str], None]
-# Called between any two batches; may raise to stop the training.
+# Called between any two batches. May raise to stop the training.
 Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What `train` left in `output`. kept_epoch: from 1; the last one where nothing was held out."""
+    """What `train` saved.
+
+    output: the folder the model is in.
+    kept_epoch: the number of the epoch whose weights were saved, from 1; the last one if nothing was held out.
+    """
 
     output: Path
     card: ModelCard
@@ -49,16 +53,16 @@ class TrainResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fitted:
-    """hold_out: bool [training rows], None where all were trained on."""
+class _FittedModel:
+    """held_out: bool [training rows], None if all rows were trained on."""
 
     model: keras.Model
     kept_epoch: int
     train_rows: int
-    hold_out: npt.NDArray[np.bool_] | None = None
+    held_out: npt.NDArray[np.bool_] | None = None
 
 
-class _EpochLines(keras.callbacks.Callback):
+class _EpochPrinter(keras.callbacks.Callback):
     def __init__(self, epochs: int, print_line: PrintLine) -> None:
         super().__init__()
         self._epochs, self._print_line = epochs, print_line
@@ -73,7 +77,7 @@ class _EpochLines(keras.callbacks.Callback):
         self._print_line(f"epoch {epoch + 1}/{self._epochs}: {figures}, {time.monotonic() - self._began:.1f} s")
 
 
-class _CheckStop(keras.callbacks.Callback):
+class _CheckAfterBatch(keras.callbacks.Callback):
     def __init__(self, check: Check) -> None:
         super().__init__()
         self._check = check
@@ -84,17 +88,16 @@ class _CheckStop(keras.callbacks.Callback):
     on_test_batch_end = on_predict_batch_end = on_train_batch_end
 
 
-def no_check() -> None:
-    """For trainings that nobody interrupts."""
+def train(config: TrainConfig, print_line: PrintLine, check: Check = lambda: None) -> TrainResult:
+    """Trains by `config.recipe` and saves the model into `config.output`.
 
+    print_line: gets a line per epoch, and `test_acc` at the end.
+    check: called after each batch.
 
-def train(config: TrainConfig, print_line: PrintLine, check: Check = no_check) -> TrainResult:
-    """Trains by `config.recipe` and saves into `config.output`; `print_line` gets a line for each epoch and `test_acc`.
-
-    With a seed, the same data on the same machine and TensorFlow give the same weights; TensorFlow's determinism stays
-    switched on for the rest of the process.
-    Raises UsageError, InputMissingError, InputError, OutputError, StorageError, or what `check` does: then nothing is
-    written.
+    With a seed, the same data on the same machine and TensorFlow give the same weights. TensorFlow's determinism then
+    stays on for the rest of the process.
+    Raises UsageError, InputMissingError, InputError, OutputError, StorageError, or what `check` raises. In each case
+    nothing is written.
     """
     recipe = find_recipe(config.recipe)
     with make_staging(config.output, config.overwrite) as staging, _ignore_copy_warning():
@@ -102,11 +105,10 @@ def train(config: TrainConfig, print_line: PrintLine, check: Check = no_check) -
         if config.seed is not None:
             keras.utils.set_random_seed(config.seed)
             tf.config.experimental.enable_op_determinism()
-        fitted = _fit(
-            recipe, data, config, staging, [_EpochLines(config.epochs or recipe.epochs, print_line), _CheckStop(check)]
-        )
-        digests = save_forms(fitted.model, staging)
-        card = _build_card(recipe, data, config, fitted, digests, _CheckStop(check))
+        epoch_printer = _EpochPrinter(config.epochs or recipe.epochs, print_line)
+        fitted = _fit(recipe, data, config, staging, [epoch_printer, _CheckAfterBatch(check)])
+        digests = save_all_formats(fitted.model, staging)
+        card = _build_card(recipe, data, config, fitted, digests, _CheckAfterBatch(check))
         card = publish(staging, card, config.output)
     print_line(f"test_acc: {card.accuracy:.4f}")
     return TrainResult(config.output, card, fitted.kept_epoch)
@@ -118,16 +120,16 @@ def _fit(
     config: TrainConfig,
     staging: Path,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> _Fitted:
+) -> _FittedModel:
     epochs = config.epochs or recipe.epochs
     images, labels = to_network_input(data.train_images, recipe.scale), one_hot(data.train_labels)
-    validation = mask = None
-    best = staging / "best.keras"
+    validation = held_out = None
+    best_path = staging / "best.keras"
     if config.validation > 0:
-        mask = hold_out(len(labels), data.writers, config.validation, config.seed)
-        validation, images, labels = (images[mask], labels[mask]), images[~mask], labels[~mask]
-        keeper = keras.callbacks.ModelCheckpoint(best, monitor="val_accuracy", mode="max", save_best_only=True)
-        callbacks = [*callbacks, keeper]
+        held_out = hold_out(len(labels), data.writers, config.validation, config.seed)
+        validation, images, labels = (images[held_out], labels[held_out]), images[~held_out], labels[~held_out]
+        checkpoint = keras.callbacks.ModelCheckpoint(best_path, monitor="val_accuracy", mode="max", save_best_only=True)
+        callbacks = [*callbacks, checkpoint]
     model = recipe.architecture()
     model.compile(optimizer=recipe.optimizer(), loss="categorical_crossentropy", metrics=["accuracy"])
     history: dict[str, list[float]] = model.fit(
@@ -140,31 +142,31 @@ def _fit(
         verbose=0,
     ).history
     if validation is None:
-        return _Fitted(model, epochs, len(labels))
-    # As ModelCheckpoint: of equally good epochs, the first.
+        return _FittedModel(model, epochs, len(labels))
+    # Of equally good epochs the first, as in ModelCheckpoint.
     kept_epoch = 1 + int(np.argmax(history["val_accuracy"]))
-    return _Fitted(keras.models.load_model(best), kept_epoch, len(labels), mask)
+    return _FittedModel(keras.models.load_model(best_path), kept_epoch, len(labels), held_out)
 
 
 def _build_card(
     recipe: Recipe,
     data: TrainingData,
     config: TrainConfig,
-    fitted: _Fitted,
+    fitted: _FittedModel,
     digests: dict[str, str],
-    checks: _CheckStop,
+    callback: _CheckAfterBatch,
 ) -> ModelCard:
-    def predicted(images: Pixels) -> Floats:
+    def predict(images: Pixels) -> Floats:
         inputs = to_network_input(images, recipe.scale)
-        return fitted.model.predict(inputs, batch_size=recipe.batch_size, verbose=0, callbacks=[checks])
+        return fitted.model.predict(inputs, batch_size=recipe.batch_size, verbose=0, callbacks=[callback])
 
-    figures = build_report(_tally(data.test_images, data.test_labels, predicted(data.test_images)))
-    # What is asked of these rows is their pixels and labels, so the labels stand for the predictions.
-    training_rows = _tally(data.train_images, data.train_labels, one_hot(data.train_labels))
-    held_out_rows = None
-    if fitted.hold_out is not None:
-        images, labels = data.train_images[fitted.hold_out], data.train_labels[fitted.hold_out]
-        held_out_rows = _tally(images, labels, predicted(images))
+    metrics = build_report(_tally(data.test_images, data.test_labels, predict(data.test_images)))
+    # The profile needs only the pixels and labels of the training rows, so their labels take the place of predictions.
+    training_tally = _tally(data.train_images, data.train_labels, one_hot(data.train_labels))
+    held_out_tally = None
+    if fitted.held_out is not None:
+        images, labels = data.train_images[fitted.held_out], data.train_labels[fitted.held_out]
+        held_out_tally = _tally(images, labels, predict(images))
     training: dict[str, Any] = {
         "recipe": recipe.name,
         "seed": config.seed,
@@ -173,8 +175,8 @@ def _build_card(
         "batch_size": recipe.batch_size,
         "rows": fitted.train_rows,
         "validation": config.validation,
-        "validation_rows": 0 if fitted.hold_out is None else int(fitted.hold_out.sum()),
-        "validation_by": None if fitted.hold_out is None else "row" if data.writers is None else "writer",
+        "validation_rows": 0 if fitted.held_out is None else int(fitted.held_out.sum()),
+        "validation_by": None if fitted.held_out is None else "row" if data.writers is None else "writer",
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
@@ -185,13 +187,13 @@ def _build_card(
         output=OutputKind.PROBABILITIES,
         temperature=1.0,
         digests=digests,
-        accuracy=figures["accuracy"],
-        ece=figures["calibration"]["ece"],
-        nll=figures["calibration"]["nll"],
+        accuracy=metrics["accuracy"],
+        ece=metrics["calibration"]["ece"],
+        nll=metrics["calibration"]["nll"],
         evaluated_on=data.test_name,
         evaluated_rows=len(data.test_labels),
         training=training,
-        profile=build_profile(training_rows, held_out_rows),
+        profile=build_profile(training_tally, held_out_tally),
     )
 
 
@@ -203,7 +205,7 @@ def _tally(images: Pixels, labels: Ints, probabilities: Floats) -> Tally:
 
 @contextmanager
 def _ignore_copy_warning() -> Iterator[None]:
-    """Keeps back numpy 2's DeprecationWarning at each weight that Keras reads: it is TensorFlow 2.21's to mend."""
+    """Ignores numpy 2's DeprecationWarning for each weight that Keras reads. The cause is in TensorFlow 2.21."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
         yield

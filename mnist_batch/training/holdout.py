@@ -1,4 +1,4 @@
-"""Which training rows are held out to choose the epoch by. The test rows play no part in it."""
+"""Chooses the training rows that are held out to select the best epoch. The test rows are not used for that."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from mnist_batch.errors import UsageError
 
 
 def hold_out(rows: int, writers: npt.NDArray[np.int32] | None, share: float, seed: int | None) -> npt.NDArray[np.bool_]:
-    """Marks at least `share` of the rows: bool [rows], 0 < share < 1; another choice each time where `seed` is None.
+    """Chooses at least `share` of the rows: bool [rows], 0 < share < 1. If `seed` is None, each call chooses others.
 
-    writers: int32 [rows] or None. Where they are known, whole writers are drawn until the share is reached: two digits
-    of one hand are more alike than two of different hands, and the test rows are by hands never trained on.
-    Raises UsageError where no row would be left to train on.
+    writers: int32 [rows], or None if they are not known. If they are known, whole writers are drawn until the share is
+    reached, because two digits of one writer are more alike than two of different writers, and the test rows are by
+    writers that are not in the training rows.
+    Raises UsageError if no row would be left to train on.
     """
     generator = np.random.default_rng(seed)
     groups = np.arange(rows) if writers is None else writers

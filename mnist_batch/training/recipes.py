@@ -1,7 +1,7 @@
-"""The recipes by name: which network, optimizer and schedule make a model.
+"""The recipes by name: the network, optimizer and schedule that make a model.
 
-Only what is the same for every run of a recipe; seed, data and validation are `TrainConfig`'s. It imports no Keras
-until a recipe is cooked, so that the command line can list and check names at once.
+A recipe holds only what is the same for all of its trainings; seed, data and validation are in `TrainConfig`. Keras is
+imported when a recipe builds its model or optimizer, so that the command line can list and check names at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to train. architecture, optimizer: build a new one at each call; scale: what the network reads."""
+    """One way to train.
+
+    architecture, optimizer: return a new one at each call.
+    scale: the pixel values that the network takes.
+    """
 
     name: str
     architecture: Callable[[], keras.Model]
@@ -31,7 +35,7 @@ class Recipe:
 
 
 def make_rmsprop() -> keras.optimizers.Optimizer:
-    """RMSprop at Keras's default rate, 0.001."""
+    """Returns RMSprop with Keras's default learning rate, 0.001."""
     import keras
 
     return keras.optimizers.RMSprop(learning_rate=0.001)
@@ -46,7 +50,7 @@ RECIPES = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises UsageError, listing the names, where there is none."""
+    """Returns the recipe called `name`. Raises UsageError, which lists the names, if there is none."""
     if name not in RECIPES:
-        raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, got {name}: choose of these")
+        raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, got {name}: choose one of these")
     return RECIPES[name]

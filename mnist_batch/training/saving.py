@@ -1,6 +1,7 @@
-"""How a trained model comes to lie in a folder: `.h5`, `.keras`, a SavedModel, and the card that speaks for them.
+"""Saves a trained model into a folder: `.h5`, `.keras`, a SavedModel, and the card that describes them.
 
-All is written aside and moved into place when it is whole, so that a training that failed leaves nothing behind.
+Everything is written to a staging folder and moved into place when it is complete, so that a failed training leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ from mnist_batch.errors import OutputError, StorageError
 from mnist_batch.model.card import ModelCard, model_digest
 
 MODEL_NAME = "model_mnist"
-MODEL_FORMS = (f"{MODEL_NAME}.h5", f"{MODEL_NAME}.keras", MODEL_NAME)
+SAVED_NAMES = (f"{MODEL_NAME}.h5", f"{MODEL_NAME}.keras", MODEL_NAME)
 CARD_NAME = f"{MODEL_NAME}.card.json"
 _STAGING_PREFIX = ".mnist-batch-train-"
 
 
 @contextmanager
 def make_staging(output: Path, overwrite: bool) -> Iterator[Path]:
-    """An empty folder on the file system of `output`, gone afterwards; made first, so that it shows one can write.
+    """Yields an empty staging folder on the file system of `output`, and deletes it afterwards.
 
-    Raises OutputError where `output` is not a folder, not empty without `overwrite`, or cannot be written.
+    Enter it before any other work, because it finds out whether the output can be written.
+    Raises OutputError if `output` is not a folder, is not empty without `overwrite`, or cannot be written.
     """
     try:
-        # `output` may be a mounted folder of another file system than its parent's, so what is there is used.
-        home = next(path for path in (output, *output.absolute().parents) if path.exists())
-        _remove_stale(home)
+        # `output` may be a mount point, on another file system than its parent. So use `output` itself if it exists.
+        parent = next(path for path in (output, *output.absolute().parents) if path.exists())
+        _remove_stale(parent)
         entries = sorted(path.name for path in output.iterdir()) if output.exists() else []
         if entries and not overwrite:
             more = f" and {len(entries) - 1} more" if len(entries) > 1 else ""
@@ -44,7 +46,7 @@ def make_staging(output: Path, overwrite: bool) -> Iterator[Path]:
                 f"{output}: must be empty or not there yet, found {entries[0]}{more}: "
                 "choose another --output, or replace the model in it with --overwrite"
             )
-        staging = tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=home)
+        staging = tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=parent)
     except OSError as error:
         raise OutputError(
             f"{output}: must be a folder that can be written, found {error.strerror}: choose another --output"
@@ -53,22 +55,22 @@ def make_staging(output: Path, overwrite: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _remove_stale(home: Path) -> None:
-    """Removes the staging folders of trainings that were killed; one that goes on holds its own."""
-    for folder in home.glob(f"{_STAGING_PREFIX}*"):
-        with suppress(OSError), _try_lock(folder) as ours:
-            if ours:
+def _remove_stale(parent: Path) -> None:
+    """Removes the staging folders of killed trainings. A running training holds a lock on its own."""
+    for folder in parent.glob(f"{_STAGING_PREFIX}*"):
+        with suppress(OSError), _try_lock(folder) as locked:
+            if locked:
                 rmtree(folder)
 
 
 @contextmanager
 def _try_lock(folder: Path) -> Iterator[bool]:
-    """Whether the folder's lock, which ends with the process, could be had; it is held meanwhile."""
+    """Locks the folder if possible, and yields whether it is locked. The lock ends at the latest with the process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another process has it, or the file system has none
+        except OSError:  # another process holds it, or the file system has no locks
             yield False
         else:
             yield True
@@ -76,12 +78,12 @@ def _try_lock(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def save_forms(model: keras.Model, folder: Path) -> dict[str, str]:
-    """Writes the three forms into `folder`, and gives their SHA-256 by name.
+def save_all_formats(model: keras.Model, folder: Path) -> dict[str, str]:
+    """Writes the model into `folder` in the three formats, and returns the SHA-256 of each by name.
 
-    Only the Keras files keep the optimizer's state. Raises StorageError where writing fails.
+    Only the Keras files keep the optimizer's state. Raises StorageError if writing fails.
     """
-    h5, native, saved_model = (folder / name for name in MODEL_FORMS)
+    h5, native, saved_model = (folder / name for name in SAVED_NAMES)
     with _storage_errors(folder):
         with _ignore_legacy_warning():
             model.save(h5)
@@ -90,27 +92,27 @@ def save_forms(model: keras.Model, folder: Path) -> dict[str, str]:
         return {path.name: model_digest(path) for path in (h5, native, saved_model)}
 
 
-def publish(staged: Path, card: ModelCard, output: Path) -> ModelCard:
-    """Moves the three forms from `staged` into `output` and writes the card, named after the model, last of all.
+def publish(staging: Path, card: ModelCard, output: Path) -> ModelCard:
+    """Moves the three formats from `staging` into `output`, then writes the card, named after the model.
 
-    What else lies in `output` stays. A card that is already there goes first: it must not outlive its model.
-    Raises StorageError where that fails.
+    Other files in `output` stay. An old card is deleted first, so that it never outlives its model.
+    Raises StorageError if that fails.
     """
     card = replace(card, name=MODEL_NAME)
     with _storage_errors(output):
-        card.write(staged / CARD_NAME)
+        card.write(staging / CARD_NAME)
         output.mkdir(parents=True, exist_ok=True)
         (output / CARD_NAME).unlink(missing_ok=True)
-        for name in MODEL_FORMS:
+        for name in SAVED_NAMES:
             if (output / name).is_dir():
                 rmtree(output / name)
-            (staged / name).rename(output / name)
-        (staged / CARD_NAME).rename(output / CARD_NAME)
+            (staging / name).rename(output / name)
+        (staging / CARD_NAME).rename(output / CARD_NAME)
     return card
 
 
 def _export(model: keras.Model, folder: Path) -> None:
-    """As `model.export`, which in Keras 3.15 writes each weight twice: once as the model's, once as the endpoint's."""
+    """Writes a SavedModel like `model.export`, which in Keras 3.15 writes each weight twice: for model and endpoint."""
     image = keras.InputSpec(shape=model.input_shape, dtype="float32", name="images")
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", lambda images: model(images, training=False), input_signature=[image])
@@ -124,13 +126,13 @@ def _storage_errors(folder: Path) -> Iterator[None]:
     except (OSError, tf.errors.OpError) as error:
         cause = " ".join(str(error).split())
         raise StorageError(
-            f"{folder}: a trained model must be written whole, found: {cause}; start it again"
+            f"{folder}: a trained model must be written completely, found: {cause}; start the training again"
         ) from error
 
 
 @contextmanager
 def _ignore_legacy_warning() -> Iterator[None]:
-    """Keeps back Keras's advice not to use HDF5, which it logs through absl: the form is asked for."""
+    """Silences Keras's advice against HDF5, which it logs through absl, because HDF5 is one of our formats."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,9 +1,10 @@
-"""Image files made by hand where OpenCV writes no such variant: PNG chunks, TIFF tags, EXIF."""
+"""Builds image files by hand that OpenCV cannot write: PNG chunks, TIFF tags, EXIF."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ PNG_GRAY, PNG_RGB, PNG_PALETTE, PNG_GRAY_ALPHA = 0, 2, 3, 4
 
 
 def digit() -> Gray:
-    """White on black, 28x28, and the same under no mirroring or turning."""
+    """A white shape on black, 28x28, that looks different under every mirroring and rotation."""
     image = np.zeros((28, 28), np.uint8)
     image[4:24, 8:11] = 255
     image[4:7, 8:20] = 200
@@ -23,8 +24,8 @@ def digit() -> Gray:
     return image
 
 
-def encode(suffix: str, image: npt.NDArray[np.generic], *flags: int) -> bytes:
-    """`image` as OpenCV encodes it."""
+def encode(suffix: str, image: npt.NDArray[Any], *flags: int) -> bytes:
+    """Encodes `image` with OpenCV."""
     done, data = cv2.imencode(suffix, image, flags)
     assert done
     return data.tobytes()
@@ -34,8 +35,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(rows: npt.NDArray[np.generic], colour: int, *chunks: bytes, depth: int = 8, width: int = 28) -> bytes:
-    """A PNG of packed rows [height, ...], not filtered; `chunks` stand before the image data."""
+def png(rows: npt.NDArray[Any], colour: int, *chunks: bytes, depth: int = 8, width: int = 28) -> bytes:
+    """A PNG of packed rows [height, ...], not filtered. `chunks` are placed before the image data."""
     header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
     body = chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
@@ -43,7 +44,7 @@ def png(rows: npt.NDArray[np.generic], colour: int, *chunks: bytes, depth: int =
 
 
 def exif(orientation: int) -> bytes:
-    """An EXIF block of one tag."""
+    """An EXIF block with one tag."""
     return b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHHI", 274, 3, 1, orientation, 0, 0)
 
 
@@ -53,11 +54,15 @@ def jpeg_with_exif(jpeg: bytes, orientation: int) -> bytes:
 
 
 def tiff(
-    image: npt.NDArray[np.generic], tags: dict[int, int] | None = None, order: str = "<", packed_width: int = 0
+    image: npt.NDArray[Any],
+    tags: dict[int, int] | None = None,
+    order: Literal["<", ">"] = "<",
+    packed_width: int = 0,
 ) -> bytes:
-    """An uncompressed TIFF of one strip; `tags` add to or replace those that follow from the array.
+    """An uncompressed TIFF with one strip.
 
-    packed_width: the width in pixels where `image` holds packed bits.
+    tags: added to the tags that follow from the array, or replacing them.
+    packed_width: the width in pixels, if `image` has packed bits.
     """
     height, width = image.shape[:2]
     samples = image.shape[2] if image.ndim == 3 else 1

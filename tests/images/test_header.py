@@ -21,7 +21,7 @@ FORMATS = {
     ".webp": "WebP",
     ".gif": "GIF",
 }
-WHOLE = [
+IMAGES = [
     *(encode(suffix, np.dstack([digit()] * 3)) for suffix in FORMATS),
     encode(".webp", np.dstack([digit()] * 4), cv2.IMWRITE_WEBP_QUALITY, 101),
     encode(".tiff", digit().astype(np.uint16)),
@@ -31,8 +31,8 @@ WHOLE = [
 ]
 
 
-def look_at(data: bytes) -> None:
-    """Everything that is asked of bytes from outside: an answer or a refusal, never an exception."""
+def check_all(data: bytes) -> None:
+    """Calls everything that reads untrusted bytes. Each call must return an answer or an error, never raise."""
     kind, size = image_format(data), image_size(data)
     assert kind is not None or size is None
     may_hold_exif(data)
@@ -44,58 +44,60 @@ def look_at(data: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("size", [(28, 28), (1, 1), (3, 17), (300, 7), (255, 257)])
-def test_format_and_size_are_read_from_the_header(suffix: str, size: tuple[int, int]) -> None:
+def test_header_has_format_and_size(suffix: str, size: tuple[int, int]) -> None:
     width, height = size
     data = encode(suffix, np.zeros((height, width, 3), np.uint8))
     assert image_format(data) == FORMATS[suffix]
     assert image_size(data) == size
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape[:2] == (height, width)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert decoded.shape[:2] == (height, width)
 
 
 @pytest.mark.parametrize("lossless", [True, False])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_each_kind_of_webp_states_its_size(lossless: bool, channels: int) -> None:
+def test_size_of_each_kind_of_webp(lossless: bool, channels: int) -> None:
     data = encode(".webp", np.full((9, 31, channels), 90, np.uint8), cv2.IMWRITE_WEBP_QUALITY, 101 if lossless else 50)
     assert image_size(data) == (31, 9)
 
 
-def test_a_progressive_jpeg_behind_exif_states_its_size() -> None:
+def test_size_of_progressive_jpeg_with_exif() -> None:
     data = encode(".jpg", np.zeros((9, 31), np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     assert image_size(jpeg_with_exif(data, 6)) == (31, 9)
 
 
-def test_a_bmp_stored_top_down_or_with_the_old_header_states_its_size() -> None:
+def test_size_of_top_down_and_old_bmp() -> None:
     start = b"BM" + bytes(8) + struct.pack("<I", 54)
     assert image_size(start + struct.pack("<Iii", 40, 31, -9)) == (31, 9)
     assert image_size(start + struct.pack("<IHH", 12, 31, 9)) == (31, 9)
 
 
-def test_a_header_that_is_cut_off_states_no_size() -> None:
-    for data in WHOLE:
+def test_truncated_header_has_no_size() -> None:
+    for data in IMAGES:
         assert image_size(data[:7]) is None
 
 
 @pytest.mark.parametrize("text", [b"BMW,Audi\n1,2\n", b"GIFTS\n", b"RIFFxxxxWAVE", b"II, 3", b"", b"\x89PNG"])
-def test_texts_and_other_files_are_no_images(text: bytes) -> None:
+def test_other_files_are_not_images(text: bytes) -> None:
     assert image_format(text) is None
     assert image_size(text) is None
 
 
 @pytest.mark.parametrize("value", [0, 9, 65_535])
-def test_an_orientation_that_does_not_exist_is_upright(value: int) -> None:
+def test_invalid_orientation_means_upright(value: int) -> None:
     assert exif_orientation(exif(value)) == 1
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", *(data[:14] for data in WHOLE)]))
+@given(st.binary(max_size=200), st.sampled_from([b"", *(data[:14] for data in IMAGES)]))
 @settings(deadline=None)
-def test_any_bytes_are_looked_at_without_an_exception(data: bytes, start: bytes) -> None:
-    look_at(start + data)
+def test_random_bytes_raise_nothing(data: bytes, start: bytes) -> None:
+    check_all(start + data)
 
 
-@given(st.sampled_from(WHOLE), st.data())
+@given(st.sampled_from(IMAGES), st.data())
 @settings(deadline=None, max_examples=300)
-def test_any_damage_is_looked_at_without_an_exception(whole: bytes, data: st.DataObject) -> None:
-    damaged = bytearray(whole)
-    for position in data.draw(st.lists(st.integers(0, len(whole) - 1) | st.integers(0, 60), min_size=1, max_size=4)):
+def test_damaged_images_raise_nothing(image: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(image)
+    for position in data.draw(st.lists(st.integers(0, len(image) - 1) | st.integers(0, 60), min_size=1, max_size=4)):
         damaged[position] = data.draw(st.integers(0, 255))
-    look_at(bytes(damaged[: data.draw(st.just(len(whole)) | st.integers(0, len(whole)))]))
+    check_all(bytes(damaged[: data.draw(st.just(len(image)) | st.integers(0, len(image)))]))

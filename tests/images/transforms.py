@@ -1,12 +1,13 @@
-"""What people's scans do to a digit in MNIST form: for the tests of framing, and for `benchmarks/framing.py`.
+"""What scanning does to a digit in MNIST form, for the tests of framing and for `benchmarks/framing.py`.
 
-Each transform takes an image, uint8 [28, 28], white on black, and a generator, and returns a gray image of any size or
-an encoded one.
+Each transform takes an image, uint8 [28, 28], white on black, and a random generator. It returns a gray image of any
+size, or an encoded one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,22 +16,32 @@ import numpy.typing as npt
 from images.encoders import encode, jpeg_with_exif
 
 Gray = npt.NDArray[np.uint8]
+GrayTransform = Callable[[Gray, np.random.Generator], Gray]
 Transform = Callable[[Gray, np.random.Generator], Gray | bytes]
 
 
-def resized(width: int, height: int) -> Transform:
-    way = cv2.INTER_AREA if width < 28 else cv2.INTER_CUBIC
-    return lambda image, _: cv2.resize(image, (width, height), interpolation=way)
+def as_gray(image: npt.NDArray[Any]) -> Gray:
+    """Types a result of OpenCV, whose signatures do not say uint8."""
+    return np.asarray(image, np.uint8)
 
 
-def fitted(width: int, height: int) -> Transform:
-    """Enlarged as far as it fits, the rest black."""
+def enlarge(image: Gray, width: int, height: int) -> Gray:
+    return as_gray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def resized(width: int, height: int) -> GrayTransform:
+    interpolation = cv2.INTER_AREA if width < 28 else cv2.INTER_CUBIC
+    return lambda image, _: as_gray(cv2.resize(image, (width, height), interpolation=interpolation))
+
+
+def fitted(width: int, height: int) -> GrayTransform:
+    """Enlarged as far as it fits, on a black canvas."""
 
     def transform(image: Gray, generator: np.random.Generator) -> Gray:
         side = min(width, height)
         canvas = np.zeros((height, width), np.uint8)
         top, left = generator.integers(0, height - side + 1), generator.integers(0, width - side + 1)
-        canvas[top : top + side, left : left + side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+        canvas[top : top + side, left : left + side] = enlarge(image, side, side)
         return canvas
 
     return transform
@@ -41,18 +52,18 @@ def inverted(image: Gray, _: np.random.Generator) -> Gray:
 
 
 def padded(image: Gray, generator: np.random.Generator) -> Gray:
-    """Somewhere in 40x60."""
+    """At a random position in 40x60."""
     canvas = np.zeros((40, 60), np.uint8)
     top, left = generator.integers(0, 13), generator.integers(0, 33)
     canvas[top : top + 28, left : left + 28] = image
     return canvas
 
 
-def on_paper(side: int, noise: float) -> Transform:
-    """Dark ink on gray paper with a lighting gradient of 56 levels in any direction, and noise."""
+def on_paper(side: int, noise: float) -> GrayTransform:
+    """Dark ink on gray paper, with a lighting gradient of 56 levels in a random direction, and noise."""
 
     def transform(image: Gray, generator: np.random.Generator) -> Gray:
-        large = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC) if side != 28 else image
+        large = enlarge(image, side, side) if side != 28 else image
         y, x = np.mgrid[-0.5 : 0.5 : side * 1j, -0.5 : 0.5 : side * 1j]
         angle = generator.uniform(0, 2 * np.pi)
         light = 200 + 56 * (np.cos(angle) * x + np.sin(angle) * y)
@@ -63,13 +74,12 @@ def on_paper(side: int, noise: float) -> Transform:
 
 
 def photographed(image: Gray, generator: np.random.Generator) -> bytes:
-    """Dark ink off-centre on textured paper, unevenly lit, half of them with a shadow's edge, blurred, as JPEG."""
+    """A blurred JPEG of dark ink, off-centre, on textured and unevenly lit paper; half of them with a shadow's edge."""
     side = int(generator.integers(180, 420))
     height, width = (int(side * generator.uniform(1, 1.6)) for _ in range(2))
     cover = np.zeros((height, width), np.float32)
     top, left = generator.integers(0, height - side + 1), generator.integers(0, width - side + 1)
-    enlarged = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
-    cover[top : top + side, left : left + side] = enlarged / 255.0
+    cover[top : top + side, left : left + side] = enlarge(image, side, side) / 255.0
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     angle = generator.uniform(0, 2 * np.pi)
     light = 1 - generator.uniform(0.2, 0.5) * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5) + 0.5)
@@ -87,7 +97,7 @@ def jpeg(quality: int) -> Transform:
 
 
 def on_transparent_ground(image: Gray, _: np.random.Generator) -> bytes:
-    """Black ink whose opacity is the image, on nothing: RGBA."""
+    """Black ink on a transparent background: RGBA, with the image as opacity."""
     layers = np.zeros((*image.shape, 4), np.uint8)
     layers[..., 3] = image
     return encode(".png", layers)
@@ -100,39 +110,38 @@ def in_yellow_on_white(image: Gray, _: np.random.Generator) -> bytes:
 
 
 def in_16_bit(image: Gray, _: np.random.Generator) -> bytes:
-    """Shifted, so that it is not in MNIST form."""
+    """Shifted too, so that it is not in MNIST form."""
     return encode(".png", np.roll(image, (3, -2), (0, 1)).astype(np.uint16) * 257)
 
 
 def turned_by_exif(image: Gray, _: np.random.Generator) -> bytes:
-    """Stored a quarter turn to the left, with an EXIF that says so: orientation 6, turn right to view."""
-    upright = cv2.resize(image, (112, 112), interpolation=cv2.INTER_CUBIC)
-    return jpeg_with_exif(encode(".jpg", np.rot90(upright)), 6)
+    """Stored a quarter turn to the left, with EXIF orientation 6: rotate right to view."""
+    return jpeg_with_exif(encode(".jpg", np.rot90(enlarge(image, 112, 112))), 6)
 
 
 def cut_out(image: Gray, _: np.random.Generator) -> Gray:
-    """Cut to the ink, nothing around it."""
+    """Cropped to the ink, without a border."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def with_strokes(radius: int, thin: bool) -> Transform:
-    """At 280x280, black and white: strokes `radius` wider on each side, or thinned as far as they hold together."""
+def with_strokes(radius: int, thin: bool) -> GrayTransform:
+    """At 280x280, black and white: strokes `radius` wider on each side, or of that radius around their centre line."""
 
     def transform(image: Gray, _: np.random.Generator) -> Gray:
-        large = np.pad((cv2.resize(image, (280, 280), interpolation=cv2.INTER_CUBIC) > 127).astype(np.uint8) * 255, 20)
+        large = np.pad((enlarge(image, 280, 280) > 127).astype(np.uint8) * 255, 20)
+        pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         if not thin:
-            return cv2.dilate(large, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2))
+            return as_gray(cv2.dilate(large, pen))
         ridge = cv2.distanceTransform(large, cv2.DIST_L2, 5)
         line = (ridge > 0) & (ridge >= 0.97 * cv2.dilate(ridge, np.ones((3, 3), np.uint8)))
-        side = 2 * radius + 1
-        return cv2.dilate(line.astype(np.uint8) * 255, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+        return as_gray(cv2.dilate(line.astype(np.uint8) * 255, pen))
 
     return transform
 
 
 def among_specks(image: Gray, generator: np.random.Generator) -> Gray:
-    scan = 255 - np.pad(cv2.resize(image, (120, 120), interpolation=cv2.INTER_CUBIC), 30)
+    scan = 255 - np.pad(enlarge(image, 120, 120), 30)
     for _ in range(12):
         x, y = (int(value) for value in generator.integers(0, 180, 2))
         cv2.circle(scan, (x, y), int(generator.integers(1, 3)), int(generator.integers(0, 80)), -1)
@@ -140,23 +149,23 @@ def among_specks(image: Gray, generator: np.random.Generator) -> Gray:
 
 
 def boxed(image: Gray, generator: np.random.Generator) -> Gray:
-    """In a form's box."""
-    scan = 255 - np.pad(cv2.resize(image, (120, 120), interpolation=cv2.INTER_CUBIC), 24)
+    """In the box of a form."""
+    scan = 255 - np.pad(enlarge(image, 120, 120), 24)
     inset, width = int(generator.integers(0, 10)), int(generator.integers(2, 5))
     cv2.rectangle(scan, (inset, inset), (167 - inset, 167 - inset), 60, width)
     return scan
 
 
 def beside_a_line(image: Gray, generator: np.random.Generator) -> Gray:
-    """With a dark rim at two sides of the scan, as a copier leaves it."""
-    scan = 255 - np.pad(cv2.resize(image, (120, 120), interpolation=cv2.INTER_CUBIC), 10)
+    """With a dark rim on two sides of the scan, as copiers leave it."""
+    scan = 255 - np.pad(enlarge(image, 120, 120), 10)
     scan[:, : generator.integers(2, 6)] = 40
     scan[: generator.integers(1, 5)] = 60
     return scan
 
 
-def beside(other: Gray) -> Transform:
-    """With another digit to the right of it."""
+def beside(other: Gray) -> GrayTransform:
+    """With another digit to its right."""
 
     def transform(image: Gray, generator: np.random.Generator) -> Gray:
         first, second = cut_out(image, generator), cut_out(other, generator)
@@ -164,12 +173,12 @@ def beside(other: Gray) -> Transform:
         canvas = np.zeros((side, first.shape[1] + second.shape[1] + 12), np.uint8)
         canvas[4 : 4 + first.shape[0], 4 : 4 + first.shape[1]] = first
         canvas[4 : 4 + second.shape[0], -4 - second.shape[1] : -4] = second
-        return 255 - cv2.resize(canvas, None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+        return 255 - as_gray(cv2.resize(canvas, None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC))
 
     return transform
 
 
-# Those that the accuracy on MNIST's test images is held to, and by how much it may fall.
+# Transforms for which an accuracy on MNIST's test images is promised, and by how much it may fall.
 PROMISED: dict[str, tuple[Transform, float]] = {
     "inverted": (inverted, 0.01),
     "padded off-centre into 40x60": (padded, 0.01),
@@ -187,7 +196,7 @@ PROMISED: dict[str, tuple[Transform, float]] = {
     "16 bit": (in_16_bit, 0.01),
     "turned by EXIF": (turned_by_exif, 0.01),
 }
-# Those that it is measured on beside.
+# Transforms that are measured without a promise.
 MORE: dict[str, Transform] = {
     "photographed": photographed,
     "among specks": among_specks,

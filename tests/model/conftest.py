@@ -1,56 +1,60 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 import pytest
 
 from mnist_batch.config import ValueRange
-from model.perceptron import Perceptron, sample_digits, trained
-from model.saved_models import save
-
-Build = Callable[..., keras.Model]
+from mnist_batch.records import Pixels
+from model.perceptron import Perceptron, read_sample_digits, train_perceptron
+from model.saved_models import BuildModel, SaveKeras, save
 
 
 @pytest.fixture(scope="session")
 def network() -> Perceptron:
-    return trained()
+    return train_perceptron()
 
 
 @pytest.fixture(scope="session")
-def digits() -> np.ndarray:
+def digits() -> Pixels:
     """uint8 [300, 28, 28]."""
-    return sample_digits()[0]
+    return read_sample_digits()[0]
 
 
 @pytest.fixture
-def build(network: Perceptron) -> Build:
-    """Keras models that compute what `network` computes, in any form."""
+def build_model(network: Perceptron) -> BuildModel:
+    """Builds Keras models that compute what `network` computes.
 
-    def built(
+    shape, dtype: of the input.
+    scale: the pixel values that the model takes.
+    activation: of the last layer.
+    first: layers before all others.
+    """
+
+    def build(
         shape: tuple[int, ...] = (28, 28),
         scale: ValueRange = ValueRange.UNIT,
         activation: str | None = "softmax",
         first: tuple[keras.Layer, ...] = (),
         dtype: str = "float32",
     ) -> keras.Model:
-        folded = network.folded(scale)
+        rescaled = network.rescale(scale)
         layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(10, activation)]
         model = keras.Sequential([keras.Input(shape, dtype=dtype), *first, keras.layers.Flatten(), *layers])
-        for layer, weights in zip(layers, (folded.hidden, folded.output), strict=True):
+        for layer, weights in zip(layers, (rescaled.hidden, rescaled.output), strict=True):
             layer.set_weights(weights)
         return model
 
-    return built
+    return build
 
 
 @pytest.fixture
-def keras_file(build: Build, tmp_path: Path) -> Callable[..., Path]:
-    """The same, saved."""
+def save_keras(build_model: BuildModel, tmp_path: Path) -> SaveKeras:
+    """Saves such a model as a `.keras` file, or under another name. The other keywords are those of `build_model`."""
 
-    def saved(name: str = "model.keras", **form: object) -> Path:
-        return save(build(**form), tmp_path / name)
+    def build_and_save(name: str = "model.keras", **options: Any) -> Path:
+        return save(build_model(**options), tmp_path / name)
 
-    return saved
+    return build_and_save

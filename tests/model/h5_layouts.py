@@ -1,7 +1,7 @@
-"""HDF5 model files as three generations of Keras wrote them, written here with h5py alone.
+"""Writes HDF5 model files like those of three generations of Keras, with h5py alone.
 
-Copied from real files: TensorFlow 2.2 names no modules and puts `batch_input_shape` on the first layer that it finds;
-TensorFlow 2.15 adds an InputLayer, modules and build configurations; Keras 3 writes `batch_shape` and dtype policies.
+The layouts are copied from real files. TensorFlow 2.2 names no modules and puts `batch_input_shape` on the first layer.
+TensorFlow 2.15 adds an InputLayer, modules and build configurations. Keras 3 writes `batch_shape` and dtype policies.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Layer:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def dense(name: str, weights: tuple[np.ndarray, np.ndarray], activation: str) -> Layer:
+def make_dense(name: str, weights: tuple[np.ndarray, np.ndarray], activation: str) -> Layer:
     return Layer(
         "Dense",
         name,
@@ -42,34 +42,34 @@ def dense(name: str, weights: tuple[np.ndarray, np.ndarray], activation: str) ->
     )
 
 
-def layers_of(network: Perceptron, *before: Layer, activation: str = "softmax") -> list[Layer]:
-    return [*before, dense("dense", network.hidden, "relu"), dense("dense_1", network.output, activation)]
+def make_layers(network: Perceptron, *first: Layer, activation: str = "softmax") -> list[Layer]:
+    return [*first, make_dense("dense", network.hidden, "relu"), make_dense("dense_1", network.output, activation)]
 
 
 def write_h5(path: Path, layout: Layout, layers: Sequence[Layer], input_shape: Sequence[int | None]) -> Path:
-    """A Sequential of `layers` for inputs of `input_shape`, batch included."""
-    configs = [layer_config(layer, layout) for layer in layers]
+    """Writes a Sequential of `layers` for inputs of `input_shape`, batch included."""
+    configs = [make_layer_config(layer, layout) for layer in layers]
     shape = list(input_shape)
     if layout is Layout.KERAS_3:
         configs.insert(0, {"class_name": "InputLayer", "config": {"batch_shape": shape, "name": "input_layer"}})
     else:
         configs[0]["config"]["batch_input_shape"] = shape
     if layout is Layout.TF_2_15:
-        outer = {
+        input_config = {
             "batch_input_shape": shape,
             "dtype": "float32",
             "sparse": False,
             "ragged": False,
             "name": "dense_input",
         }
-        dressing = {"module": "keras.layers", "registered_name": None}
-        configs.insert(0, {**dressing, "class_name": "InputLayer", "config": outer})
+        registration = {"module": "keras.layers", "registered_name": None}
+        configs.insert(0, {**registration, "class_name": "InputLayer", "config": input_config})
     model = {"class_name": "Sequential", "config": {"name": "sequential", "layers": configs}}
     return write_config_and_weights(path, layout, model, layers)
 
 
 def write_functional_h5(path: Path, layers: Sequence[Layer], input_shape: Sequence[int | None]) -> Path:
-    """A chain of `layers` built with `tf.keras.Model(inputs, outputs)`, as TensorFlow 2.2 wrote it."""
+    """Writes a chain of `layers` built with `tf.keras.Model(inputs, outputs)`, as TensorFlow 2.2 did."""
     config = {
         "batch_input_shape": list(input_shape),
         "dtype": "float32",
@@ -77,16 +77,16 @@ def write_functional_h5(path: Path, layers: Sequence[Layer], input_shape: Sequen
         "ragged": False,
         "name": "in",
     }
-    nodes = [{"class_name": "InputLayer", "config": config, "name": "in", "inbound_nodes": []}]
+    nodes: list[dict[str, Any]] = [{"class_name": "InputLayer", "config": config, "name": "in", "inbound_nodes": []}]
     for layer in layers:
         inbound = [[[nodes[-1]["name"], 0, 0, {}]]]
-        nodes.append({**layer_config(layer, Layout.TF_2_2), "name": layer.name, "inbound_nodes": inbound})
+        nodes.append({**make_layer_config(layer, Layout.TF_2_2), "name": layer.name, "inbound_nodes": inbound})
     ends = {"input_layers": [["in", 0, 0]], "output_layers": [[layers[-1].name, 0, 0]]}
     model = {"class_name": "Model", "config": {"name": "model", "layers": nodes, **ends}}
     return write_config_and_weights(path, Layout.TF_2_2, model, layers)
 
 
-def layer_config(layer: Layer, layout: Layout) -> dict[str, Any]:
+def make_layer_config(layer: Layer, layout: Layout) -> dict[str, Any]:
     inner = {"name": layer.name, "trainable": True, "dtype": "float32", **layer.config}
     if "kernel" in layer.weights:
         inner["bias_initializer"] = {"class_name": "Zeros", "config": {}}
@@ -95,13 +95,13 @@ def layer_config(layer: Layer, layout: Layout) -> dict[str, Any]:
         for key in ("bias_initializer", "kernel_initializer"):
             if key in inner:
                 inner[key] = {"module": "keras.initializers", "registered_name": None, **inner[key]}
-        dressing = {"module": "keras.layers", "registered_name": None}
-        built = (
+        registration = {"module": "keras.layers", "registered_name": None}
+        build_config = (
             {"build_config": {"input_shape": [None, len(layer.weights["kernel"])]}}
             if layer.class_name == "Dense"
             else {}
         )
-        return {**dressing, "class_name": layer.class_name, "config": inner, **built}
+        return {**registration, "class_name": layer.class_name, "config": inner, **build_config}
     if layout is Layout.KERAS_3:
         inner["dtype"] = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
     return {"class_name": layer.class_name, "config": inner}
@@ -113,7 +113,7 @@ def write_config_and_weights(path: Path, layout: Layout, model: dict[str, Any], 
         file.attrs["model_config"] = config.encode() if layout is Layout.TF_2_2 else config
         file.attrs["keras_version"] = layout.value
         file.attrs["backend"] = "tensorflow"
-        # RMSprop(lr=) no longer exists: whoever compiles this file fails.
+        # RMSprop(lr=) no longer exists, so compiling this model fails.
         optimizer = {"class_name": "RMSprop", "config": {"name": "RMSprop", "lr": 0.001, "rho": 0.9, "decay": 0.0}}
         training = {"loss": "categorical_crossentropy", "metrics": ["accuracy"], "optimizer_config": optimizer}
         file.attrs["training_config"] = json.dumps(training).encode()
@@ -122,16 +122,16 @@ def write_config_and_weights(path: Path, layout: Layout, model: dict[str, Any], 
 
 
 def write_weights(group: h5py.Group, layout: Layout, layers: Sequence[Layer]) -> None:
-    """What `save_weights` wrote to the root of a file, and `save` to its group `model_weights`."""
+    """Writes what `save_weights` wrote to the root of a file, and `save` to its group `model_weights`."""
     prefix, suffix = ("sequential/", "") if layout is Layout.KERAS_3 else ("", ":0")
     group.attrs["layer_names"] = [layer.name.encode() for layer in layers]
     group.attrs["keras_version"] = layout.value.encode()
     group.attrs["backend"] = b"tensorflow"
     for layer in layers:
-        stored = {f"{prefix}{layer.name}/{name}{suffix}": values for name, values in layer.weights.items()}
+        datasets = {f"{prefix}{layer.name}/{name}{suffix}": values for name, values in layer.weights.items()}
         folder = group.create_group(layer.name)
-        folder.attrs["weight_names"] = [name.encode() for name in stored]
-        for name, values in stored.items():
+        folder.attrs["weight_names"] = [name.encode() for name in datasets]
+        for name, values in datasets.items():
             folder.create_dataset(name, data=values)
     if layout is not Layout.TF_2_2:
         group.create_group("top_level_model_weights").attrs["weight_names"] = np.array([], dtype="S1")

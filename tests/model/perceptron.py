@@ -1,4 +1,4 @@
-"""A small network in plain numpy, so that what a loaded model must answer is known without Keras."""
+"""A small network in plain numpy, so that the expected output of a loaded model is known without Keras."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from pathlib import Path
 import numpy as np
 
 from mnist_batch.config import ValueRange
+from mnist_batch.records import Pixels
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 
 
 @dataclass(frozen=True)
 class Perceptron:
-    """784 pixels -> 64 relu -> 10 logits, for pixels of `scale`."""
+    """784 pixels -> 64 relu -> 10 logits, for pixels of `scale`. hidden, output: kernel and bias of each layer."""
 
     scale: ValueRange
     hidden: tuple[np.ndarray, np.ndarray]
     output: tuple[np.ndarray, np.ndarray]
 
-    def logits(self, pixels: np.ndarray) -> np.ndarray:
-        values = scaled(pixels, self.scale).reshape(len(pixels), 784)
+    def logits(self, pixels: Pixels) -> np.ndarray:
+        values = scale_pixels(pixels, self.scale).reshape(len(pixels), 784)
         return np.maximum(values @ self.hidden[0] + self.hidden[1], 0) @ self.output[0] + self.output[1]
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+    def probabilities(self, pixels: Pixels) -> np.ndarray:
         return softmax(self.logits(pixels))
 
-    def folded(self, scale: ValueRange) -> Perceptron:
-        """The same function for pixels of another scale; `self` is for 0..1."""
+    def rescale(self, scale: ValueRange) -> Perceptron:
+        """Returns a network that computes the same from pixels of another scale; `self` is for 0..1."""
         kernel, bias = self.hidden
         if scale is ValueRange.BYTE:
             return replace(self, scale=scale, hidden=(kernel / 255, bias))
@@ -37,9 +38,14 @@ class Perceptron:
         return self
 
 
-def scaled(pixels: np.ndarray, scale: ValueRange) -> np.ndarray:
+def scale_pixels(pixels: Pixels, scale: ValueRange) -> np.ndarray:
     values = pixels.astype(np.float32)
-    return {ValueRange.UNIT: values / 255, ValueRange.BYTE: values, ValueRange.SYMMETRIC: values / 127.5 - 1}[scale]
+    scaled: dict[ValueRange, np.ndarray] = {
+        ValueRange.UNIT: values / 255,
+        ValueRange.BYTE: values,
+        ValueRange.SYMMETRIC: values / 127.5 - 1,
+    }
+    return scaled[scale]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -47,17 +53,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def sample_digits() -> tuple[np.ndarray, np.ndarray]:
-    """The drawn digits of `sample_data`: uint8 [300, 28, 28] and their labels. The self-test's are others."""
+def read_sample_digits() -> tuple[Pixels, Pixels]:
+    """The drawn digits of `sample_data`: uint8 [300, 28, 28] and their labels. The self-test has other digits."""
     images = (SAMPLE_DATA / "digits-images-idx3-ubyte").read_bytes()
     labels = (SAMPLE_DATA / "digits-labels-idx1-ubyte").read_bytes()
     return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
 
 
-def trained(seed: int = 0, steps: int = 600) -> Perceptron:
-    """Trained on 0..1 with Adam, on the sample digits shifted by up to two pixels."""
+def train_perceptron(seed: int = 0, steps: int = 600) -> Perceptron:
+    """Trains on 0..1 with Adam, on the sample digits shifted by up to two pixels."""
     rng = np.random.default_rng(seed)
-    images, labels = sample_digits()
+    images, labels = read_sample_digits()
     parameters = [rng.normal(0, 0.05, (784, 64)), np.zeros(64), rng.normal(0, 0.1, (64, 10)), np.zeros(10)]
     means = [np.zeros_like(values) for values in parameters]
     squares = [np.zeros_like(values) for values in parameters]

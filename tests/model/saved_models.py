@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,11 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_batch.model.loading import LoadedModel
+from mnist_batch.records import Floats, Pixels
+
+# The fixtures of conftest.py; their keywords are described there.
+BuildModel = Callable[..., keras.Model]
+SaveKeras = Callable[..., Path]
 
 
 def save(model: keras.Model, path: Path) -> Path:
     with warnings.catch_warnings():
-        # Keras 3.15 reads its own variables in a way that numpy 2 deprecates, and warns of every .h5 file it writes.
+        # Keras 3.15 reads its own variables in a way that numpy 2 deprecates, and warns about every .h5 file it writes.
         warnings.simplefilter("ignore")
         model.save(path)
     return path
@@ -25,7 +31,7 @@ def export(model: keras.Model, path: Path) -> Path:
     return path
 
 
-def scored(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
-    """float32 [n, 10], computed as the pipeline does."""
+def score(model: LoadedModel, pixels: Pixels) -> Floats:
+    """float32 [n, 10], computed in `Dataset.map`, as the predictor does."""
     batches = tf.data.Dataset.from_tensor_slices(pixels).batch(128).map(model.probabilities)
     return np.concatenate(list(batches.as_numpy_iterator()))

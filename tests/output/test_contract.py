@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mnist_batch.output.protocol import Sink
 from mnist_batch.output.schema import prediction_table, reject_table
 from mnist_batch.records import Predictions, Reject, RejectReason, string_array
 
-# What breaks a careless CSV, and what a careless reader takes for a number, a date, a truth or nothing.
+# Texts that break a careless CSV writer, or that a careless reader takes for a number, a date, a boolean or null.
 AWKWARD = [
     "a,b",
     'say "x"',
@@ -53,12 +54,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parts")
 
 
-def predictions(rows: list[tuple[object, ...]], probabilities: bool) -> pa.Table:
+def predictions(rows: Sequence[tuple[object, ...]], probabilities: bool) -> pa.Table:
     ids, labels, digits, confidence, page, note = zip(*rows, strict=True) if rows else [()] * 6
-    kept = pa.table({"page": string_array(page), "note": string_array(note)})
+    extra = pa.table({"page": string_array(page), "note": string_array(note)})
     scores = np.repeat(np.array(confidence, np.float32), 10).reshape(-1, 10)
     batch = Predictions(
-        string_array(ids), pa.array(labels, pa.int32()), np.array(digits, np.int32), scores[:, 0], scores, kept
+        string_array(ids), pa.array(labels, pa.int32()), np.array(digits, np.int32), scores[:, 0], scores, extra
     )
     return prediction_table(batch, probabilities)
 
@@ -85,14 +86,14 @@ def test_rejects_read_back_exactly(sink: Sink, folder: Path, texts: list[tuple[s
     assert round_trip(sink, table, folder).equals(table)
 
 
-def test_kept_text_that_looks_like_text_reads_back_and_null_is_not_the_empty_string(sink: Sink, folder: Path) -> None:
+def test_null_is_not_the_empty_string(sink: Sink, folder: Path) -> None:
     rows = [("a", 1, 1, 0.5, "one,two", None), ("b", None, 2, 0.25, "", ""), ("c", 3, 3, 0.125, 'a "b"', "x")]
     back = round_trip(sink, predictions(rows, False), folder)
     assert back["page"].to_pylist() == ["one,two", "", 'a "b"']
     assert back["note"].to_pylist() == [None, "", "x"]
 
 
-def test_every_float32_reads_back_to_the_bit(sink: Sink, folder: Path) -> None:
+def test_float32_reads_back_to_the_bit(sink: Sink, folder: Path) -> None:
     bits = np.random.default_rng(0).integers(0, np.float32(1).view(np.uint32), 5000, dtype=np.uint32)
     confidence = np.concatenate([bits.view(np.float32), np.array([0, 1, 1e-45, 0.1, 1e-38], np.float32)])
     rows = [(str(row), None, 0, value, "", None) for row, value in enumerate(confidence)]
@@ -103,7 +104,7 @@ def test_every_float32_reads_back_to_the_bit(sink: Sink, folder: Path) -> None:
 
 @given(rows=ROWS)
 @settings(deadline=None, max_examples=25)
-def test_the_same_table_gives_the_same_bytes(sink: Sink, folder: Path, rows: list[tuple[object, ...]]) -> None:
+def test_same_table_gives_same_bytes(sink: Sink, folder: Path, rows: list[tuple[object, ...]]) -> None:
     written = []
     for name in ("one", "two"):
         path = folder / f"{name}{sink.suffix}"
@@ -112,7 +113,7 @@ def test_the_same_table_gives_the_same_bytes(sink: Sink, folder: Path, rows: lis
     assert written[0] == written[1]
 
 
-def test_how_a_table_is_chunked_does_not_show_in_the_bytes(sink: Sink, folder: Path) -> None:
+def test_chunks_do_not_change_the_bytes(sink: Sink, folder: Path) -> None:
     table = predictions([(str(row), row % 10, row % 10, 0.5, "p", None) for row in range(100)], True)
     pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 60), table.slice(61)])
     for name, content in (("whole", table), ("pieces", pieces)):
@@ -121,11 +122,11 @@ def test_how_a_table_is_chunked_does_not_show_in_the_bytes(sink: Sink, folder: P
     assert whole.read_bytes() == in_pieces.read_bytes()
 
 
-def test_suffixes_tell_the_formats_apart() -> None:
+def test_suffixes_are_distinct() -> None:
     assert len({sink_for(form).suffix for form in OutputFormat}) == len(OutputFormat)
 
 
-def test_parquet_says_what_wrote_it(folder: Path) -> None:
+def test_parquet_footer_has_the_metadata(folder: Path) -> None:
     path = folder / "part.parquet"
     ParquetSink().write(predictions([], False), path, {"version": "1", "fingerprint": "ab"})
     footer = pq.read_schema(path).metadata
@@ -133,7 +134,7 @@ def test_parquet_says_what_wrote_it(folder: Path) -> None:
     assert footer[b"mnist_batch.fingerprint"] == b"ab"
 
 
-def test_csv_is_what_rfc_4180_says(folder: Path) -> None:
+def test_csv_follows_rfc_4180(folder: Path) -> None:
     table = predictions([('a "b",\nc', None, 4, 0.5, "", None)], False)
     sink = sink_for(OutputFormat.CSV)
     sink.write(table, folder / "part.csv", {})

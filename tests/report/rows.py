@@ -1,4 +1,4 @@
-"""Rows as a tally is given them: images, labels and probabilities, drawn by chance."""
+"""Random images, labels and probabilities for tallies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Reject, RejectReason, string_array
+from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Pixels, Reject, RejectReason, string_array
 from mnist_batch.report.tally import Tally, merge, tally_batch, tally_rejects
 
 Scored = tuple[int | None, int, float]
@@ -15,7 +15,7 @@ Row = Scored | RejectReason
 
 
 def tally(rows: Sequence[Row], first_row: int = 0) -> Tally:
-    """Of rows as (label, prediction, confidence), or as the reason they were rejected for."""
+    """Counts rows. Each is (label, prediction, confidence), or the reason why it was rejected."""
     scored = [(position, *row) for position, row in enumerate(rows) if isinstance(row, tuple)]
     rejects = [(position, row) for position, row in enumerate(rows) if isinstance(row, RejectReason)]
     rejected = tally_rejects(
@@ -28,15 +28,15 @@ def tally(rows: Sequence[Row], first_row: int = 0) -> Tally:
     probabilities[np.arange(len(scored)), digits] = confidence
     batch = ImageBatch(
         ids=string_array(f"row {first_row + position}" for position in positions),
-        pixels=np.stack([drawn(first_row + position) for position in positions]),
+        pixels=np.stack([draw_image(first_row + position) for position in positions]),
         labels=pa.array(labels, pa.int32()),
         positions=np.array(positions),
     )
     return merge([tally_batch(batch, first_row, probabilities.astype(np.float32)), rejected])
 
 
-def drawn(seed: int) -> Pixels:
-    """An image, the same for the same seed: a box of any level anywhere."""
+def draw_image(seed: int) -> Pixels:
+    """A box of random level, size and position; the same for the same seed."""
     generator = np.random.default_rng(seed)
     image = np.zeros((28, 28), np.uint8)
     top, left, height, width = generator.integers(0, 14, 4)
@@ -44,8 +44,8 @@ def drawn(seed: int) -> Pixels:
     return image
 
 
-def guessed(rows: int, seed: int = 0, sharpness: float = 3.0) -> tuple[Floats, np.ndarray]:
-    """Probabilities, float32 [n, 10], and labels, int64 [n], that they are calibrated for."""
+def guessed(rows: int, seed: int = 0, sharpness: float = 3.0) -> tuple[Floats, Ints]:
+    """Probabilities, float32 [n, 10], and labels, int64 [n], for which they are calibrated."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(rows, CLASSES)) * sharpness
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -53,7 +53,8 @@ def guessed(rows: int, seed: int = 0, sharpness: float = 3.0) -> tuple[Floats, n
     return probabilities.astype(np.float32), labels
 
 
-def batch_of(pixels: Pixels, labels: np.ndarray | None = None) -> ImageBatch:
+def batch_of(pixels: Pixels, labels: Ints | None = None) -> ImageBatch:
     """Images as one batch. labels: int [n]."""
-    known = pa.nulls(len(pixels), pa.int32()) if labels is None else pa.array(labels.astype(np.int32))
-    return ImageBatch(string_array(f"a.idx#{row}" for row in range(len(pixels))), pixels, known, np.arange(len(pixels)))
+    column = pa.nulls(len(pixels), pa.int32()) if labels is None else pa.array(labels.astype(np.int32))
+    ids = string_array(f"a.idx#{row}" for row in range(len(pixels)))
+    return ImageBatch(ids, pixels, column, np.arange(len(pixels)))

@@ -1,4 +1,4 @@
-"""Reports as `job.py` puts them together, without a run."""
+"""Reports in the form that `run/job.py` makes them, without a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GATES = [
 def report(
     tally: Tally, profile: Mapping[str, Any] | None = None, inputs: Sequence[str] = ("scans",)
 ) -> dict[str, Any]:
-    """The whole of `report.json` for a tally."""
+    """A complete `report.json` for a tally."""
     document = build_report(tally, profile)
     return document | {
         "skipped": {".txt": 2},

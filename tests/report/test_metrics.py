@@ -1,3 +1,5 @@
+"""The metrics against the literature, results by hand, and simulation."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -27,13 +29,13 @@ SHARES = st.integers(1, 10_000).flatmap(lambda total: st.tuples(st.integers(0, t
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_the_wilson_interval_is_that_of_the_literature(correct: int, total: int, low: float, high: float) -> None:
+def test_wilson_interval_matches_the_paper(correct: int, total: int, low: float, high: float) -> None:
     assert wilson_interval(correct, total) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(SHARES)
 @settings(deadline=None)
-def test_the_wilson_interval_holds_the_share_and_lies_within_0_and_1(counts: tuple[int, int]) -> None:
+def test_wilson_interval_contains_the_share(counts: tuple[int, int]) -> None:
     correct, total = counts
     low, high = wilson_interval(correct, total)
     assert 0 <= low <= correct / total + 1e-12
@@ -43,14 +45,15 @@ def test_the_wilson_interval_holds_the_share_and_lies_within_0_and_1(counts: tup
 
 @given(SHARES)
 @settings(deadline=None)
-def test_errors_have_the_mirrored_interval(counts: tuple[int, int]) -> None:
+def test_wilson_interval_is_symmetric(counts: tuple[int, int]) -> None:
     correct, total = counts
     low, high = wilson_interval(correct, total)
     assert wilson_interval(total - correct, total) == pytest.approx((1 - high, 1 - low), abs=1e-12)
 
 
-def test_precision_recall_and_f1_of_a_confusion_worked_by_hand() -> None:
-    # Class 0: 8 of 10 found, 8 of 9 named so are right. Class 2 was never predicted, class 3 never seen.
+def test_precision_recall_f1_by_hand() -> None:
+    # Class 0: 8 of its 10 rows are found, and 8 of 9 predictions of it are correct. Class 2 is never predicted, class 3
+    # has no rows.
     confusion = np.array([[8, 2, 0, 0], [1, 4, 0, 5], [0, 3, 0, 0], [0, 0, 0, 0]])
     zero, one, two, three = precision_recall_f1(confusion)
     assert zero == pytest.approx({"digit": 0, "precision": 8 / 9, "recall": 0.8, "f1": 16 / 19, "support": 10})
@@ -59,27 +62,25 @@ def test_precision_recall_and_f1_of_a_confusion_worked_by_hand() -> None:
     assert three == {"digit": 3, "precision": 0.0, "recall": None, "f1": 0.0, "support": 0}
 
 
-def test_a_class_that_neither_occurs_nor_is_predicted_has_no_figures() -> None:
+def test_absent_class_has_no_figures() -> None:
     _, one = precision_recall_f1(np.array([[3, 0], [0, 0]]))
     assert one == {"digit": 1, "precision": None, "recall": None, "f1": None, "support": 0}
 
 
-def test_the_interval_of_a_difference_is_that_of_the_literature() -> None:
+def test_difference_interval_matches_paper() -> None:
     # Newcombe 1998, "Interval estimation for the difference ...", table II, (a), method 10.
     assert difference_interval((56, 70), (48, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 @given(SHARES, SHARES)
 @settings(deadline=None)
-def test_the_interval_of_a_difference_holds_it_and_turns_around_with_it(
-    one: tuple[int, int], other: tuple[int, int]
-) -> None:
+def test_difference_interval_is_symmetric(one: tuple[int, int], other: tuple[int, int]) -> None:
     low, high = difference_interval(one, other)
     assert low <= one[0] / one[1] - other[0] / other[1] <= high
     assert difference_interval(other, one) == pytest.approx((-high, -low), abs=1e-12)
 
 
-def test_the_calibration_error_of_chance_is_that_of_the_normal_distribution_where_rows_are_many() -> None:
+def test_chance_error_approaches_the_normal() -> None:
     rows, chance = np.array([40_000, 10_000]), np.array([0.9, 0.6])
     mean, high = calibration_error_by_chance(rows, rows * chance, np.array([0, 1]))
     deviations = np.sqrt(rows * chance * (1 - chance))
@@ -87,11 +88,11 @@ def test_the_calibration_error_of_chance_is_that_of_the_normal_distribution_wher
     assert mean < high < 3 * mean
 
 
-def test_rows_that_cannot_be_wrong_show_no_calibration_error_by_chance() -> None:
+def test_certain_rows_have_no_chance_error() -> None:
     assert calibration_error_by_chance(np.array([0, 500]), np.array([0.0, 500.0]), np.array([0, 1])) == (0, 0)
 
 
-def test_stability_of_the_same_is_none_and_grows_with_the_distance() -> None:
+def test_stability_grows_with_the_distance() -> None:
     same, near, far = np.array([500, 500]), np.array([400, 600]), np.array([50, 950])
     assert population_stability(same * 2, same) == pytest.approx(0, abs=1e-6)
     # By hand: (0.4 - 0.5) ln(0.4 / 0.5) + (0.6 - 0.5) ln(0.6 / 0.5).
@@ -99,7 +100,7 @@ def test_stability_of_the_same_is_none_and_grows_with_the_distance() -> None:
     assert population_stability(far, same) > 1
 
 
-def test_stability_exceeds_what_chance_allows_about_once_in_a_thousand_times() -> None:
+def test_stability_rarely_exceeds_chance() -> None:
     generator = np.random.default_rng(0)
     shares, limit = np.full(10, 0.1), stability_by_chance(10, 2_000, 60_000)
     runs = generator.multinomial(2_000, shares, 4_000)

@@ -1,10 +1,11 @@
-"""What stands in `report.html`, read as text; how it looks is `test_page_in_chromium.py`."""
+"""The content of `report.html`, read as text. `test_page_in_chromium.py` checks how it looks."""
 
 from __future__ import annotations
 
 import base64
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +15,8 @@ from mnist_batch.records import RejectReason
 from mnist_batch.report.baseline import compare_reports
 from mnist_batch.report.drift import build_profile
 from mnist_batch.report.render.page import render_html, thumbnail
-from mnist_batch.report.tally import tally_batch
-from report.rows import batch_of, drawn, guessed, tally
+from mnist_batch.report.tally import Tally, tally_batch
+from report.rows import batch_of, draw_image, guessed, tally
 from report.runs import GATES, report
 
 LABELLED = tally([(3, 3, 0.97)] * 40 + [(3, 5, 0.99), (4, 9, 0.45)] + [RejectReason.EMPTY] * 2)
@@ -24,7 +25,7 @@ VOID = {"meta", "img", "line", "rect", "circle", "polyline", "link"}
 
 
 class Outline(HTMLParser):
-    """Tags with their attributes; raises where they do not nest."""
+    """The tags of a page with their attributes. Fails if they are not nested correctly."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class Outline(HTMLParser):
 
 @pytest.mark.parametrize("rows", [LABELLED, UNLABELLED, tally([RejectReason.EMPTY]), tally([(7, 7, 1.0)])])
 @pytest.mark.parametrize("profile", [None, build_profile(LABELLED, None), build_profile(LABELLED, LABELLED)])
-def test_every_kind_of_run_has_a_page_that_is_well_formed_and_asks_for_nothing(rows, profile) -> None:
+def test_page_is_valid_and_self_contained(rows: Tally, profile: dict[str, Any] | None) -> None:
     outline = Outline(render_html(report(rows, profile), GATES))
     assert not outline.all("script")
     addresses = [value or "" for _, a in outline.tags for name, value in a.items() if name in ("src", "href")]
@@ -58,11 +59,11 @@ def test_every_kind_of_run_has_a_page_that_is_well_formed_and_asks_for_nothing(r
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
 
 
-def test_the_style_names_no_address() -> None:
+def test_style_has_no_url() -> None:
     assert not re.search(r"url\(|@import|//", render_html(report(LABELLED), GATES).partition("</style>")[0])
 
 
-def test_the_first_screen_tells_accuracy_gates_and_drift() -> None:
+def test_overview_has_accuracy_gates_drift() -> None:
     text = render_html(report(LABELLED, build_profile(UNLABELLED, None)), GATES).replace("\N{NO-BREAK SPACE}", " ")
     assert "95.24 %" in text  # 40 of 42
     assert "95 % interval 84.21 % to 98.68 %, n = 42" in text
@@ -71,14 +72,14 @@ def test_the_first_screen_tells_accuracy_gates_and_drift() -> None:
     assert "<b>No drift</b>" in text
 
 
-def test_without_labels_the_expected_accuracy_is_named_as_what_it_is() -> None:
+def test_unlabelled_shows_expected_accuracy() -> None:
     text = render_html(report(UNLABELLED), GATES)
-    assert "the mean confidence, for no row has a label" in text
+    assert "the mean confidence, because no row has a label" in text
     assert "Confusion matrix" not in text
     assert "No profile" in text
 
 
-def test_names_of_files_stay_text_wherever_they_stand() -> None:
+def test_names_are_escaped_everywhere() -> None:
     name = "<img src=x onerror=alert(1)>\"'{{ 7*7 }}.png"
     rows = tally([(3, 5, 0.99), RejectReason.EMPTY])
     document = report(rows, inputs=[name])
@@ -93,7 +94,7 @@ def test_names_of_files_stay_text_wherever_they_stand() -> None:
     assert not [a for _, a in Outline(text).tags if "onerror" in a]
 
 
-def test_every_table_has_headers_and_a_name_and_every_picture_a_text() -> None:
+def test_tables_and_images_are_accessible() -> None:
     document = report(LABELLED, build_profile(LABELLED, LABELLED))
     document["baseline"] = compare_reports(document, document, "last week")
     outline = Outline(render_html(document, GATES))
@@ -105,28 +106,29 @@ def test_every_table_has_headers_and_a_name_and_every_picture_a_text() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_stages_are_shown_where_they_are_known() -> None:
+def test_stages_are_shown_if_known() -> None:
     document = report(LABELLED)
     assert "1 min 6 s" in render_html(document, GATES)
     del document["timings"]["stages"]
     assert "1 min 6 s" not in render_html(document, GATES)
 
 
-def test_a_thumbnail_is_the_image() -> None:
-    address = thumbnail(base64.b64encode(drawn(5).tobytes()).decode())
+def test_thumbnail_decodes_to_the_image() -> None:
+    address = thumbnail(base64.b64encode(draw_image(5).tobytes()).decode())
     png = base64.b64decode(address.removeprefix("data:image/png;base64,"))
     decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert (decoded == drawn(5)).all()
+    assert decoded is not None
+    assert np.array_equal(decoded, draw_image(5))
 
 
-def test_what_all_ids_begin_with_is_written_once() -> None:
+def test_common_id_prefix_is_written_once() -> None:
     probabilities, labels = guessed(60)
     text = render_html(report(tally_batch(batch_of(np.zeros((60, 28, 28), np.uint8), labels), 0, probabilities)), GATES)
     assert text.count("<bdi>a.idx#</bdi>") == 2
     assert "<bdi>a.idx#1" not in text
 
 
-def test_a_page_stays_small_with_names_and_images_of_any_size() -> None:
+def test_page_size_is_bounded() -> None:
     generator = np.random.default_rng(0)
     probabilities, labels = guessed(3_000, sharpness=1.0)
     batch = batch_of(generator.integers(0, 256, (3_000, 28, 28), np.uint8), labels)

@@ -1,4 +1,4 @@
-"""What is measured of pixels, against a slow measurement of each image."""
+"""The measurements of images, against a slow measurement of each image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from mnist_batch.records import Pixels
 from mnist_batch.report.bins import IMAGE_BINS, IMAGE_EDGES
 from mnist_batch.report.pixels import measure_pixels
-from report.rows import drawn
+from report.rows import draw_image
 
 
-def slowly(image: Pixels) -> dict[str, float]:
-    """Each measure of one image, in the unit of its edges."""
+def measure_slowly(image: Pixels) -> dict[str, float]:
+    """Measures one image, in the units of `IMAGE_EDGES`."""
     ink = np.pad(image >= 128, 1)
     outline = sum(int((ink != np.roll(ink, 1, axis)).sum()) for axis in (0, 1))
     sizes = {}
@@ -25,41 +25,42 @@ def slowly(image: Pixels) -> dict[str, float]:
     return {"ink": image.sum(dtype=np.int64) / (784 * 255), "stroke": stroke, **sizes}
 
 
-def bins(image: Pixels) -> dict[str, int]:
+def find_bins(image: Pixels) -> dict[str, int]:
     return {name: int(np.flatnonzero(counts)[0]) for name, counts in measure_pixels(image[None]).items()}
 
 
-def expected(image: Pixels) -> dict[str, int]:
-    found = {name: np.searchsorted(IMAGE_EDGES[name], value, side="right") - 1 for name, value in slowly(image).items()}
-    return {name: min(int(position), IMAGE_BINS[name] - 1) for name, position in found.items()}
+def find_bins_slowly(image: Pixels) -> dict[str, int]:
+    return {
+        name: min(int(np.searchsorted(IMAGE_EDGES[name], value, side="right")), IMAGE_BINS[name]) - 1
+        for name, value in measure_slowly(image).items()
+    }
 
 
 @given(st.integers(0, 10**6))
-def test_a_box_has_the_measures_of_a_slow_measurement(seed: int) -> None:
-    assert bins(drawn(seed)) == expected(drawn(seed))
+def test_boxes_match_a_slow_measurement(seed: int) -> None:
+    assert find_bins(draw_image(seed)) == find_bins_slowly(draw_image(seed))
 
 
 @given(st.integers(0, 10**6), st.sampled_from([2, 120, 128, 250]))
-def test_noise_has_the_measures_of_a_slow_measurement(seed: int, level: int) -> None:
+def test_noise_matches_a_slow_measurement(seed: int, level: int) -> None:
     image = np.random.default_rng(seed).integers(0, level, (28, 28), np.uint8) + np.uint8(5)
-    assert bins(image) == expected(image)
+    assert find_bins(image) == find_bins_slowly(image)
 
 
 @pytest.mark.parametrize("value", [0, 127, 128, 255])
-def test_even_images_have_measures_too(value: int) -> None:
+def test_uniform_images_are_measured(value: int) -> None:
     image = np.full((28, 28), value, np.uint8)
-    assert bins(image) == expected(image)
+    assert find_bins(image) == find_bins_slowly(image)
 
 
-def test_a_line_of_three_pixels_has_a_stroke_of_nearly_three() -> None:
+def test_three_pixel_line_has_its_stroke() -> None:
     image = np.zeros((28, 28), np.uint8)
     image[4:24, 10:13] = 255
-    assert IMAGE_EDGES["stroke"][bins(image)["stroke"]] == 2.5
+    assert IMAGE_EDGES["stroke"][find_bins(image)["stroke"]] == 2.5
 
 
-def test_images_are_counted_in_the_bins_they_have_alone() -> None:
-    images = np.stack([drawn(seed) for seed in range(1_200)])
-    together = measure_pixels(images)
-    for name, counts in together.items():
-        alone = [bins(image)[name] for image in images]
-        assert counts.tolist() == np.bincount(alone, minlength=IMAGE_BINS[name]).tolist()
+def test_batch_counts_match_single_images() -> None:
+    images = np.stack([draw_image(seed) for seed in range(1_200)])
+    for name, counts in measure_pixels(images).items():
+        bins = [find_bins(image)[name] for image in images]
+        assert counts.tolist() == np.bincount(bins, minlength=IMAGE_BINS[name]).tolist()

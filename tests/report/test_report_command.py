@@ -1,4 +1,4 @@
-"""`mnist-batch report`, and `--baseline`."""
+"""`mnist-batch report` and `--baseline`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
+from conftest import Cli
 
 from mnist_batch import predict, report
 from mnist_batch.errors import InputError, InputMissingError
@@ -17,19 +18,19 @@ SCHEMA = json.loads((Path(report.__file__).parent / "schema.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def made(sample_data, tmp_path_factory) -> Path:
+def finished_run(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "out"
     predict(sample_data / "digits", output=output, min_accuracy=0.999)
     return output
 
 
 @pytest.fixture
-def run(made, tmp_path) -> Path:
-    """A set whose one gate has failed, to be changed as a test likes."""
-    return Path(shutil.copytree(made, tmp_path / "out"))
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """The output of a run whose accuracy gate failed. A test may change it."""
+    return Path(shutil.copytree(finished_run, tmp_path / "out"))
 
 
-def test_the_page_of_a_set_is_made_again_byte_by_byte(cli, run) -> None:
+def test_page_is_rendered_again_identically(cli: Cli, run: Path) -> None:
     page = (run / "report.html").read_bytes()
     (run / "report.html").unlink()
     again = cli("report", run)
@@ -37,43 +38,46 @@ def test_the_page_of_a_set_is_made_again_byte_by_byte(cli, run) -> None:
     assert (run / "report.html").read_bytes() == page
 
 
-def test_every_report_is_what_its_schema_says(made, sample_data, tmp_path) -> None:
+def test_reports_match_the_schema(finished_run: Path, sample_data: Path, tmp_path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").touch()
     empty = predict(tmp_path / "in", output=tmp_path / "empty", max_reject_rate=1)
-    without = predict(sample_data / "digits", output=tmp_path / "out", labels="none", baseline=made)
-    for document in (empty.report, without.report, json.loads((made / "report.json").read_text())):
+    unlabelled = predict(sample_data / "digits", output=tmp_path / "out", labels="none", baseline=finished_run)
+    for document in (empty.report, unlabelled.report, json.loads((finished_run / "report.json").read_text())):
         jsonschema.validate(document, SCHEMA, format_checker=jsonschema.FormatChecker())
-    assert without.report["baseline"]["accuracy_change"] is None
+    assert unlabelled.report["baseline"]["accuracy_change"] is None
 
 
-def test_markdown_tells_the_first_screen(cli, run) -> None:
+def test_markdown_has_the_overview(cli: Cli, run: Path) -> None:
     text = cli("report", run, "--format", "md").stdout.replace("\N{NO-BREAK SPACE}", " ")
     assert "| rows | 300 |" in text
     assert "| accuracy | 98.33 % (95 % interval 96.16 % to 99.29 %, n = 300) |" in text
     assert "- **FAILED**: accuracy 98.33 %, must be at least 99.90 %" in text
 
 
-def test_junit_has_a_case_for_each_gate_and_says_why_one_failed(cli, run) -> None:
+def test_junit_has_a_case_per_gate(cli: Cli, run: Path) -> None:
     suite = ET.fromstring(cli("report", run, "--format", "junit").stdout).find("testsuite")
+    assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert {case.get("name"): case.find("failure") is not None for case in suite.iter("testcase")} == {
         "max_reject_rate": False,
         "min_accuracy": True,
     }
-    assert "min_accuracy must be at least 0.999, is 0.9833" in suite.find(".//failure").get("message")
+    failure = suite.find(".//failure")
+    assert failure is not None
+    assert "min_accuracy must be at least 0.999, is 0.9833" in failure.attrib["message"]
 
 
-def test_other_gates_are_on_the_page_after_another_start(cli, sample_data, run) -> None:
-    source = json.loads((run / "manifest.json").read_text())
-    assert [gate["passed"] for gate in source["gates"]] == [True, False]
+def test_new_gates_change_the_page(cli: Cli, sample_data: Path, run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert [gate["passed"] for gate in manifest["gates"]] == [True, False]
     assert cli("predict", sample_data / "digits", "--output", run, "--min-accuracy", "0.9").code == 0
     assert "<b>Failed</b>" not in (run / "report.html").read_text()
 
 
-def test_a_change_is_told_with_its_interval(cli, run, made, tmp_path) -> None:
-    earlier = json.loads((made / "report.json").read_text())
+def test_change_is_shown_with_its_interval(cli: Cli, run: Path, tmp_path: Path) -> None:
+    earlier = json.loads((run / "report.json").read_text())
     earlier["confusion"][3][3] -= 20
     earlier["confusion"][3][5] += 20
     earlier["accuracy"] -= 20 / 300
@@ -84,14 +88,14 @@ def test_a_change_is_told_with_its_interval(cli, run, made, tmp_path) -> None:
     assert "+6.67" in (run / "report.html").read_text()
 
 
-def test_a_baseline_may_be_the_set_that_is_overwritten(sample_data, run) -> None:
+def test_baseline_may_be_the_replaced_set(sample_data: Path, run: Path) -> None:
     result = predict(sample_data / "digits.zip", output=run, overwrite=True, baseline=run)
     baseline = result.report["baseline"]
     assert (baseline["rows"], baseline["same_model"], baseline["accuracy_change"]["change"]) == (300, True, 0)
     assert {feature["level"] for feature in baseline["features"]} == {"stable"}
 
 
-def test_a_baseline_that_is_none_ends_the_run_before_anything_is_written(sample_data, tmp_path) -> None:
+def test_invalid_baseline_ends_the_run_early(sample_data: Path, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
     with pytest.raises(InputError, match=r"old\.json: must be a report of version 1, found another or none"):
         predict(sample_data / "digits", output=tmp_path / "out", baseline=tmp_path / "old.json")
@@ -103,14 +107,14 @@ def test_a_baseline_that_is_none_ends_the_run_before_anything_is_written(sample_
     assert not (tmp_path / "out").exists()
 
 
-def test_what_holds_no_set_is_refused_and_left_as_it_is(cli, tmp_path) -> None:
+def test_folder_without_a_set_is_untouched(cli: Cli, tmp_path: Path) -> None:
     run = cli("report", tmp_path)
     assert run.code == 66
     assert f"{tmp_path}: must hold a complete set, found none" in run.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_of_markdown_and_xml_stays_text(cli, run) -> None:
+def test_markdown_and_xml_are_escaped(cli: Cli, run: Path) -> None:
     document = json.loads((run / "report.json").read_text())
     document["run"]["inputs"], document["model"]["name"] = ["a|b`<b>\n# x"], "\x01<m>"
     (run / "report.json").write_text(json.dumps(document))
@@ -120,7 +124,7 @@ def test_a_name_of_markdown_and_xml_stays_text(cli, run) -> None:
 
 
 @pytest.mark.parametrize(("form", "key"), [("html", "calibration"), ("html", "model"), ("md", "accuracy_interval")])
-def test_a_report_that_somebody_changed_is_said_to_be_so(cli, run, form, key) -> None:
+def test_changed_report_is_refused(cli: Cli, run: Path, form: str, key: str) -> None:
     changed = json.loads((run / "report.json").read_text()) | {key: 7}
     (run / "report.json").write_text(json.dumps(changed))
     again = cli("report", run, "--format", form)

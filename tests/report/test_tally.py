@@ -1,3 +1,5 @@
+"""Tallies: what is counted, and that any split and order of merging gives the same counts."""
+
 from __future__ import annotations
 
 import json
@@ -15,16 +17,14 @@ from mnist_batch.report.drift import build_profile
 from mnist_batch.report.tally import as_json, from_json, merge, tally_batch
 from report.rows import Row, batch_of, guessed, tally
 
-# Confidences of a few values meet often, so that ties are common.
+# A few values are frequent, so that ties are common.
 CONFIDENCE = st.sampled_from([0.3, 0.99, 1.0]) | st.floats(0.125, 1, width=32)
 SCORED = st.tuples(st.none() | st.integers(0, 9), st.integers(0, 9), CONFIDENCE)
 ROWS = st.lists(SCORED | st.sampled_from(RejectReason), max_size=120)
 
 
 @given(ROWS, st.lists(st.integers(0, 120), max_size=6), st.randoms())
-def test_any_split_merged_in_any_order_gives_the_same_bytes(
-    rows: list[Row], cuts: list[int], random: random.Random
-) -> None:
+def test_split_and_order_change_no_byte(rows: list[Row], cuts: list[int], random: random.Random) -> None:
     parts = [tally(rows[start:stop], start) for start, stop in pairwise([0, *sorted(cuts), 120])]
     random.shuffle(parts)
     middle = random.randint(0, len(parts))
@@ -33,7 +33,7 @@ def test_any_split_merged_in_any_order_gives_the_same_bytes(
     assert json.dumps(as_json(merged)) == json.dumps(as_json(tally(rows)))
 
 
-def test_the_split_of_many_real_looking_rows_changes_no_byte() -> None:
+def test_batch_size_changes_no_byte() -> None:
     probabilities, labels = guessed(5_000)
     pixels = np.random.default_rng(0).integers(0, 256, (5_000, 28, 28), np.uint8)
     whole = batch_of(pixels, labels)
@@ -53,42 +53,43 @@ def test_every_row_is_counted_once(rows: list[Row]) -> None:
     counts = tally(rows)
     scored = [row for row in rows if isinstance(row, tuple)]
     assert counts.predicted + counts.rejected == len(rows)
-    for of_all in (counts.predictions, counts.confidence, counts.ink, counts.stroke, counts.width, counts.height):
-        assert of_all.sum() == len(scored)
+    for histogram in (counts.predictions, counts.confidence, counts.ink, counts.stroke, counts.width, counts.height):
+        assert histogram.sum() == len(scored)
     assert counts.labelled == counts.labelled_confidence.sum() == sum(label is not None for label, *_ in scored)
     assert counts.labelled - counts.correct == counts.mistakes.sum()
     assert counts.correct == sum(label == digit for label, digit, _ in scored)
 
 
 @given(ROWS)
-def test_a_tally_survives_the_record_of_its_shard(rows: list[Row]) -> None:
+def test_shard_record_round_trip(rows: list[Row]) -> None:
     counts = tally(rows)
     assert json.dumps(build_report(from_json(json.loads(json.dumps(as_json(counts)))))) == json.dumps(
         build_report(counts)
     )
 
 
-def test_a_tally_does_not_grow_with_the_rows() -> None:
-    some, many = ([(1, 2, 0.6), RejectReason.EMPTY] * rows for rows in (100, 3_000))
-    assert len(json.dumps(as_json(tally(many)))) < 1.05 * len(json.dumps(as_json(tally(some))))
+def test_record_size_is_bounded() -> None:
+    rows: list[Row] = [(1, 2, 0.6), RejectReason.EMPTY]
+    few, many = (len(json.dumps(as_json(tally(rows * times)))) for times in (100, 3_000))
+    assert many < 1.05 * few
 
 
 @pytest.mark.parametrize("missing", ["counts", "rejects", "reject_examples", "doubtful", "wrong"])
-def test_a_record_of_another_form_is_none(missing: str) -> None:
+def test_incomplete_record_is_refused(missing: str) -> None:
     record = as_json(tally([(1, 2, 0.6)]))
     del record[missing]
     with pytest.raises(KeyError):
         from_json(record)
 
 
-def test_a_record_with_damaged_pixels_is_none() -> None:
+def test_damaged_pixels_are_refused() -> None:
     record = as_json(tally([(1, 2, 0.6)]))
     record["wrong"][0]["pixels"] = "AAAA"
     with pytest.raises(ValueError, match="decompressing"):
         from_json(record)
 
 
-def test_the_confusion_has_a_row_per_label_and_a_column_per_prediction() -> None:
+def test_confusion_is_label_by_prediction() -> None:
     counts = tally([(3, 5, 0.5), (3, 5, 0.5), (5, 3, 0.5), (None, 9, 0.5), RejectReason.EMPTY])
     assert counts.confusion[3, 5] == 2
     assert counts.confusion[5, 3] == 1
@@ -97,7 +98,7 @@ def test_the_confusion_has_a_row_per_label_and_a_column_per_prediction() -> None
     assert counts.rejects == {"empty": 1}
 
 
-def test_a_row_for_which_the_model_gave_no_number_is_not_counted() -> None:
+def test_non_finite_row_is_not_counted() -> None:
     probabilities, labels = guessed(5)
     probabilities[2] = np.nan
     counts = tally_batch(batch_of(np.zeros((5, 28, 28), np.uint8), labels), 100, probabilities)
@@ -105,30 +106,30 @@ def test_a_row_for_which_the_model_gave_no_number_is_not_counted() -> None:
     assert sorted(row.row for row in counts.doubtful) == [100, 101, 103, 104]
 
 
-def test_the_least_confident_rows_and_the_most_confident_mistakes_are_kept_the_first_of_equal_ones() -> None:
+def test_examples_are_the_first_of_ties() -> None:
     counts = tally([(1, 1, 0.9)] * 50 + [(1, 2, 0.8)] * 50 + [(1, 2, 0.95), (1, 1, 0.2)])
     assert [row.row for row in counts.doubtful] == [101, *range(50, 89)]
     assert [row.row for row in counts.wrong] == [100, *range(50, 89)]
 
 
-def test_nothing_merged_is_zeros() -> None:
+def test_merging_nothing_gives_zeros() -> None:
     assert merge([]).predicted == merge([]).rejected == merge([]).labelled == 0
 
 
-def test_rejects_are_reported_by_reason_in_one_order_with_the_first_of_each() -> None:
+def test_rejects_are_grouped_by_reason() -> None:
     report = build_report(tally([RejectReason.UNREADABLE, RejectReason.EMPTY, *[RejectReason.UNREADABLE] * 9]))
     assert list(report["rejects_by_reason"].items()) == [("empty", 1), ("unreadable", 10)]
     assert [example["row"] for example in report["reject_examples"]["unreadable"]] == [0, 2, 3, 4, 5]
 
 
-def test_what_needs_labels_is_null_without_them() -> None:
+def test_figures_are_null_without_labels() -> None:
     report = build_report(tally([(None, 1, 0.5), (None, 2, 0.5)]))
     nulls = ("accuracy", "accuracy_interval", "confusion", "per_digit", "calibration", "coverage", "mistakes")
     assert [report[name] for name in nulls] == [None] * len(nulls)
     assert (report["predicted"], report["mean_confidence"], len(report["least_confident"])) == (2, 0.5, 2)
 
 
-def test_a_run_of_rejects_alone_has_a_report() -> None:
+def test_run_of_rejects_has_a_report() -> None:
     profile = build_profile(tally([(1, 1, 0.9)]), None)
     report = build_report(tally([RejectReason.EMPTY]), profile)
     assert (report["mean_confidence"], report["drift"], report["least_confident"]) == (None, None, [])

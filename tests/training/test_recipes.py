@@ -12,7 +12,7 @@ from mnist_batch.errors import UsageError
 from mnist_batch.training.recipes import find_recipe
 
 
-def test_seed_is_the_course_scripts_network_and_schedule() -> None:
+def test_seed_recipe_is_the_course_scripts() -> None:
     recipe = find_recipe("seed")
     model, optimizer = recipe.architecture(), recipe.optimizer()
     assert [layer.units for layer in model.layers] == [512, 512, 10]
@@ -23,12 +23,12 @@ def test_seed_is_the_course_scripts_network_and_schedule() -> None:
     assert (recipe.epochs, recipe.batch_size, recipe.scale) == (10, 256, ValueRange.UNIT)
 
 
-def test_an_unknown_name_is_a_usage_error_that_lists_the_names() -> None:
+def test_unknown_recipe_lists_the_names() -> None:
     with pytest.raises(UsageError, match="one of seed, got sede"):
         find_recipe("sede")
 
 
-def test_names_are_checked_without_tensorflow() -> None:
+def test_find_recipe_imports_no_tensorflow() -> None:
     code = (
         "import sys; from mnist_batch.training.recipes import find_recipe; find_recipe('seed');"
         "sys.exit(bool({'tensorflow', 'keras'} & sys.modules.keys()))"

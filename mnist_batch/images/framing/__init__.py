@@ -1,1 +1,1 @@
-"""Framing: any decoded image to 28x28, white ink on black."""
+"""Framing: turns any decoded image into 28x28, white ink on black."""

@@ -1,7 +1,7 @@
-"""Which of an image's ink is the digit: strokes that belong together, without specks, ruled boxes and neighbours.
+"""Decides which ink of an image is the digit: strokes that belong together, without specks, boxes and neighbours.
 
-Where the ink is of several digits, of a word or a page, it is refused: nobody can say which one was meant. Whether what
-is left is a digit at all is for the models to tell; here only shapes and places count.
+If the ink is several digits, a word or a page, the image becomes a reject, because it is unclear which digit is meant.
+Only shapes and positions count here. Whether the result is a digit at all is left to the model.
 """
 
 from __future__ import annotations
@@ -16,29 +16,33 @@ import numpy.typing as npt
 from mnist_batch.images.framing.ink import Ink, Mask
 from mnist_batch.records import ImageError, RejectReason
 
-# All sizes below are shares: of the image's sides, or of the largest object, the digit to be.
-# A line along the edge: the rest of a neighbour, a form's rule, the shadow at a scan's end.
+# All sizes below are shares: of the image's sides, or of the body, the largest object.
+# A line along the edge: part of a neighbour, the rule of a form, the shadow at the end of a scan.
 _EDGE_LINE_WIDTH = 0.12
-# A line from one end of the image to the other, wherever it is.
+# A line from one side of the image to the other, anywhere.
 _RULE_WIDTH = 0.06
-# Unless what lies beside it is this much smaller: then it is specks, and the line is a stroke of the digit.
-_LEAST_BESIDE_LINE = 0.25
-# A box around the digit: its sides lie in the outer part of the image and leave no more gaps than this.
+# A line is part of the digit if everything beside it is smaller than this share of its length: only specks.
+_MIN_BESIDE_LINE = 0.25
+# A box around the digit: its sides are in the outer part of the image, and this share of each is drawn.
 _BOX_MARGIN, _BOX_SIDE = 0.15, 0.8
-# Smaller than this a piece is a speck; the bar of a 5 or the arm of a 4 that lost touch is larger.
+# Smaller pieces are specks. The detached bar of a 5 or arm of a 4 is larger.
 _SPECK_AREA, _SPECK_LENGTH = 0.03, 0.12
-# A second object as large as this is a digit of its own, if it lies apart.
+# An object this large is a second digit, if there is a gap between the two.
 _SECOND_LENGTH, _SECOND_AREA = 0.6, 0.25
 _GAP = 0.1
-# Pieces of one digit lie no further from its body.
+# Pieces of a digit are at most this far from its body.
 _REACH = 0.35
-# The widest digit in MNIST's training set is 2.2 times as wide as it is high; stretched by half, 3.3. A word is wider.
-_MOST_ASPECT = 3.5
+# The widest digit in MNIST's training set is 2.2 times as wide as it is high; stretched by half, 3.3. Words are wider.
+_MAX_ASPECT = 3.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Objects:
-    """Connected pieces of ink, int arrays [n]. area: in pixels; core: whether any of it is well above the threshold."""
+    """Connected pieces of ink, int arrays [n].
+
+    area: in pixels.
+    core: whether any pixel of the object is well above the threshold.
+    """
 
     left: npt.NDArray[np.int32]
     top: npt.NDArray[np.int32]
@@ -61,16 +65,16 @@ class _Objects:
 
 
 def find_digit(ink: Ink) -> Mask | ImageError:
-    """Where the digit's ink is: uint8 [height, width] of 0 and 1.
+    """Finds the digit's ink: uint8 [height, width], 1 for its pixels, else 0.
 
-    A refusal is `no_ink` where nothing but specks and lines stands out, `several_objects` where there is more than one.
+    Returns the error `no_ink` if there are only specks and lines, or `several_objects` if there are several digits.
     """
     mask = _remove_box(ink.mask)
-    # Counting takes a fifth of the time that measuring does, and one object is the rule. Of OpenCV's algorithms Grana's
-    # is twice as fast on these masks as its default, with labels of 16 bit, enough for 160x160.
+    # Most images have one object. Counting takes a fifth of the time of measuring, so count first. On these masks
+    # OpenCV's Grana algorithm is twice as fast as its default. 16-bit labels are enough for 160x160.
     count, _ = cv2.connectedComponentsWithAlgorithm(mask, 8, cv2.CV_16U, cv2.CCL_GRANA)
     if count == 1:
-        detail = "no ink" if mask is ink.mask else "nothing is left beside the lines at the edge"
+        detail = "no ink" if mask is ink.mask else "no ink inside the lines at the edge"
         return ImageError(RejectReason.NO_INK, detail)
     if count == 2:
         return mask
@@ -78,30 +82,28 @@ def find_digit(ink: Ink) -> Mask | ImageError:
     core = np.bincount(labels[ink.strength > 0.5 * ink.level], minlength=count)[1:] > 0
     left, top, width, height, area = stats[1:].T
     objects = _Objects(left, top, width, height, area, core)
-    chosen = _select_digit(objects, mask.shape[0], mask.shape[1])
-    if isinstance(chosen, ImageError):
-        return chosen
-    chosen_labels = np.zeros(count, np.uint8)
-    chosen_labels[1:] = chosen
-    return np.asarray(chosen_labels[labels], np.uint8)
+    selected = _select_digit(objects, mask.shape[0], mask.shape[1])
+    if isinstance(selected, ImageError):
+        return selected
+    lookup = np.zeros(count, np.uint8)
+    lookup[1:] = selected
+    return np.asarray(lookup[labels], np.uint8)
 
 
 def is_too_wide(width: int, height: int) -> bool:
-    """Whether ink of this size is wider than any one digit."""
-    return width > _MOST_ASPECT * height
+    """Whether ink of this size is wider than any digit."""
+    return width > _MAX_ASPECT * height
 
 
 def _select_digit(objects: _Objects, height: int, width: int) -> npt.NDArray[np.bool_] | ImageError:
-    """Which objects make up the digit: bool [n]; or why none do."""
+    """bool [n]: which objects make up the digit; or an error. height, width: of the image."""
     cores = np.count_nonzero(objects.core)
     if cores == 0:
         return ImageError(RejectReason.NO_INK, f"{len(objects.core)} specks of at most {objects.area.max()} pixels")
     if cores == 1:
         return objects.core
-    at_side, at_end = (
-        (objects.left <= 0) | (objects.right >= width),
-        (objects.top <= 0) | (objects.bottom >= height),
-    )
+    at_side = (objects.left <= 0) | (objects.right >= width)
+    at_end = (objects.top <= 0) | (objects.bottom >= height)
     at_edge = at_side | at_end
     line = at_side & (objects.width <= _EDGE_LINE_WIDTH * width) & (objects.height > 0.3 * height)
     line |= at_end & (objects.height <= _EDGE_LINE_WIDTH * height) & (objects.width > 0.3 * width)
@@ -112,25 +114,28 @@ def _select_digit(objects: _Objects, height: int, width: int) -> npt.NDArray[np.
     weight = np.where(objects.core, objects.area, 0)
     for foreign in (line, hollow):
         rest = np.where(foreign, 0, weight)
-        if objects.length[rest.argmax()] * (rest.max() > 0) > _LEAST_BESIDE_LINE * objects.length.max():
+        if objects.length[rest.argmax()] * (rest.max() > 0) > _MIN_BESIDE_LINE * objects.length.max():
             weight = rest
     body = int(weight.argmax())
     large = (weight >= _SPECK_AREA * objects.area[body]) & (objects.length >= _SPECK_LENGTH * objects.length[body])
     large[body] = True
     if np.count_nonzero(large) == 1:
         return large
-    if (several := _check_several(objects, body, large)) is not None:
-        return several
-    across, down = _distances(objects, body)
+    if (error := _check_single(objects, body, large)) is not None:
+        return error
+    across, down = _measure_distances(objects, body)
     near = np.maximum(across, down) <= _REACH * objects.length[body]
     cut_off = at_edge & (objects.area < _SECOND_AREA * objects.area[body]) & ~at_edge[body]
-    chosen = large & near & ~cut_off
-    chosen[body] = True
-    return chosen
+    selected = large & near & ~cut_off
+    selected[body] = True
+    return selected
 
 
-def _check_several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -> ImageError | None:
-    """Why these are several digits, where they are: as large as each other, and apart, side by side or in lines."""
+def _check_single(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -> ImageError | None:
+    """Returns an error if there are several digits: objects of similar size, apart from each other.
+
+    They are apart if they are side by side or in lines. More than three such objects are always several digits.
+    """
     second = (objects.length >= _SECOND_LENGTH * objects.length[body]) & (
         objects.area >= _SECOND_AREA * objects.area[body]
     )
@@ -145,9 +150,9 @@ def _check_several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -
     )
     width = objects.right[positions].max() - objects.left[positions].min()
     height = objects.bottom[positions].max() - objects.top[positions].min()
-    apart = _GAP * objects.length[body]
-    side_by_side = (gap >= apart and width > 0.95 * height) or (gap > 0 and width > 1.25 * height)
-    in_lines = leading >= apart and height > 1.5 * width
+    min_gap = _GAP * objects.length[body]
+    side_by_side = (gap >= min_gap and width > 0.95 * height) or (gap > 0 and width > 1.25 * height)
+    in_lines = leading >= min_gap and height > 1.5 * width
     if len(positions) > 3 or side_by_side or in_lines:
         return ImageError(
             RejectReason.SEVERAL_OBJECTS, f"{len(positions)} objects as large as a digit, {gap} pixels apart"
@@ -155,17 +160,17 @@ def _check_several(objects: _Objects, body: int, large: npt.NDArray[np.bool_]) -
     return None
 
 
-def _distances(objects: _Objects, body: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """How far each object's box is from the body's, across and down, in pixels; 0 where they overlap."""
+def _measure_distances(objects: _Objects, body: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Distance of each object's bounding box from the body's, across and down, in pixels; 0 if they overlap."""
     across = np.maximum(objects.left - objects.right[body], objects.left[body] - objects.right)
     down = np.maximum(objects.top - objects.bottom[body], objects.top[body] - objects.bottom)
     return np.maximum(across, 0), np.maximum(down, 0)
 
 
 def _remove_box(mask: Mask) -> Mask:
-    """The mask without a box drawn around the digit, and all that lies outside of it; itself, where there is none.
+    """Removes a box drawn around the digit, and everything outside of it. Returns the mask itself if there is no box.
 
-    All four sides must be there: the bars of a 5 or a 7 that was cut out close are as long as a box's.
+    All four sides must be there. The bars of a 5 or a 7 that was cropped closely are as long as those of a box.
     """
     _, _, width, height = cv2.boundingRect(mask)
     if width < _BOX_SIDE * mask.shape[1] or height < _BOX_SIDE * mask.shape[0]:
@@ -179,7 +184,7 @@ def _remove_box(mask: Mask) -> Mask:
         before, after = np.flatnonzero(lines[:margin]), np.flatnonzero(lines[length - margin :])
         if not len(before) or not len(after):
             return mask
-        cuts.append((int(before[-1]) + 2, length - margin + int(after[0]) - 1))  # with the line's blurred rim
+        cuts.append((int(before[-1]) + 2, length - margin + int(after[0]) - 1))  # includes the line's blurred rim
     (top, bottom), (left, right) = cuts
     inside = np.zeros_like(mask)
     inside[top:bottom, left:right] = mask[top:bottom, left:right]

@@ -1,1 +1,1 @@
-"""A report as a page, as Markdown and as JUnit XML."""
+"""Renders a report as an HTML page, as Markdown and as JUnit XML."""

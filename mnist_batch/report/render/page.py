@@ -1,6 +1,6 @@
-"""`report.html`: one file that needs nothing else, made of a report and the verdicts of its gates.
+"""`report.html`: one self-contained file, rendered from a report and the verdicts of its gates.
 
-Names of files and what is said of them come from outside: the template escapes everything it is given.
+File names and warnings come from outside, so the templates escape every value.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mnist_batch.report.drift import FEATURES, drift_warnings
 from mnist_batch.report.render import charts
 from mnist_batch.report.render.text import confidence, gate_lines, number, percent, points, seconds, significant
 
-# Confidences between which rows are counted on the render_html: each nine is a step of its own.
+# The page counts rows between these confidences. Each further nine is a step of its own.
 _STEPS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
 def render_html(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
-    """The page as text. gates: as a manifest holds them.
+    """Returns the page as HTML. gates: as in a manifest.
 
-    Raises LookupError, TypeError, ValueError or AttributeError where the report is not as a run wrote it.
+    Raises LookupError, TypeError, ValueError or AttributeError if the report is not as a run wrote it.
     """
     environment = Environment(
         loader=PackageLoader("mnist_batch.report.render"),
@@ -46,30 +46,27 @@ def render_html(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -
         "significant": significant,
         "thumbnail": thumbnail,
     }
+    labelled = report["labelled"]
     try:
-        return _fill_template(environment, report, gates)
+        return environment.get_template("report.html").render(
+            r=report,
+            gates=gate_lines(gates),
+            features=FEATURES,
+            notes=[line for line in report["warnings"] if line not in drift_warnings(report["drift"])],
+            steps=_count_steps(report["confidence_histogram"]),
+            worst=_max_mistakes(report["confusion"]),
+            mistakes=_shorten_ids(report["mistakes"] or []),
+            doubtful=_shorten_ids(report["least_confident"]),
+            reliability=charts.layout_reliability(report["calibration"]["bins"]) if labelled else None,
+            coverage=charts.layout_coverage(report["coverage"], report["coverage_targets"]) if labelled else None,
+            pairs_of_bars=charts.layout_bars,
+        )
     except UndefinedError as error:
         raise LookupError(error.message) from error
 
 
-def _fill_template(environment: Environment, report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
-    return environment.get_template("report.html").render(
-        r=report,
-        gates=gate_lines(gates),
-        features=FEATURES,
-        notes=[line for line in report["warnings"] if line not in drift_warnings(report["drift"])],
-        steps=_count_steps(report["confidence_histogram"]),
-        worst=_max_mistakes(report["confusion"]),
-        mistakes=_shorten_ids(report["mistakes"] or []),
-        doubtful=_shorten_ids(report["least_confident"]),
-        reliability=charts.layout_reliability(report["calibration"]["bins"]) if report["labelled"] else None,
-        coverage=charts.layout_coverage(report["coverage"], report["coverage_targets"]) if report["labelled"] else None,
-        pairs_of_bars=charts.layout_bars,
-    )
-
-
 def thumbnail(pixels: str) -> str:
-    """784 bytes in base64, white ink on black, as the address of a PNG."""
+    """Returns an image as the data URL of a PNG. pixels: 784 bytes in base64, white ink on black."""
     gray = b64decode(pixels)
     lines = b"".join(b"\0" + gray[at : at + IMAGE_SIDE] for at in range(0, len(gray), IMAGE_SIDE))
     header = struct.pack(">2I5B", IMAGE_SIDE, IMAGE_SIDE, 8, 0, 0, 0, 0)
@@ -81,7 +78,7 @@ def thumbnail(pixels: str) -> str:
 
 
 def _count_steps(histogram: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Rows between two of `_STEPS`, and all below the upper one."""
+    """The rows between each two of `_STEPS`, and all rows below the upper one."""
     edges, counts = histogram["edges"], histogram["counts"]
     at = [edges.index(step) for step in _STEPS]
     total = sum(counts) or 1
@@ -98,15 +95,15 @@ def _count_steps(histogram: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]
 
 
 def _max_mistakes(confusion: Sequence[Sequence[int]] | None) -> int:
-    """The most frequent mistake, which the others are shaded against; at least 1."""
+    """The count of the most frequent mistake, at least 1. The page shades mistakes relative to it."""
     if confusion is None:
         return 1
     return max(1, *(count for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j))
 
 
 def _shorten_ids(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows with the end of their ids, and once what all ids begin with, up to a separator."""
-    common = commonprefix([row["id"] for row in rows]) if len(rows) > 1 else ""  # noqa: RUF071 - of characters
-    found = re.match(r".*[/#!:]", common, re.DOTALL)
-    shared = found[0] if found else ""
+    """Splits ids into the prefix that all of them share, up to a separator, and the rest of each."""
+    common = commonprefix([row["id"] for row in rows]) if len(rows) > 1 else ""  # noqa: RUF071 - not of paths
+    match = re.match(r".*[/#!:]", common, re.DOTALL)
+    shared = match[0] if match else ""
     return {"shared": shared, "rows": [dict(row) | {"end": row["id"][len(shared) :] or row["id"]} for row in rows]}

@@ -1,4 +1,4 @@
-"""How figures are written for a person, and a report as Markdown and as JUnit XML."""
+"""Formats figures for people, and renders a report as Markdown and as JUnit XML."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from typing import Any
 from mnist_batch.report.drift import FEATURES
 from mnist_batch.report.gates import Gate
 
-_NAMES = {"max_reject_rate": "share of rejects", "min_accuracy": "accuracy"}
+_GATE_TITLES = {"max_reject_rate": "share of rejects", "min_accuracy": "accuracy"}
 _NONE, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _PERCENT = "\N{NO-BREAK SPACE}%"
-# What XML 1.0 cannot hold.
+# The characters that XML 1.0 cannot hold.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def number(count: float) -> str:
-    """With its thousands apart."""
+    """Formats a number with thousands separators."""
     return f"{count:,}"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """A share with so many digits, never rounded to none or all of the rows where it is not that."""
+    """Formats a share as a percentage with `digits` decimals. Only exactly 0 and 1 are shown as 0 % and 100 %."""
     if share is None:
         return _NONE
-    least = 10.0**-digits
-    if 0 < share * 100 < least / 2:
-        return f"< {least:g}{_PERCENT}"
-    if 100 - least / 2 < share * 100 < 100:
-        return f"> {100 - least:.{digits}f}{_PERCENT}"
+    step = 10.0**-digits
+    if 0 < share * 100 < step / 2:
+        return f"< {step:g}{_PERCENT}"
+    if 100 - step / 2 < share * 100 < 100:
+        return f"> {100 - step:.{digits}f}{_PERCENT}"
     return f"{share * 100:.{digits}f}{_PERCENT}"
 
 
 def points(change: float) -> str:
-    """A difference of two shares."""
+    """Formats a difference of two shares in percentage points, with its sign."""
     return f"{change * 100:+.2f}".replace("-", _MINUS)
 
 
 def confidence(value: float | None) -> str:
-    """Four digits, more where they would all be nines."""
+    """Formats a confidence with four decimals, or seven if they would all be nines."""
     if value is None:
         return _NONE
     return f"{value:.7f}" if 0.99995 <= value < 1 else f"{value:.4f}"
 
 
 def significant(value: float) -> str:
-    """Three digits that count, or whole numbers."""
+    """Formats a number with three significant digits, or as an integer from 1000 on."""
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def seconds(value: float) -> str:
-    """A span of time."""
+    """Formats a duration."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
@@ -60,11 +60,11 @@ def seconds(value: float) -> str:
 
 
 def gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Gates as a manifest holds them, with what they say to a person."""
+    """Adds title, bound and found value as text to the gates of a manifest."""
     return [
         {
             **gate,
-            "title": _NAMES.get(gate["name"], gate["name"]),
+            "title": _GATE_TITLES.get(gate["name"], gate["name"]),
             "bound": f"{'at most' if gate['name'].startswith('max') else 'at least'} {percent(gate['limit'])}",
             "found": "not known" if gate["value"] is None else percent(gate["value"]),
         }
@@ -73,7 +73,7 @@ def gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def render_markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
-    """The first screen of the page, for a pull request or a message."""
+    """Renders the overview of the page as Markdown, for a pull request or a chat message."""
     run, drift, baseline = report["run"], report["drift"], report["baseline"]
     rows = [
         ("rows", number(report["rows"])),
@@ -89,16 +89,17 @@ def render_markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]
         ]
     rows.append(("mean confidence", percent(report["mean_confidence"])))
     if baseline is not None:
-        rows.append((f"against {_escape_markdown(baseline['name'])}", _format_change(baseline)))
+        rows.append((f"compared with {_escape_markdown(baseline['name'])}", _format_change(baseline)))
     if drift is not None:
         rows.append(("drift", ", ".join(FEATURES[name] for name in drift["flagged"]) or "none flagged"))
     verdicts = [
         f"- {'passed' if gate['passed'] else '**FAILED**'}: {gate['title']} {gate['found']}, must be {gate['bound']}"
         for gate in gate_lines(gates)
     ]
+    inputs = ", ".join(map(_escape_markdown, run["inputs"]))
     return "\n".join(
         [
-            f"### {', '.join(map(_escape_markdown, run['inputs']))} scored by {_escape_markdown(report['model']['name'])}",
+            f"### {inputs} scored by {_escape_markdown(report['model']['name'])}",
             "",
             "| | |",
             "|---|---|",
@@ -113,7 +114,7 @@ def render_markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]
 
 
 def render_junit(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
-    """A test case for each gate, as CI servers read them."""
+    """Renders the gates as JUnit XML for CI servers, one test case per gate."""
     failed = sum(not gate["passed"] for gate in gates)
     suite = ET.Element(
         "testsuite",
@@ -151,5 +152,5 @@ def _format_reasons(counts: Mapping[str, int]) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    """Text from outside, such that Markdown makes nothing of it, on one line."""
+    """Escapes text from outside so that Markdown does not interpret it, and puts it on one line."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~&@-])", r"\\\1", " ".join(text.split()))
