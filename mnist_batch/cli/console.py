@@ -179,7 +179,7 @@ def redirect_native_output() -> None:
 def _redirect(stream: TextIO | None, number: int) -> TextIO:
     """Returns a new stream to the target of a file descriptor, and points the descriptor at the null device."""
     null = os.open(os.devnull, os.O_WRONLY)
-    # If the parent process closed the descriptor, its number must not be reused for a file of ours.
+    # If the parent process closed the descriptor, none of our files must get its number.
     own = os.dup(null if stream is None else number)
     if null != number:
         os.dup2(null, number)

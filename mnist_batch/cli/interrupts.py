@@ -35,7 +35,7 @@ class Interrupts:
         self._report_interrupt = report_interrupt
         self._outcome = outcome
         self._received: InterruptedRun | None = None
-        # Held by whoever reports the interrupt: the run, or the waiting thread.
+        # Held by the side that reports the interrupt: the run or the waiting thread.
         self._claimed = threading.Lock()
         self._acknowledged = threading.Event()
 

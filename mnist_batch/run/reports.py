@@ -23,7 +23,7 @@ def render_report(output: Path, format: ReportFormat, baseline: Path | None) -> 
 
     baseline: another run or its `report.json`. It replaces the baseline that the run itself was compared with.
     """
-    # Check that this is a set of ours before writing anything into the folder, even a lock file.
+    # Check that this is a complete set before writing anything into the folder, even a lock file.
     _read_gates(output)
     if format is not ReportFormat.HTML:
         return _render(output, format, baseline)
