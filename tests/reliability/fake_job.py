@@ -1,34 +1,46 @@
-"""`mnist-batch predict` with a model of a few lines in TensorFlow's place, so that hundreds of starts take minutes.
+"""`mnist-batch predict` with a tiny fake model instead of TensorFlow, so that hundreds of starts take minutes.
 
-Everything else is real: planning, locking, writing, committing, signals, exit codes. FAKE_SECONDS slows each batch.
+Everything else is real: planning, locking, writing, committing, signals, exit codes.
+FAKE_SECONDS in the environment is how long each batch takes.
 """
+
+from __future__ import annotations
 
 import os
 import sys
 import time
 import types
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnist_batch.records import Floats, Pixels
 
 
 class FakeModel:
+    """What `run_job` reads of a loaded model. scale: not used."""
+
     scale, output, carded = "0..1", "probabilities", True
 
-    def __init__(self, path, _scale):
+    def __init__(self, path: Path, scale: object) -> None:  # noqa: ARG002  # the signature of `load_model`
         from mnist_batch.model.card import model_digest
 
         self.digest = model_digest(path)
 
 
 class FakePredictor:
-    """Scores a digit by its ink: any change to a row's pixels changes its prediction."""
+    """Scores a digit by its ink, so that any change to a row's pixels changes its prediction."""
 
-    batch_splits, failures = 0, MappingProxyType({})
+    batch_splits = 0
+    failures: Mapping[int, str] = {}
 
-    def __init__(self, *_):
+    def __init__(self, *_: object) -> None:
         self.seconds = float(os.environ.get("FAKE_SECONDS", "0"))
 
-    def probabilities(self, batches):
-        import numpy as np  # not before `run` has blocked the signals: its threads would take them
+    def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
+        # Not at the top: `run` must block the signals before NumPy starts its threads, or they would take the signals.
+        import numpy as np
 
         for pixels in batches:
             time.sleep(self.seconds)
@@ -36,16 +48,19 @@ class FakePredictor:
             yield np.where(np.eye(10)[ink % 10] == 1, 0.91, 0.01).astype(np.float32)
 
 
-def stand_in() -> None:
-    """Puts the fakes where `job.py` will look for the real ones."""
-    loading, pipeline = types.ModuleType("mnist_batch.model.loading"), types.ModuleType("mnist_batch.model.predictor")
-    loading.load_model = FakeModel
-    pipeline.TensorFlowPredictor = FakePredictor
-    sys.modules |= {loading.__name__: loading, pipeline.__name__: pipeline}
+def install_fakes() -> None:
+    """Puts the fakes where `run/job.py` imports the real ones from."""
+    for name, content in (
+        ("mnist_batch.model.loading", {"load_model": FakeModel}),
+        ("mnist_batch.model.predictor", {"TensorFlowPredictor": FakePredictor}),
+    ):
+        module = types.ModuleType(name)
+        vars(module).update(content)
+        sys.modules[name] = module
 
 
 if __name__ == "__main__":
-    stand_in()
+    install_fakes()
     from mnist_batch.cli.app import run
 
     run("predict")

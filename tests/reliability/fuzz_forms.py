@@ -1,4 +1,4 @@
-"""What `fuzz.py` mutates: every form of file that is read, unmutated, and how the mutated one is read."""
+"""What `fuzz.py` mutates: an intact file of every form, and the function that reads the mutated one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ from mnist_batch.model.card import read_card
 from mnist_batch.sources.discover import open_inputs
 from mnist_batch.sources.label_file import open_label_file
 
-# Few rows, so that most mutations hit structure and not pixels; more than one row group of `contracts`.
+# Few rows, so that most mutations hit structure instead of pixels, but more than one row group of `contracts`.
 _DIGITS = Digits(DIGITS.pixels[:20], DIGITS.labels[:20])
 
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of file to mutate. wrap: what makes a file of the mutated bytes; beside: files that lie beside it."""
+    """One kind of file to mutate.
+
+    content: the intact bytes.
+    read: reads the mutated file; raises MnistBatchError or AssertionError.
+    wrap: turns mutated bytes into the content of the file.
+    beside: other files in its folder, by name.
+    """
 
     name: str
     content: bytes
@@ -39,7 +45,7 @@ class Form:
 
 
 def forms() -> list[Form]:
-    """Every form, from unmutated files."""
+    """All forms, with intact content."""
     with tempfile.TemporaryDirectory() as folder:
         containers = [_container(name, Path(folder, str(i)), name) for i, name in enumerate(FORMS) if name != "folder"]
         labels = _label_files(Path(folder))
@@ -54,9 +60,9 @@ def forms() -> list[Form]:
         Form("class file in zip", b"7\n", _input("a.zip"), lambda text: _zipped("a.cls", text)),
     ]
     images = [Form(name, content, _input(f"a{name.split()[0]}")) for name, content in _images().items()]
-    mended = [Form("PNG with its checksums mended", png_of(_DIGITS.pixels[0]), _input("a.png"), _with_checksums)]
-    card = Form("model card", next(BUNDLED.glob("*.card.json")).read_bytes(), _card)
-    return [*containers, *packed, *images, *mended, *labels, card]
+    png = Form("PNG with repaired checksums", png_of(_DIGITS.pixels[0]), _input("a.png"), _repair_checksums)
+    card = Form("model card", next(BUNDLED.glob("*.card.json")).read_bytes(), _read_card)
+    return [*containers, *packed, *images, png, *labels, card]
 
 
 def _container(name: str, folder: Path, form: str) -> Form:
@@ -73,11 +79,11 @@ def _label_files(folder: Path) -> list[Form]:
     csv = "id,label\n" + "".join(f"{name},{digit}\n" for name, digit in zip(ids, _DIGITS.labels, strict=True))
     idx = idx_bytes(_DIGITS.labels)
     return [
-        Form("labels idx", idx, _labels),
-        Form("labels idx inside gzip", idx, _labels, gzip.compress),
-        Form("labels idx.gz", gzip.compress(idx), _labels),
-        Form("labels CSV", csv.encode(), _labels),
-        Form("labels Parquet", table.read_bytes(), _labels),
+        Form("labels idx", idx, _read_labels),
+        Form("labels idx inside gzip", idx, _read_labels, gzip.compress),
+        Form("labels idx.gz", gzip.compress(idx), _read_labels),
+        Form("labels CSV", csv.encode(), _read_labels),
+        Form("labels Parquet", table.read_bytes(), _read_labels),
         Form(
             "labels beside idx images",
             idx,
@@ -107,11 +113,11 @@ def _images() -> dict[str, bytes]:
     }
 
 
-# How a mutated file is read
+# Readers of mutated files
 
 
 def _input(file: str, options: ReadOptions | None = None, name: str | None = None) -> Callable[[Path], None]:
-    """Plans and reads the input `file`; the mutated file is called `name` where that is another."""
+    """Returns a function that plans and reads the input `file`. `name`: the mutated file, if not the input itself."""
 
     def read(path: Path) -> None:
         path.rename(path.with_name(name or file))
@@ -125,12 +131,12 @@ def _input(file: str, options: ReadOptions | None = None, name: str | None = Non
     return read
 
 
-def _labels(path: Path) -> None:
+def _read_labels(path: Path) -> None:
     ids = pa.array(_DIGITS.numbered("digits.parquet"))
     assert len(open_label_file(path, len(ids)).labels(ids, np.arange(len(ids)))) == len(ids)
 
 
-def _card(path: Path) -> None:
+def _read_card(path: Path) -> None:
     read_card(path)
 
 
@@ -142,13 +148,13 @@ def _zipped(name: str, content: bytes) -> bytes:
     return file.getvalue()
 
 
-def _with_checksums(png: bytes) -> bytes:
-    """A mutated PNG whose chunks are what they say again, so that what is inside them is looked at."""
-    content, at = bytearray(png), 8
-    while at + 12 <= len(content):
-        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+def _repair_checksums(png: bytes) -> bytes:
+    """Recomputes the checksums of a mutated PNG's chunks, so that readers decode the chunks."""
+    content, start = bytearray(png), 8
+    while start + 12 <= len(content):
+        end = start + 8 + int.from_bytes(content[start : start + 4], "big")
         if end + 4 > len(content):
             break
-        content[end : end + 4] = zlib.crc32(content[at + 4 : end]).to_bytes(4, "big")
-        at = end + 4
+        content[end : end + 4] = zlib.crc32(content[start + 4 : end]).to_bytes(4, "big")
+        start = end + 4
     return bytes(content)

@@ -1,6 +1,6 @@
-"""Looks at an output folder by the reader's rule, again and again, until stdin is closed; exits 1 at a wrong set.
+"""Checks an output folder again and again, as a reader would, until stdin is closed. Exits 1 at an inconsistent set.
 
-Prints a line when it has begun, and at the end how often it looked and how often it saw a complete set.
+Prints a line when it starts. At the end it prints how often it looked and how often it saw a complete set.
 """
 
 import hashlib
@@ -12,24 +12,24 @@ from pathlib import Path
 PAUSE_SECONDS = 0.005
 
 
-def success_of(output: Path) -> bytes | None:
+def read_success(output: Path) -> bytes | None:
     try:
         return (output / "_SUCCESS").read_bytes()
     except FileNotFoundError:
         return None
 
 
-def fault_of(output: Path, success: bytes) -> str | None:
-    """What is wrong with the set that `_SUCCESS` speaks for; None where nothing is."""
+def find_fault(output: Path, success: bytes) -> str | None:
+    """What is wrong with the set, if `success` is the content of its `_SUCCESS`. None if it is consistent."""
     try:
         manifest = (output / "manifest.json").read_bytes()
         if hashlib.sha256(manifest).hexdigest().encode() + b"\n" != success:
-            return "_SUCCESS is not of this manifest"
+            return "_SUCCESS does not belong to this manifest"
         for name, part in json.loads(manifest)["parts"].items():
             if hashlib.sha256((output / name).read_bytes()).hexdigest() != part["sha256"]:
                 return f"{name} is not what the manifest says"
     except FileNotFoundError as error:
-        return f"{error.filename} is not there"
+        return f"{error.filename} is missing"
     return None
 
 
@@ -39,12 +39,12 @@ def main() -> None:
     print("looking", flush=True)
     while not select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
         looks += 1
-        success = success_of(output)
+        success = read_success(output)
         if success is None:
             continue
-        fault = fault_of(output, success)
-        if success_of(output) != success:
-            continue  # it changed meanwhile: a reader looks again
+        fault = find_fault(output, success)
+        if read_success(output) != success:
+            continue  # the set was replaced meanwhile: a reader starts over
         if fault is not None:
             sys.exit(f"an inconsistent set: {fault}")
         sets += 1

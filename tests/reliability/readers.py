@@ -1,4 +1,4 @@
-"""The rule by which a reader takes a set for complete, and what the tests of this folder share."""
+"""The rule by which a reader recognises a complete set, and the command that starts the fake job."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ FAKE_JOB = [sys.executable, str(Path(__file__).with_name("fake_job.py"))]
 
 
 def parts_of(output: Path) -> dict[str, str]:
-    """SHA-256 of each part file by name."""
+    """SHA-256 of each part file, by its path below the folder."""
     return {
         str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.glob("*/part-*"))
@@ -18,7 +18,10 @@ def parts_of(output: Path) -> dict[str, str]:
 
 
 def set_in(output: Path) -> dict[str, str] | None:
-    """The parts of the complete set, or None where there is no `_SUCCESS`. An inconsistent set fails the test."""
+    """The parts of the complete set, as in `parts_of`, or None if there is no `_SUCCESS`.
+
+    An inconsistent set fails the test.
+    """
     success = output / "_SUCCESS"
     if not success.exists():
         return None

@@ -1,87 +1,129 @@
-"""A model that fails on a batch is not a failing run; a model that fails on everything is."""
+"""A model that fails on a batch does not fail the run. A model that fails on every row does."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from types import MappingProxyType
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from mnist_batch.config import Preprocess, PreprocessOptions
+from mnist_batch.config import OutputFormat, Preprocess, PreprocessOptions, ValueRange
 from mnist_batch.errors import MnistBatchError
+from mnist_batch.model.card import OutputKind
+from mnist_batch.model.loading import LoadedModel
 from mnist_batch.model.predictor import TensorFlowPredictor
-from mnist_batch.records import ImageError, NumericRows, RejectReason, null_labels, string_array
-from mnist_batch.run.scoring import ScoringJob, answered, score_shard
+from mnist_batch.model.selftest import Network, SelfTest
+from mnist_batch.records import ImageError, NumericRows, Pixels, RejectReason, null_labels, string_array
+from mnist_batch.run.scoring import Predictor, ScoringJob, ShardResult, score_chunks, score_shard
 from mnist_batch.shards import Shard, Span
+from mnist_batch.timing import ignore_progress, never_stop
+
+BATCH_SIZE = 128
+# Values of a row's first pixel.
+FAILS, GIVES_NAN = 77, 78
 
 
-class Model:
-    """Knows a digit by its second pixel; fails on more than `limit` rows, and on any row whose first pixel is 77."""
+def failing_network(max_rows: int) -> Network:
+    """Reads the digit from the second pixel. Fails on more than `max_rows` rows, and on rows that start with FAILS."""
 
-    def __init__(self, limit):
-        self.limit = limit
+    def network(images: tf.Tensor) -> tf.Tensor:
+        is_small = tf.debugging.assert_less_equal(tf.shape(images)[0], max_rows)
+        succeeds = tf.debugging.assert_equal(tf.reduce_any(images[:, 0, 0] == FAILS), False)
+        with tf.control_dependencies([is_small, succeeds]):
+            probabilities = tf.one_hot(tf.cast(images[:, 0, 1], tf.int32), 10)
+        return tf.where((images[:, 0, 0] == GIVES_NAN)[:, None], np.float32("nan"), probabilities)
 
-    def probabilities(self, pixels):
-        few = tf.debugging.assert_less_equal(tf.shape(pixels)[0], self.limit)
-        fine = tf.debugging.assert_equal(tf.reduce_any(pixels[:, 0, 0] == 77), False)
-        with tf.control_dependencies([few, fine]):
-            probabilities = tf.one_hot(tf.cast(pixels[:, 0, 1], tf.int32), 10)
-        return tf.where((pixels[:, 0, 0] == 78)[:, None], np.float32("nan"), probabilities)
+    return network
 
 
-class Source:
-    """Rows in memory; image_errors: by row, what is no image."""
+def predictor_of(network: Network, batch_size: int = BATCH_SIZE) -> TensorFlowPredictor:
+    """A predictor that feeds the network pixels of 0..255 and takes its outputs as probabilities."""
+    output = OutputKind.PROBABILITIES
+    model = LoadedModel(
+        path=Path("model"),
+        digest="",
+        scale=ValueRange.BYTE,
+        output=output,
+        temperature=1.0,
+        carded=False,
+        selftest=SelfTest(output, ()),
+        network=network,
+    )
+    return TensorFlowPredictor(model, batch_size)
 
-    def __init__(self, pixels, image_errors=MappingProxyType({})):
-        self.pixels, self.image_errors = pixels, image_errors
 
-    def open(self):
+@dataclass(frozen=True, eq=False)
+class MemorySource:
+    """Rows in memory, and their own reader. image_errors: rows that are not images, by row number."""
+
+    pixels: Pixels
+    image_errors: Mapping[int, ImageError] = field(default_factory=dict)
+    format: str = "memory"
+    name: str = "memory"
+    labelled: bool = False
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    sidecars: Sequence[Path] = ()
+
+    @property
+    def rows(self) -> int:
+        return len(self.pixels)
+
+    def split_points(self) -> Sequence[int]:
+        return (0, self.rows)
+
+    def open(self) -> "MemorySource":
         return self
 
-    def read(self, start, stop):
+    def read(self, start: int, stop: int) -> list[NumericRows]:
         ids = string_array(str(row) for row in range(start, stop))
-        image_errors = {
-            row - start: image_error for row, image_error in self.image_errors.items() if start <= row < stop
-        }
+        image_errors = {row - start: error for row, error in self.image_errors.items() if start <= row < stop}
         return [NumericRows(ids, null_labels(stop - start), self.pixels[start:stop], image_errors=image_errors)]
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
 @pytest.fixture
-def pixels():
+def pixels() -> Pixels:
     pixels = np.zeros((500, 28, 28), np.uint8)
     pixels[:, 0, 1] = np.arange(500) % 10
     return pixels
 
 
-def score(job, shard, predictor):
-    with closing(job.readers()) as readers:
-        answers = answered(job, readers.chunks([shard], job.batch_size), predictor)
-        return score_shard(job, shard, answers, readers, [].append)
-
-
-def scored(pixels, limit, staging, image_errors=MappingProxyType({})):
+def make_job(source: MemorySource, staging: Path) -> ScoringJob:
     for part in ("predictions", "rejects", "shards"):
         (staging / part).mkdir(parents=True)
-    source = Source(pixels, image_errors)
-    job = ScoringJob((source,), ({},), None, PreprocessOptions(Preprocess.NONE), 128, "parquet", False, staging, {})
+    options = PreprocessOptions(Preprocess.NONE)
+    return ScoringJob((source,), ({},), None, options, BATCH_SIZE, OutputFormat.PARQUET, False, staging, {})
+
+
+def score(job: ScoringJob, shard: Shard, predictor: Predictor) -> ShardResult:
+    with closing(job.readers()) as readers:
+        chunks = score_chunks(job, readers.chunks([shard], job.batch_size), predictor)
+        return score_shard(job, shard, chunks, readers, ignore_progress, never_stop)
+
+
+def score_all(
+    pixels: Pixels, max_rows: int, staging: Path, image_errors: Mapping[int, ImageError] | None = None
+) -> ShardResult:
+    """Scores all rows as one shard, with `failing_network(max_rows)`."""
+    job = make_job(MemorySource(pixels, image_errors or {}), staging)
     shard = Shard(0, 0, (Span(0, 0, len(pixels)),))
-    return score(job, shard, TensorFlowPredictor(Model(limit), 128))
+    return score(job, shard, predictor_of(failing_network(max_rows)))
 
 
-def test_a_batch_that_is_too_large_is_halved_and_every_row_predicted(pixels, tmp_path):
-    result = scored(pixels, 50, tmp_path)
+def test_too_large_batch_is_halved(pixels: Pixels, tmp_path: Path) -> None:
+    result = score_all(pixels, 50, tmp_path)
     assert result.tally.predictions.tolist() == [50] * 10
     assert result.batch_splits > 0
 
 
-def test_a_row_that_fails_is_a_reject_and_its_neighbours_keep_their_predictions(pixels, tmp_path):
-    import pyarrow.parquet as pq
-
-    pixels[[3, 200, 499], 0, 0] = 77
-    result = scored(pixels, 1000, tmp_path)
+def test_failing_row_is_a_reject(pixels: Pixels, tmp_path: Path) -> None:
+    pixels[[3, 200, 499], 0, 0] = FAILS
+    result = score_all(pixels, 1000, tmp_path)
     predictions = pq.read_table(tmp_path / "predictions").to_pydict()
     assert all(
         int(name) % 10 == digit for name, digit in zip(predictions["id"], predictions["prediction"], strict=True)
@@ -92,54 +134,49 @@ def test_a_row_that_fails_is_a_reject_and_its_neighbours_keep_their_predictions(
     assert (result.tally.predicted, result.tally.rejected) == (497, 3)
 
 
-def test_a_row_for_which_the_model_gives_no_number_is_a_reject(pixels, tmp_path):
-    pixels[7, 0, 0] = 78
-    result = scored(pixels, 1000, tmp_path)
+def test_row_without_a_number_is_a_reject(pixels: Pixels, tmp_path: Path) -> None:
+    pixels[7, 0, 0] = GIVES_NAN
+    result = score_all(pixels, 1000, tmp_path)
     assert result.tally.rejects == {"unscorable": 1}
     assert result.batch_splits == 0
 
 
-def rejects_in(staging):
-    import pyarrow.parquet as pq
-
+def reject_details(staging: Path) -> dict[str, str]:
+    """The details of the rejects, by id, in the order of the parts."""
     return {reject["id"]: reject["detail"] for reject in pq.read_table(staging / "rejects").to_pylist()}
 
 
-def test_rejects_come_in_input_order_whoever_rejected_them(pixels, tmp_path):
-    pixels[[7, 200, 480], 0, 0] = 78
+def test_rejects_come_in_input_order(pixels: Pixels, tmp_path: Path) -> None:
+    pixels[[7, 200, 480], 0, 0] = GIVES_NAN
     no_image = ImageError(RejectReason.NULL_IMAGE, "none")
-    scored(pixels, 1000, tmp_path, dict.fromkeys((3, 199, 201, 499), no_image))
-    assert list(rejects_in(tmp_path)) == ["3", "7", "199", "200", "201", "480", "499"]
+    score_all(pixels, 1000, tmp_path, dict.fromkeys((3, 199, 201, 499), no_image))
+    assert list(reject_details(tmp_path)) == ["3", "7", "199", "200", "201", "480", "499"]
 
 
-def test_each_row_has_its_own_cause_and_none_of_an_earlier_part(pixels, tmp_path):
-    pixels[7, 0, 0], pixels[300, 0, 0] = 78, 77
-    for part in ("predictions", "rejects", "shards"):
-        (tmp_path / part).mkdir()
-    job = ScoringJob(
-        (Source(pixels),), ({},), None, PreprocessOptions(Preprocess.NONE), 128, "parquet", False, tmp_path, {}
-    )
-    predictor = TensorFlowPredictor(Model(1000), 128)
+def test_each_reject_has_its_own_cause(pixels: Pixels, tmp_path: Path) -> None:
+    pixels[7, 0, 0], pixels[300, 0, 0] = GIVES_NAN, FAILS
+    job = make_job(MemorySource(pixels), tmp_path)
+    predictor = predictor_of(failing_network(1000))
     score(job, Shard(0, 0, (Span(0, 0, 400),)), predictor)
-    details = rejects_in(tmp_path)
+    details = reject_details(tmp_path)
     assert details["7"] == "the model gave no number"
     assert details["300"].startswith("assertion failed")
-    pixels[450, 0, 0] = 78
+    pixels[450, 0, 0] = GIVES_NAN
     score(job, Shard(1, 400, (Span(0, 400, 500),)), predictor)
-    assert rejects_in(tmp_path)["450"] == "the model gave no number"
+    assert reject_details(tmp_path)["450"] == "the model gave no number"
 
 
-def test_a_model_that_fails_on_thousands_of_rows_is_not_traced_for_each(pixels):
+def test_failing_rows_cause_no_retracing(pixels: Pixels) -> None:
     traces = []
+    network = failing_network(10_000)
 
-    class Traced(Model):
-        def probabilities(self, pixels):
-            traces.append(pixels.shape)
-            return super().probabilities(pixels)
+    def traced_network(images: tf.Tensor) -> tf.Tensor:
+        traces.append(images.shape)
+        return network(images)
 
     many = np.tile(pixels, (5, 1, 1))
-    many[:2000, 0, 0] = 77
-    predictor = TensorFlowPredictor(Traced(10_000), 4096)
+    many[:2000, 0, 0] = FAILS
+    predictor = predictor_of(traced_network, 4096)
     (probabilities,) = predictor.probabilities(iter([many]))
     assert np.isnan(probabilities[:2000]).all()
     assert (probabilities[2000:].argmax(axis=1) == np.arange(500) % 10).all()
@@ -147,9 +184,9 @@ def test_a_model_that_fails_on_thousands_of_rows_is_not_traced_for_each(pixels):
     assert len(traces) == 2
 
 
-def test_a_model_that_fails_on_every_row_ends_the_run(pixels, tmp_path):
-    pixels[:, 0, 0] = 77
-    with pytest.raises(MnistBatchError, match="it failed on each") as failure:
-        scored(pixels[:40], 1000, tmp_path)
-    assert failure.value.exit_code == 70
+def test_failing_on_every_row_ends_the_run(pixels: Pixels, tmp_path: Path) -> None:
+    pixels[:, 0, 0] = FAILS
+    with pytest.raises(MnistBatchError, match="it failed on each") as caught:
+        score_all(pixels[:40], 1000, tmp_path)
+    assert caught.value.exit_code == 70
     assert list((tmp_path / "predictions").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Names made to do harm, and what is no plain file or may not be read: each has an outcome (docs/reliability.md)."""
+"""Hostile names, special files and unreadable files: each has a fixed outcome (docs/reliability.md)."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ import socket
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from contracts import (
 )
 
 from mnist_batch import predict
+from mnist_batch.config import OutputFormat
 from mnist_batch.errors import InputError, StorageError
 from mnist_batch.output.formats import sink_for
 
@@ -39,29 +41,30 @@ NAMES = [
     b"twice.png",
     b"\xe2\x80\xa8.png",
 ]
-WRITTEN = [
+# How they are written in ids.
+IDS = [
     *["../../etc/passwd.png", "/abs/x.png", "new\nline.png", 'a,"b";c.png', "=HYPERLINK(0).png", "caf\\xe9.png"],
     *[" .png", "twice.png", "twice.png#2", "\u2028.png"],
 ]
 
 
-class RawName(zipfile.ZipInfo):
-    """A member whose name is written as it is, which `zipfile` would not do."""
+class RawNameInfo(zipfile.ZipInfo):
+    """A member whose comment is written as its name, byte for byte. `zipfile` itself would encode the name."""
 
-    def _encodeFilenameFlags(self):
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:
         return self.comment, self.flag_bits
 
 
-def as_zip(folder):
+def write_named_zip(folder: Path) -> Path:
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         for row, name in enumerate(NAMES):
-            member = RawName(f"{row}.png")
+            member = RawNameInfo(f"{row}.png")
             member.comment = name
             archive.writestr(member, PNG)
     return folder / "a.zip"
 
 
-def as_tar(folder):
+def write_named_tar(folder: Path) -> Path:
     with tarfile.open(folder / "a.tar", "w") as archive:
         for name in NAMES:
             member = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
@@ -70,35 +73,37 @@ def as_tar(folder):
     return folder / "a.tar"
 
 
-def snapshot(folder):
+def modification_times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("format", ["parquet", "csv"])
-@pytest.mark.parametrize("make", [as_zip, as_tar])
-def test_members_of_any_name_are_rows_under_it_and_nothing_outside_the_output_is_touched(make, format, tmp_path):
-    path = make(tmp_path)
-    before = snapshot(tmp_path)
+@pytest.mark.parametrize("format", list(OutputFormat))
+@pytest.mark.parametrize("write", [write_named_zip, write_named_tar], ids=["zip", "tar"])
+def test_hostile_member_names_become_ids(write: Callable[[Path], Path], format: OutputFormat, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    before = modification_times(tmp_path)
     result = predict(path, output=tmp_path / "out", format=format)
-    assert {path: time for path, time in snapshot(tmp_path).items() if "out" not in path.parts} == before
-    assert result.to_pandas()["id"].tolist() == [f"{path.name}!{name}" for name in WRITTEN]
-    if format == "csv":
+    # Nothing outside the output folder was touched.
+    assert {path: time for path, time in modification_times(tmp_path).items() if "out" not in path.parts} == before
+    assert result.to_pandas()["id"].tolist() == [f"{path.name}!{name}" for name in IDS]
+    if format is OutputFormat.CSV:
         with (result.predictions / "part-00000.csv").open(newline="", encoding="utf-8") as file:
-            assert [row["id"] for row in csv.DictReader(file)] == [f"{path.name}!{name}" for name in WRITTEN]
+            assert [row["id"] for row in csv.DictReader(file)] == [f"{path.name}!{name}" for name in IDS]
 
 
-@pytest.mark.parametrize("format", ["parquet", "csv"])
-def test_files_of_any_name_are_rows_or_rejects_under_it(format, tmp_path):
+@pytest.mark.parametrize("format", list(OutputFormat))
+def test_hostile_file_names_become_ids(format: OutputFormat, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     names = sorted({name for name in NAMES if b"/" not in name})
     for name in names:
-        for kind, content in ((b"", PNG), (b"~", b"")):
-            (tmp_path / "in" / os.fsdecode(kind + name)).write_bytes(content)
+        for prefix, content in ((b"", PNG), (b"~", b"")):
+            (tmp_path / "in" / os.fsdecode(prefix + name)).write_bytes(content)
     result = predict(tmp_path / "in", output=tmp_path / "out", format=format)
-    written = [name.decode("utf-8", "backslashreplace") for name in names]
-    assert result.to_pandas()["id"].tolist() == written
+    ids = [name.decode("utf-8", "backslashreplace") for name in names]
+    assert result.to_pandas()["id"].tolist() == ids
+    assert result.rejects is not None
     rejects = sink_for(format).read(next(result.rejects.iterdir())).to_pydict()
-    assert rejects["id"] == [f"~{name}" for name in written]
+    assert rejects["id"] == [f"~{name}" for name in ids]
     assert set(rejects["reason"]) == {"empty"}
 
 
@@ -106,7 +111,7 @@ def test_files_of_any_name_are_rows_or_rejects_under_it(format, tmp_path):
     ("first", "second"),
     [("a.zip", "a.zip!0.png"), ("a-images-idx3-ubyte", "a-images-idx3-ubyte#0"), ("a.zip", "a.zip#2.zip")],
 )
-def test_a_file_that_is_called_like_a_row_of_another_is_an_error(first, second, tmp_path):
+def test_file_named_like_a_row_is_an_error(first: str, second: str, tmp_path: Path) -> None:
     for name in (first, second):
         if name.endswith(".zip"):
             write_zip(tmp_path / name, {"0.png": PNG})
@@ -114,11 +119,11 @@ def test_a_file_that_is_called_like_a_row_of_another_is_an_error(first, second, 
             write_idx_pair(tmp_path, stem="a")
         else:
             (tmp_path / name).write_bytes(PNG)
-    with pytest.raises(InputError, match="must not be written like a row of"):
+    with pytest.raises(InputError, match="must not look like the id of a row of"):
         opened(tmp_path)
 
 
-def test_what_is_no_file_in_a_folder_is_skipped_and_counted(tmp_path, monkeypatch):
+def test_special_files_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "in"
     write_files(folder, {"deep/er/good.png": PNG})
     os.mkfifo(folder / "pipe.png")
@@ -127,9 +132,9 @@ def test_what_is_no_file_in_a_folder_is_skipped_and_counted(tmp_path, monkeypatc
         *[("up", ".."), ("zero.png", "/dev/zero"), ("twice.png", "deep/er/good.png")],
     ):
         (folder / name).symlink_to(target)
-    monkeypatch.chdir(folder)  # the name of a socket has at most some 100 bytes
-    with socket.socket(socket.AF_UNIX) as plug:
-        plug.bind("socket.png")
+    monkeypatch.chdir(folder)  # a socket's path has at most about 100 bytes, so it is bound by its relative path
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket.png")
     (folder / "up").unlink()
     (folder / "deep" / "up").symlink_to("..")
     inputs = opened(folder)
@@ -138,8 +143,8 @@ def test_what_is_no_file_in_a_folder_is_skipped_and_counted(tmp_path, monkeypatc
 
 
 @contextmanager
-def nobody():
-    """Permission bits do not bind root."""
+def unprivileged() -> Iterator[None]:
+    """Runs as the user nobody, because root may read everything."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65_534)
@@ -150,26 +155,26 @@ def nobody():
 
 
 @pytest.fixture
-def shared_folder():
-    """A folder that others may enter, as pytest's own are not."""
+def shared_folder() -> Iterator[Path]:
+    """A folder that other users may enter. They may not enter pytest's own."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
-def test_a_file_that_may_not_be_read_is_a_reject_if_its_name_says_that_it_is_an_image(shared_folder):
+def test_unreadable_image_file_is_a_reject(shared_folder: Path) -> None:
     write_files(shared_folder, {"a.png": PNG, "b.png": PNG})
     (shared_folder / "a.png").chmod(0)
-    with nobody():
+    with unprivileged():
         inputs = opened(shared_folder)
         assert rejects_of(inputs) == [("a.png", "unreadable")]
         assert ids_of(inputs) == ["b.png"]
 
 
 @pytest.mark.parametrize("name", ["scans", "scans.zip", "notes"])
-def test_a_folder_or_a_file_of_unknown_kind_that_may_not_be_read_stops_the_run(name, shared_folder):
+def test_other_unreadable_path_ends_the_run(name: str, shared_folder: Path) -> None:
     write_files(shared_folder, {"b.png": PNG})
     (shared_folder / name).mkdir() if name == "scans" else (shared_folder / name).write_bytes(b"")
     (shared_folder / name).chmod(0)
-    with nobody(), pytest.raises(StorageError, match=f"{name}: .*must be readable"):
+    with unprivileged(), pytest.raises(StorageError, match=f"{name}: .*must be readable"):
         opened(shared_folder)

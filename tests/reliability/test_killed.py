@@ -1,7 +1,7 @@
-"""A run killed, or refused by the disk, at each of its writes: a complete set or none, and the next start completes it.
+"""Kills a run, or fails its system call, at each of its writes. Afterwards there is a complete set or none.
 
-All of them take most of an hour: `make torture`. Here the middle and the last of each,
-unless MNIST_BATCH_TORTURE is set.
+The next start completes it. All writes take most of an hour (`make torture`, which sets MNIST_BATCH_TORTURE). Otherwise
+these tests take the middle and the last call of each kind.
 """
 
 import os
@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import zipfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,26 +19,28 @@ import pytest
 from reliability.readers import FAKE_JOB, parts_of, set_in
 
 SYSCALLS = ["openat", "write", "pwrite64", "fsync", "rename", "unlink", "unlinkat", "mkdir", "rmdir", "ftruncate"]
-EVERY = "MNIST_BATCH_TORTURE" in os.environ
+ALL_CALLS = "MNIST_BATCH_TORTURE" in os.environ
 ROWS_PER_PART = "14"  # 303 rows in 22 parts
+# The numbers of some calls, counted from 1, by the name of the system call.
+CallNumbers = Mapping[str, Sequence[int]]
 
 
-def traced_or_skip():
+def find_strace() -> str:
+    """The path of a strace that works. Skips the test if there is none."""
     strace = shutil.which("strace")
-    works = strace and subprocess.run([strace, "-o", os.devnull, "true"], check=False).returncode == 0
-    if not works:
+    if strace is None or subprocess.run([strace, "-o", os.devnull, "true"], check=False).returncode != 0:
         pytest.skip("needs strace and the right to trace processes")
     return strace
 
 
 @pytest.fixture(scope="module")
-def strace():
-    return traced_or_skip()
+def strace() -> str:
+    return find_strace()
 
 
 @pytest.fixture(scope="module")
-def digits(sample_data, tmp_path_factory) -> Path:
-    """The sample digits with three damaged ones among them, so that there are rejects in three parts."""
+def digits(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample digits and three damaged images, so that three parts have rejects."""
     path = tmp_path_factory.mktemp("input") / "digits.zip"
     with zipfile.ZipFile(sample_data / "digits.zip") as good, zipfile.ZipFile(path, "w") as archive:
         for row, name in enumerate(good.namelist()):
@@ -46,22 +50,27 @@ def digits(sample_data, tmp_path_factory) -> Path:
     return path
 
 
-def start(digits, output, *options, before=(), rows_per_part=ROWS_PER_PART):
-    command = [*before, *FAKE_JOB, str(digits), "--output", str(output), "--rows-per-part", rows_per_part, *options]
+def start(
+    digits: Path, output: Path, *options: str, tracer: Sequence[str] = (), rows_per_part: str = ROWS_PER_PART
+) -> subprocess.CompletedProcess[str]:
+    """Runs the fake job, under `tracer` if one is given."""
+    command = [*tracer, *FAKE_JOB, str(digits), "--output", str(output), "--rows-per-part", rows_per_part, *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")
-def reference(digits, tmp_path_factory):
+def reference(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The parts of a run that nothing disturbed."""
     output = tmp_path_factory.mktemp("reference") / "out"
     assert start(digits, output).returncode == 0
     parts = set_in(output)
+    assert parts is not None
     assert len(parts) == 25
     return parts
 
 
 @pytest.fixture(scope="module")
-def older(digits, tmp_path_factory):
+def older(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete set of another run, for `--overwrite`."""
     output = tmp_path_factory.mktemp("older") / "out"
     assert start(digits, output, rows_per_part="100").returncode == 0
@@ -69,52 +78,70 @@ def older(digits, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def calls(strace, digits, older, tmp_path_factory):
-    """Which of a run's system calls, counted from 1, change something in the output folder; by `--overwrite`."""
-    counts = {}
+def calls(
+    strace: str, digits: Path, older: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[bool, CallNumbers]:
+    """The system calls of a run that change something in the output folder, by whether the run overwrites."""
+    calls = {}
     for overwrite in (False, True):
-        folder = tmp_path_factory.mktemp("counted")
+        folder = tmp_path_factory.mktemp("traced")
         if overwrite:
             shutil.copytree(older, folder / "out")
         trace = [strace, "-y", "-o", str(folder / "trace"), "-e", f"trace={','.join(SYSCALLS)}"]
-        run = start(digits, folder / "out", *(["--overwrite"] if overwrite else []), before=trace)
+        run = start(digits, folder / "out", *(["--overwrite"] if overwrite else []), tracer=trace)
         assert run.returncode == 0
-        counts[overwrite] = numbers_of_changes((folder / "trace").read_text(), folder / "out")
-    return counts
+        calls[overwrite] = find_changes((folder / "trace").read_text(), folder / "out")
+    return calls
 
 
-def numbers_of_changes(trace, output):
-    found, changes = Counter(), {name: [] for name in SYSCALLS}
+def find_changes(trace: str, output: Path) -> CallNumbers:
+    """The calls in a trace that change something in the output folder."""
+    counts: Counter[str] = Counter()
+    changes: dict[str, list[int]] = {name: [] for name in SYSCALLS}
     for line in trace.splitlines():
         name = line.partition("(")[0]
-        found[name] += 1
+        counts[name] += 1
         if str(output) in line and (name != "openat" or "O_CREAT" in line):
-            changes[name].append(found[name])
+            changes[name].append(counts[name])
     return changes
 
 
-def occurrences(numbers):
-    return numbers if EVERY else sorted({*numbers[len(numbers) // 2 :][:1], *numbers[-1:]})
+def select_calls(numbers: Sequence[int]) -> Sequence[int]:
+    """All calls, or the middle and the last one."""
+    return numbers if ALL_CALLS else sorted({*numbers[len(numbers) // 2 :][:1], *numbers[-1:]})
 
 
-@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO"])
-@pytest.mark.parametrize("overwrite", [False, True], ids=["first commit", "overwrite"])
-@pytest.mark.parametrize("syscall", SYSCALLS)
-def test_a_fault_at_any_write_leaves_a_set_or_none_and_the_next_start_completes(
-    syscall, overwrite, fault, strace, calls, digits, reference, older, tmp_path
-):
+QUICK_FAULTS = [("rename", False, "signal=KILL"), ("fsync", True, "error=EIO")]
+FAULTS = [
+    pytest.param(
+        *fault,
+        id=f"{fault[0]}-{'overwrite' if fault[1] else 'first commit'}-{fault[2]}",
+        marks=[] if fault in QUICK_FAULTS else pytest.mark.slow,
+    )
+    for fault in product(SYSCALLS, [False, True], ["signal=KILL", "error=EIO"])
+]
+
+
+@pytest.mark.parametrize(("syscall", "overwrite", "fault"), FAULTS)
+def test_next_start_completes_after_fault(
+    syscall: str,
+    overwrite: bool,
+    fault: str,
+    strace: str,
+    calls: Mapping[bool, CallNumbers],
+    digits: Path,
+    reference: dict[str, str],
+    older: Path,
+    tmp_path: Path,
+) -> None:
     options = ["--overwrite"] if overwrite else []
-
-    def fresh(name):
-        if overwrite:
-            shutil.copytree(older, tmp_path / name)
-        return tmp_path / name
-
     assert calls[overwrite][syscall]
-    for number in occurrences(calls[overwrite][syscall]):
-        output = fresh(f"{syscall}-{number}")
+    for number in select_calls(calls[overwrite][syscall]):
+        output = tmp_path / f"{syscall}-{number}"
+        if overwrite:
+            shutil.copytree(older, output)
         inject = [strace, "-o", os.devnull, "-e", f"trace={syscall}", "-e", f"inject={syscall}:{fault}:when={number}"]
-        run = start(digits, output, *options, before=inject)
+        run = start(digits, output, *options, tracer=inject)
         assert set_in(output) in (None, reference, *([set_in(older)] if overwrite else [])), f"{syscall} {number}"
         if fault == "error=EIO":
             assert run.returncode in (0, 73, 74), f"{syscall} {number}: {run}"
@@ -126,9 +153,9 @@ def test_a_fault_at_any_write_leaves_a_set_or_none_and_the_next_start_completes(
         shutil.rmtree(output)
 
 
-def test_every_file_is_synced_before_and_its_folder_after_it_gets_its_name(strace, digits, tmp_path):
+def test_files_are_fsynced_around_renames(strace: str, digits: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    start(digits, tmp_path / "out", before=[strace, "-y", "-o", str(trace), "-e", "trace=fsync,rename"])
+    start(digits, tmp_path / "out", tracer=[strace, "-y", "-o", str(trace), "-e", "trace=fsync,rename"])
     events = re.findall(r'^(fsync)\(\d+<(.*?)>\)|^rename\("(.*?)", "(.*?)"\)', trace.read_text(), re.MULTILINE)
     renamed = 0
     for before, event, after in zip(events, events[1:], events[2:], strict=False):
@@ -140,11 +167,11 @@ def test_every_file_is_synced_before_and_its_folder_after_it_gets_its_name(strac
     assert renamed >= 22 * 2 + 6
 
 
-def test_parts_of_the_reference_hold_the_rejects_too(reference):
+def test_reference_includes_rejects(reference: dict[str, str]) -> None:
     assert sum(name.startswith("rejects/") for name in reference) == 3
 
 
-def test_a_set_whose_part_is_gone_is_not_taken_for_complete(digits, tmp_path):
+def test_set_with_a_missing_part_is_refused(digits: Path, tmp_path: Path) -> None:
     start(digits, tmp_path / "out")
     (tmp_path / "out" / "predictions" / "part-00003.parquet").unlink()
     run = start(digits, tmp_path / "out")

@@ -1,6 +1,6 @@
-"""Runs of the real model that are killed at random moments until they are done, while a reader looks on.
+"""Kills runs of the real model at random moments, then lets them finish, while another process reads the output.
 
-RUNS of them, two if that is not set: `make torture RUNS=200`. SEED repeats the moments.
+RUNS in the environment is how many runs, two by default: `make torture RUNS=200`. SEED repeats the same moments.
 """
 
 import json
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -21,11 +22,13 @@ RUNS = int(os.environ.get("RUNS") or 2)
 SEED = int(os.environ.get("SEED") or 1)
 ROWS = 12_000
 PARTS = 40
-MOST_KILLS = 4
+MAX_KILLS = 4
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def digits(sample_data, tmp_path_factory):
+def digits(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample digits forty times, in one file without labels."""
     pixels = (sample_data / "digits-images-idx3-ubyte").read_bytes()[16:]
     path = tmp_path_factory.mktemp("input") / "digits.idx"
@@ -33,21 +36,24 @@ def digits(sample_data, tmp_path_factory):
     return path
 
 
-def command(digits, output, rows_per_part=ROWS // PARTS, *options):
-    program = [sys.executable, "-m", "mnist_batch", "predict", digits, "-o", output, "--quiet"]
-    return [*map(str, program), "--rows-per-part", str(rows_per_part), *options]
+def command(digits: Path, output: Path, rows_per_part: int = ROWS // PARTS) -> list[str]:
+    program = [sys.executable, "-m", "mnist_batch", "predict", str(digits), "-o", str(output), "--quiet"]
+    return [*program, "--rows-per-part", str(rows_per_part)]
 
 
 @pytest.fixture(scope="module")
-def reference(digits, tmp_path_factory):
+def reference(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The parts of a run that was not killed."""
     output = tmp_path_factory.mktemp("reference") / "out"
     subprocess.run(command(digits, output), check=True)
-    assert len(set_in(output)) == PARTS
-    return set_in(output)
+    parts = set_in(output)
+    assert parts is not None
+    assert len(parts) == PARTS
+    return parts
 
 
 @pytest.fixture(scope="module")
-def older(digits, tmp_path_factory):
+def older(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete set of another run, for `--overwrite`."""
     output = tmp_path_factory.mktemp("older") / "out"
     subprocess.run(command(digits, output, ROWS // 3), check=True)
@@ -55,11 +61,12 @@ def older(digits, tmp_path_factory):
 
 
 @contextmanager
-def watched(output: Path):
-    """A reader in another process, who must not see a set that is wrong."""
+def poll(output: Path) -> Iterator[None]:
+    """Reads the output in another process meanwhile. Fails if that process sees an inconsistent set."""
     program = [sys.executable, str(Path(__file__).with_name("poller.py")), str(output)]
     reader = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
+        assert reader.stdout is not None
         assert reader.stdout.readline() == "looking\n"
         yield
     finally:
@@ -68,28 +75,28 @@ def watched(output: Path):
     assert json.loads(out)["looks"] > 0
 
 
-def progress(output: Path) -> int:
-    """How many steps a run has behind it: parts, then documents staged, then what the commit does."""
+def count_steps(output: Path) -> int:
+    """How many steps of a run are done: its parts, then the staged documents, then the steps of the commit."""
     work = output / "_work"
     parts = len(list((work / "shards").glob("0*.json")))
-    late = [work / "manifest.json", work / "commit.json", work / "old"]
-    return parts + sum(path.exists() for path in late)
+    commit_steps = [work / "manifest.json", work / "commit.json", work / "old"]
+    return parts + sum(path.exists() for path in commit_steps)
 
 
-def killed(command, output, random):
-    """Starts a run and kills it at a random step that it has still before it. Returns whether it was caught."""
+def run_and_kill(command: Sequence[str], output: Path, random: Random) -> bool:
+    """Starts a run and kills it at a random one of its remaining steps. Returns whether the kill came in time."""
     run = subprocess.Popen(command)
-    step = random.randint(min(progress(output), PARTS) + 1, PARTS + 3)
-    while run.poll() is None and progress(output) < step:
+    step = random.randint(min(count_steps(output), PARTS) + 1, PARTS + 3)
+    while run.poll() is None and count_steps(output) < step:
         time.sleep(0.0005)
     time.sleep(random.choice([0, random.uniform(0, 0.05)]))
     run.kill()
     return run.wait() != 0
 
 
-def test_a_run_killed_until_it_is_done_ends_with_the_same_bytes_and_no_reader_sees_a_wrong_set(
-    digits, reference, older, tmp_path
-):
+def test_killed_runs_end_with_the_same_bytes(
+    digits: Path, reference: dict[str, str], older: Path, tmp_path: Path
+) -> None:
     kills = 0
     for number in range(RUNS):
         random = Random(SEED * 1_000_000 + number)
@@ -98,22 +105,22 @@ def test_a_run_killed_until_it_is_done_ends_with_the_same_bytes_and_no_reader_se
         if number % 2:
             shutil.copytree(older, output)
             start.append("--overwrite")
-        with watched(output):
-            for _ in range(random.randint(1, MOST_KILLS)):
-                kills += killed(start, output, random)
+        with poll(output):
+            for _ in range(random.randint(1, MAX_KILLS)):
+                kills += run_and_kill(start, output, random)
                 assert set_in(output) in (None, reference, set_in(older)), f"SEED={SEED}, run {number}"
             assert subprocess.run(start, check=False).returncode == 0, f"SEED={SEED}, run {number}"
         assert set_in(output) == reference, f"SEED={SEED}, run {number}"
         assert not (output / "_work").exists(), f"SEED={SEED}, run {number}"
         shutil.rmtree(output)
-    print(f"{RUNS} runs, killed {kills} times, all of them ended with the same bytes")
+    print(f"{RUNS} runs, killed {kills} times, all ended with the same bytes")
     assert kills >= RUNS / 2
 
 
-def test_the_reader_would_see_a_wrong_set(older, tmp_path):
+def test_poller_detects_an_inconsistent_set(older: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(older, output)
     part = output / min(parts_of(output))
     part.write_bytes(part.read_bytes()[:-1])
-    with pytest.raises(AssertionError, match=r"part-00000\.parquet is not what the manifest says"), watched(output):
+    with pytest.raises(AssertionError, match=r"part-00000\.parquet is not what the manifest says"), poll(output):
         time.sleep(1)

@@ -1,87 +1,100 @@
-"""A run that was interrupted goes on where it stopped, with the same bytes, or is refused where it would be another."""
+"""An interrupted run continues where it stopped, with the same bytes. If anything differs, the start is refused."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mnist_batch import predict
-from mnist_batch.config import PredictConfig, ReadOptions
+from mnist_batch.config import AutoLabels, OutputFormat, PredictConfig, ReadOptions
 from mnist_batch.errors import ModelError, OutputError
+from mnist_batch.model.bundled import BUNDLED
 from mnist_batch.run.job import run_job
+from mnist_batch.run.plan import Plan, make_plan
+from mnist_batch.run.result import Result
 from reliability.readers import parts_of, set_in
+
+# A case takes less than a second, but there are many: the quick tests run one of each kind.
+SLOW = pytest.mark.slow
 
 
 class PulledPlugError(Exception):
-    """Stands for whatever ends a run from outside."""
-
-
-def interrupted(rows):
-    """A watch that ends the run once so many rows are done."""
-
-    def watch(done, _):
-        if done >= rows:
-            raise PulledPlugError
-
-    return watch
+    """Whatever ends a run from outside."""
 
 
 @pytest.fixture
-def digits(sample_data, tmp_path):
-    """The sample digits as a folder that a test may change, one of them damaged."""
+def digits(sample_data: Path, tmp_path: Path) -> Path:
+    """The sample digits as a folder that a test may change. One of the 300 images is damaged."""
     folder = tmp_path / "digits"
     shutil.copytree(sample_data / "digits", folder)
     (folder / "0" / "0_020.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
 
 
-def config(digits, output, **options):
+def config(digits: Path, output: Path, **options: Any) -> PredictConfig:
+    """Options as in `PredictConfig`, with parts of 40 rows: eight shards."""
     return PredictConfig((str(digits),), output, **{"rows_per_part": 40, **options})
 
 
-def start(*arguments, **options):
-    return run_job(config(*arguments, **options))
+def start(digits: Path, output: Path, **options: Any) -> Result:
+    return run_job(config(digits, output, **options))
 
 
-def stopped_at(rows, *arguments, **options):
+def start_and_stop(shards: int, digits: Path, output: Path, **options: Any) -> None:
+    """Starts a run and stops it in the middle of the shard that follows the first `shards` shards."""
+    records = output / "_work" / "shards"
+
+    def stop() -> None:
+        if len(list(records.glob("*.json"))) >= shards:
+            raise PulledPlugError
+
     with pytest.raises(PulledPlugError):
-        run_job(config(*arguments, **options), interrupted(rows))
+        run_job(config(digits, output, **options), check_stop=stop)
+    assert len(list(records.glob("*.json"))) == shards
 
 
-@pytest.mark.parametrize("format", ["parquet", "csv"])
-@pytest.mark.parametrize("rows", [1, 41, 170, 300])
-def test_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_interrupted(rows, format, digits, tmp_path):
+@pytest.mark.parametrize("format", [OutputFormat.PARQUET, pytest.param(OutputFormat.CSV, marks=SLOW)])
+@pytest.mark.parametrize("shards", [4, *(pytest.param(shards, marks=SLOW) for shards in (0, 1, 7))])
+def test_resumed_run_gives_the_same_bytes(shards: int, format: OutputFormat, digits: Path, tmp_path: Path) -> None:
     reference = start(digits, tmp_path / "reference", format=format)
-    stopped_at(rows, digits, tmp_path / "out", format=format)
+    start_and_stop(shards, digits, tmp_path / "out", format=format)
     assert set_in(tmp_path / "out") is None
     result = start(digits, tmp_path / "out", format=format)
-    assert result.resumed == (rows - 1) // 40
-    assert result.scored == 300 - 40 * result.resumed  # rows, and only those of this start
+    assert result.resumed == shards
+    assert result.scored == 300 - 40 * shards  # only the rows that this start scored
     assert set_in(result.output) == parts_of(reference.output)
     assert len(parts_of(result.output)) == 9
 
 
-def damage(path):
+def flip_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("harm", [damage, os.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
-def test_a_finished_part_is_verified_and_scored_again_if_it_is_not_what_was_written(harm, digits, tmp_path):
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip_bit, pytest.param(cut, marks=SLOW), pytest.param(Path.unlink, marks=SLOW)])
+def test_damaged_part_is_scored_again(damage: Callable[[Path], None], digits: Path, tmp_path: Path) -> None:
     start(digits, tmp_path / "reference")
-    stopped_at(200, digits, tmp_path / "out")
-    harm(tmp_path / "out" / "_work" / "predictions" / "part-00002.parquet")
+    start_and_stop(4, digits, tmp_path / "out")
+    damage(tmp_path / "out" / "_work" / "predictions" / "part-00002.parquet")
     result = start(digits, tmp_path / "out")
-    assert result.resumed == 3  # of four
+    assert result.resumed == 3
     assert set_in(tmp_path / "out") == set_in(tmp_path / "reference")
 
 
-WRONG_RECORDS = [
+# Each replaces a field of a shard's record.
+WRONG_FIELDS: list[dict[str, Any]] = [
     {"tally": None},
     {"rows": 39},
     {"rows": "40"},
@@ -89,45 +102,49 @@ WRONG_RECORDS = [
     {"index": None},
     {"files": {}},
     {"files": None},
-    {"halvings": None},
-    {"treatments": {"7": {"as_is": 40}}},
+    {"batch_splits": None},
+    {"preprocessing": {"7": {"as_is": 40}}},
     {"tally": {"confusion": [1], "predictions": [40] + [0] * 9, "rejects": {}}},
     {"tally": {"confusion": [[0] * 10] * 10, "predictions": [41] + [0] * 9, "rejects": {}}},
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_RECORDS, ids=str)
-def test_a_shard_whose_record_is_damaged_is_scored_again(wrong, digits, tmp_path):
+@pytest.mark.parametrize(
+    "wrong", [WRONG_FIELDS[0], *(pytest.param(wrong, marks=SLOW) for wrong in WRONG_FIELDS[1:])], ids=str
+)
+def test_damaged_record_is_scored_again(wrong: dict[str, Any], digits: Path, tmp_path: Path) -> None:
     start(digits, tmp_path / "reference")
-    stopped_at(200, digits, tmp_path / "out")
+    start_and_stop(4, digits, tmp_path / "out")
     path = tmp_path / "out" / "_work" / "shards" / "00002.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
-    assert start(digits, tmp_path / "out").resumed == 3  # of four
+    record = json.loads(path.read_text())
+    assert wrong.keys() <= record.keys()
+    path.write_text(json.dumps(record | wrong))
+    assert start(digits, tmp_path / "out").resumed == 3
     assert set_in(tmp_path / "out") == set_in(tmp_path / "reference")
 
 
-def test_what_no_shard_wrote_is_not_published(digits, tmp_path):
-    stopped_at(100, digits, tmp_path / "out")
+def test_parts_of_no_shard_are_not_published(digits: Path, tmp_path: Path) -> None:
+    start_and_stop(2, digits, tmp_path / "out")
     (tmp_path / "out" / "_work" / "predictions" / ".part-00009.parquet.tmp").write_bytes(b"half")
     (tmp_path / "out" / "_work" / "predictions" / "part-00009.parquet").write_bytes(b"half")
     start(digits, tmp_path / "out")
     assert len(list((tmp_path / "out" / "predictions").iterdir())) == 8
 
 
-def touch(digits):
+def touch(digits: Path) -> None:
     os.utime(digits / "1" / "1_003.png", ns=(0, 0))
 
 
-def grow(digits):
+def grow(digits: Path) -> None:
     with (digits / "1" / "1_003.png").open("ab") as file:
         file.write(b"more")
 
 
-def add(digits):
+def add(digits: Path) -> None:
     shutil.copy(digits / "1" / "1_003.png", digits / "1" / "1_999.png")
 
 
-def remove(digits):
+def remove(digits: Path) -> None:
     (digits / "1" / "1_003.png").unlink()
 
 
@@ -140,59 +157,62 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "why"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])
-@pytest.mark.parametrize("complete", [False, True], ids=["interrupted", "complete"])
-def test_a_changed_input_is_refused_and_named(complete, change, why, digits, tmp_path):
+@pytest.mark.parametrize("complete", [False, pytest.param(True, marks=SLOW)], ids=["interrupted", "complete"])
+def test_changed_input_is_refused_and_named(
+    complete: bool, change: Callable[[Path], None], why: str, digits: Path, tmp_path: Path
+) -> None:
     if complete:
         start(digits, tmp_path / "out")
     else:
-        stopped_at(100, digits, tmp_path / "out")
+        start_and_stop(2, digits, tmp_path / "out")
     change(digits)
     with pytest.raises(OutputError, match=why):
         start(digits, tmp_path / "out")
     assert start(digits, tmp_path / "out", overwrite=True).resumed == 0
 
 
-OPTIONS = [
-    ({"format": "csv"}, "options.format: parquet, now csv"),
+OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"format": OutputFormat.CSV}, "options.format: parquet, now csv"),
     ({"probabilities": True}, "options.probabilities: False, now True"),
     ({"batch_size": 64}, "options.batch_size: 4096, now 64"),
     ({"rows_per_part": 50}, "options.rows_per_part: 40, now 50"),
-    ({"reading": ReadOptions(labels="none")}, "labels: auto, now none"),
+    ({"reading": ReadOptions(labels=AutoLabels.NONE)}, "labels: auto, now none"),
 ]
 
 
 @pytest.mark.parametrize(("options", "why"), OPTIONS, ids=[why for _, why in OPTIONS])
-def test_a_changed_option_is_refused_and_named(options, why, digits, tmp_path):
-    stopped_at(100, digits, tmp_path / "out")
+def test_changed_option_is_refused_and_named(
+    options: Mapping[str, Any], why: str, digits: Path, tmp_path: Path
+) -> None:
+    start_and_stop(2, digits, tmp_path / "out")
     before = parts_of(tmp_path / "out" / "_work")
     with pytest.raises(OutputError, match=why):
         start(digits, tmp_path / "out", **options)
     assert parts_of(tmp_path / "out" / "_work") == before
 
 
-def test_a_swapped_model_is_refused_with_both_digests(digits, tmp_path):
-    from mnist_batch.model.bundled import BUNDLED
-
+def test_swapped_model_is_refused_by_digest(digits: Path, tmp_path: Path) -> None:
     shutil.copytree(BUNDLED / "seed", tmp_path / "model")
-    stopped_at(100, digits, tmp_path / "out", model=str(tmp_path / "model"))
+    start_and_stop(2, digits, tmp_path / "out", model=str(tmp_path / "model"))
     (tmp_path / "model" / "note").write_text("another")
     with pytest.raises(OutputError, match=r"model_sha256: [0-9a-f]{12}, now [0-9a-f]{12}"):
         start(digits, tmp_path / "out", model=str(tmp_path / "model"))
 
 
-def test_the_same_run_is_not_done_twice_even_with_overwrite(digits, tmp_path):
+def test_overwrite_does_not_repeat_a_run(digits: Path, tmp_path: Path) -> None:
     start(digits, tmp_path / "out")
     assert start(digits, tmp_path / "out", overwrite=True).already_done
 
 
-def test_gates_are_judged_again_on_the_set_that_is_there_without_tensorflow(digits, tmp_path):
+def test_gates_are_judged_without_tensorflow(digits: Path, tmp_path: Path) -> None:
     result = start(digits, tmp_path / "out")
     assert set_in(result.output) is not None
     code = (
         "import sys; from mnist_batch.cli.app import run\ntry: run()\nfinally: assert 'tensorflow' not in sys.modules"
     )
     command = [sys.executable, "-c", code, "predict", str(digits), "-o", str(result.output), "--rows-per-part", "40"]
-    for options, exit_code in ((["--min-accuracy", "0.999"], 3), (["--max-reject-rate", "0"], 3), ([], 0)):
+    cases: list[tuple[list[str], int]] = [(["--min-accuracy", "0.999"], 3), (["--max-reject-rate", "0"], 3), ([], 0)]
+    for options, exit_code in cases:
         run = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert run.returncode == exit_code, run.stderr
         assert (set_in(result.output) is None) == (exit_code == 3)
@@ -200,7 +220,7 @@ def test_gates_are_judged_again_on_the_set_that_is_there_without_tensorflow(digi
         assert all(gate["passed"] for gate in gates) == (exit_code == 0)
 
 
-def test_accuracy_that_nobody_knows_fails_its_gate(digits, tmp_path):
+def test_unknown_accuracy_fails_its_gate(digits: Path, tmp_path: Path) -> None:
     result = predict(digits, output=tmp_path / "out", labels="none", min_accuracy=0.5)
     assert result.exit_code == 3
     assert str(result.failed_gates[0]) == "min_accuracy must be at least 0.5, is not known, no row has a label"
@@ -208,33 +228,31 @@ def test_accuracy_that_nobody_knows_fails_its_gate(digits, tmp_path):
     assert len(parts_of(result.output)) == 2
 
 
-def test_a_changed_label_file_is_refused_and_named(digits, tmp_path):
+def test_changed_label_file_is_refused(digits: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("id,label\n0/0_000.png,0\n")
     reading = ReadOptions(labels=labels)
-    stopped_at(100, digits, tmp_path / "out", reading=reading)
+    start_and_stop(2, digits, tmp_path / "out", reading=reading)
     labels.write_text("id,label\n0/0_000.png,1\n")
     os.utime(labels, ns=(0, 0))
     with pytest.raises(OutputError, match=r"differs \(labels\.csv was written again\)"):
         start(digits, tmp_path / "out", reading=reading)
 
 
-def test_labels_beside_the_images_that_changed_are_named_and_switching_them_off_is_one_difference(
-    sample_data, tmp_path
-):
+def test_changed_sidecar_labels_are_refused(sample_data: Path, tmp_path: Path) -> None:
     for name in ("digits-images-idx3-ubyte", "digits-labels-idx1-ubyte"):
         shutil.copy(sample_data / name, tmp_path)
     images, labels = tmp_path / "digits-images-idx3-ubyte", tmp_path / "digits-labels-idx1-ubyte"
     start(images, tmp_path / "out")
     with pytest.raises(OutputError, match=r"differs \(labels: auto, now none\)"):
-        start(images, tmp_path / "out", reading=ReadOptions(labels="none"))
+        start(images, tmp_path / "out", reading=ReadOptions(labels=AutoLabels.NONE))
     os.utime(labels, ns=(0, 0))
     with pytest.raises(OutputError, match=r"differs \(digits-labels-idx1-ubyte was written again\)"):
         start(images, tmp_path / "out")
 
 
-def test_a_changed_file_among_more_than_a_manifest_lists_is_named(digits, tmp_path):
-    for row in range(1001):
+def test_unlisted_changed_file_is_named(digits: Path, tmp_path: Path) -> None:
+    for row in range(1001):  # the manifest lists 1,000 files at most
         (digits / f"empty_{row}.png").touch()
     result = start(digits, tmp_path / "out", max_reject_rate=1)
     assert json.loads((result.output / "manifest.json").read_text())["files"] is None
@@ -248,22 +266,20 @@ def test_a_changed_file_among_more_than_a_manifest_lists_is_named(digits, tmp_pa
     assert not (tmp_path / "out" / "files.arrow").exists()
 
 
-def test_which_arrays_are_picked_of_which_file_is_part_of_the_run(tmp_path):
+def test_picked_arrays_are_part_of_the_run(tmp_path: Path) -> None:
+    images = np.full((3, 28, 28), 9, np.uint8)
     for name in "ab":
-        arrays = {array: np.full((3, 28, 28), 9, np.uint8) for array in ("x_test", "x_train")}
-        np.savez(tmp_path / f"{name}.npz", **arrays)
+        np.savez(tmp_path / f"{name}.npz", x_test=images, x_train=images)
 
-    def inputs(*names):
+    def config_of(*names: str) -> PredictConfig:
         return PredictConfig(tuple(str(tmp_path / name) for name in names), tmp_path / "out", max_reject_rate=1)
 
-    run_job(inputs("a.npz:x_test", "b.npz"))
+    run_job(config_of("a.npz:x_test", "b.npz"))
     with pytest.raises(OutputError, match=r"arrays\.a\.npz: \['x_test'\], now None; arrays\.b\.npz: None, now"):
-        run_job(inputs("a.npz", "b.npz:x_test"))
+        run_job(config_of("a.npz", "b.npz:x_test"))
 
 
-def test_a_card_that_says_otherwise_is_another_run(digits, tmp_path):
-    from mnist_batch.model.bundled import BUNDLED
-
+def test_changed_card_is_another_run(digits: Path, tmp_path: Path) -> None:
     shutil.copytree(BUNDLED / "seed", tmp_path / "seed")
     card = json.loads((BUNDLED / "seed.card.json").read_text())
     path = tmp_path / "seed.card.json"
@@ -279,9 +295,10 @@ def test_a_card_that_says_otherwise_is_another_run(digits, tmp_path):
         start(digits, tmp_path / "out", model=str(tmp_path / "seed"))
 
 
-def test_an_interrupted_overwriting_run_goes_on_unasked_and_the_older_set_stays_until_then(digits, tmp_path):
+def test_interrupted_overwrite_is_resumed(digits: Path, tmp_path: Path) -> None:
     start(digits, tmp_path / "out")
-    stopped_at(100, digits, tmp_path / "out", rows_per_part=50, overwrite=True)
+    start_and_stop(1, digits, tmp_path / "out", rows_per_part=50, overwrite=True)
+    # The older set stays until the run is resumed.
     assert start(digits, tmp_path / "out").already_done
     with pytest.raises(OutputError, match="holds a complete set that differs"):
         start(digits, tmp_path / "out", rows_per_part=60)
@@ -291,7 +308,7 @@ def test_an_interrupted_overwriting_run_goes_on_unasked_and_the_older_set_stays_
     assert not (tmp_path / "out" / "_work").exists()
 
 
-def test_a_set_that_lost_a_part_is_refused_and_mended_by_overwriting(digits, tmp_path):
+def test_set_with_a_lost_part_is_refused(digits: Path, tmp_path: Path) -> None:
     whole = set_in(start(digits, tmp_path / "out").output)
     (tmp_path / "out" / "predictions" / "part-00001.parquet").unlink()
     with pytest.raises(OutputError, match="parts of it are missing or changed"):
@@ -300,29 +317,23 @@ def test_a_set_that_lost_a_part_is_refused_and_mended_by_overwriting(digits, tmp
     assert set_in(tmp_path / "out") == whole
 
 
-def test_a_model_that_is_replaced_while_a_run_starts_is_refused(digits, tmp_path, monkeypatch):
-    from mnist_batch.model.bundled import BUNDLED
-    from mnist_batch.run import job
-
+def test_model_replaced_at_start_is_refused(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model"
     shutil.copytree(BUNDLED / "seed", model)
 
-    def planned(config):
-        plan = job_planned(config)
+    def plan_and_replace_model(config: PredictConfig) -> Plan:
+        plan = make_plan(config)
         (model / "note").write_text("another")
         return plan
 
-    job_planned = job.planned
-    monkeypatch.setattr(job, "make_plan", planned)
+    monkeypatch.setattr("mnist_batch.run.job.make_plan", plan_and_replace_model)
     with pytest.raises(ModelError, match="must not change while a run starts"):
         start(digits, tmp_path / "out", model=str(model))
     assert set_in(tmp_path / "out") is None
 
 
 @pytest.mark.parametrize("change", [{"digits": {"edges": [0]}}, {"ink": 7}, {"rows": None}, {"stroke": {}}])
-def test_a_damaged_profile_in_a_card_is_refused_before_anything_is_scored(change, digits, tmp_path):
-    from mnist_batch.model.bundled import BUNDLED
-
+def test_damaged_card_profile_is_refused(change: dict[str, Any], digits: Path, tmp_path: Path) -> None:
     shutil.copytree(BUNDLED / "seed", tmp_path / "model")
     card = json.loads((BUNDLED / "seed.card.json").read_text())
     card["profile"] |= change

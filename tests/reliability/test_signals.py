@@ -1,11 +1,13 @@
-"""SIGINT and SIGTERM end a run soon, with its state kept; real processes, real TensorFlow."""
+"""SIGINT and SIGTERM end a run within seconds and keep its state. Most tests run the real program with TensorFlow."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,35 +17,40 @@ LIMIT_SECONDS = 10
 
 
 @pytest.fixture(scope="module")
-def digits(sample_data, tmp_path_factory):
-    """15,000 rows: the sample digits, fifty times."""
+def digits(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """15,000 rows: the sample digits fifty times."""
     pixels = (sample_data / "digits-images-idx3-ubyte").read_bytes()[16:]
     path = tmp_path_factory.mktemp("input") / "digits.idx"
     path.write_bytes(b"\0\0\x08\x03" + (15_000).to_bytes(4, "big") + (28).to_bytes(4, "big") * 2 + pixels * 50)
     return path
 
 
-def command(digits, output, program=(sys.executable, "-m", "mnist_batch", "predict")):
+def command(
+    digits: Path, output: Path, program: Sequence[str] = (sys.executable, "-m", "mnist_batch", "predict")
+) -> list[str]:
     return [*program, str(digits), "-o", str(output), "--rows-per-part", "250", "--json"]
 
 
 @pytest.fixture(scope="module")
-def reference(digits, tmp_path_factory):
+def reference(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The parts of a run that was not interrupted."""
     output = tmp_path_factory.mktemp("reference") / "out"
     subprocess.run(command(digits, output), check=True, capture_output=True)
     return parts_of(output)
 
 
 @pytest.fixture(autouse=True)
-def sigint_is_not_ignored():
-    """As it is in a shell's background job, and then in what that starts: these tests may run in one."""
+def _sigint_is_not_ignored() -> Iterator[None]:
+    """Restores SIGINT. A shell's background job ignores it, and so do its children, which may be these tests."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def signalled(command, number, is_time):
-    """Starts a program, sends it the signal when it is time, and returns how it ended."""
+def run_and_signal(
+    command: Sequence[str], number: signal.Signals, is_time: Callable[[], bool]
+) -> tuple[int, dict[str, Any], str]:
+    """Starts a program and sends it a signal once `is_time()`. Returns its exit code, `--json` object and stderr."""
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not is_time():
         assert run.poll() is None, run.communicate()
@@ -53,16 +60,18 @@ def signalled(command, number, is_time):
     return run.returncode, json.loads(out.splitlines()[-1]), err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_scoring_keeps_what_was_done_and_the_next_start_ends_with_the_same_bytes(
-    number, code, digits, reference, tmp_path
-):
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
+def test_signal_while_scoring_keeps_state(
+    number: signal.Signals, code: int, digits: Path, reference: dict[str, str], tmp_path: Path
+) -> None:
     shards = tmp_path / "out" / "_work" / "shards"
-    ended, said, err = signalled(
+    exit_code, outcome, err = run_and_signal(
         command(digits, tmp_path / "out"), number, lambda: shards.is_dir() and any(shards.glob("*.json"))
     )
-    assert (ended, said["exit_code"]) == (code, code)
-    assert err.splitlines()[-1] == f"mnist-batch: {said['error']}"
+    assert (exit_code, outcome["exit_code"]) == (code, code)
+    assert err.splitlines()[-1] == f"mnist-batch: {outcome['error']}"
     assert set_in(tmp_path / "out") is None
     again = subprocess.run(command(digits, tmp_path / "out"), check=True, capture_output=True, text=True)
     assert json.loads(again.stdout)["status"] == "done"
@@ -71,31 +80,34 @@ def test_a_signal_while_scoring_keeps_what_was_done_and_the_next_start_ends_with
     assert set_in(tmp_path / "out") == reference
 
 
-def test_a_signal_before_scoring_begins_ends_the_run_too(digits, tmp_path):
-    interrupted_run = tmp_path / "out" / "_work" / "run.json"
-    ended, said, _ = signalled(command(digits, tmp_path / "out"), signal.SIGTERM, interrupted_run.exists)
-    assert (ended, said["exit_code"]) == (143, 143)
+@pytest.mark.slow
+def test_signal_before_scoring_ends_the_run(digits: Path, tmp_path: Path) -> None:
+    run_file = tmp_path / "out" / "_work" / "run.json"
+    exit_code, outcome, _ = run_and_signal(command(digits, tmp_path / "out"), signal.SIGTERM, run_file.exists)
+    assert (exit_code, outcome["exit_code"]) == (143, 143)
 
 
-def test_a_signal_ends_a_training_says_that_nothing_is_left_and_leaves_nothing(sample_data, tmp_path):
+@pytest.mark.slow
+def test_signal_in_training_leaves_nothing(sample_data: Path, tmp_path: Path) -> None:
     for name in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):
             source = sample_data / f"digits-{kind}-ubyte"
             (tmp_path / f"{name}-{kind}-ubyte").write_bytes(source.read_bytes())
     model = tmp_path / "model"
     training = [sys.executable, "-m", "mnist_batch", "train", "--data", str(tmp_path), "--output", str(model), "--json"]
-    ended, said, err = signalled(
+    exit_code, outcome, err = run_and_signal(
         [*training, "--epochs", "100000"], signal.SIGTERM, lambda: any(tmp_path.glob(".mnist-batch-train-*"))
     )
-    assert (ended, said["exit_code"]) == (143, 143)
-    assert said["error"] == "interrupted, nothing was written: start it again"
-    assert err.splitlines()[-1] == f"mnist-batch: {said['error']}"
+    assert (exit_code, outcome["exit_code"]) == (143, 143)
+    assert outcome["error"] == "interrupted, nothing was written: start it again"
+    assert err.splitlines()[-1] == f"mnist-batch: {outcome['error']}"
     subprocess.run([*training, "--epochs", "1"], check=True, capture_output=True)
     assert sorted(path.name for path in model.iterdir())[0] == "model_mnist"
     assert not any(tmp_path.glob(".mnist-batch-train-*"))
 
 
-def test_a_way_out_that_takes_too_long_is_cut_short():
+@pytest.mark.slow
+def test_slow_unwinding_is_cut_short() -> None:
     code = """if True:
         import os, signal, time
         from mnist_batch.errors import InterruptedRun
@@ -105,7 +117,7 @@ def test_a_way_out_that_takes_too_long_is_cut_short():
         os.kill(os.getpid(), signal.SIGTERM)
         try:
             while True:
-                interrupts.check()
+                interrupts.check_interrupted()
         except InterruptedRun:
             time.sleep(60)
     """
@@ -116,20 +128,22 @@ def test_a_way_out_that_takes_too_long_is_cut_short():
     assert run.stdout.startswith("interrupted")
 
 
-def test_a_signal_that_the_program_was_started_to_ignore_is_ignored(digits, tmp_path):
+def test_ignored_signal_stays_ignored(digits: Path, tmp_path: Path) -> None:
     ignoring = ["sh", "-c", """trap '' INT; exec "$@\"""", "sh", *command(digits, tmp_path / "out", FAKE_JOB)]
-    interrupted_run = tmp_path / "out" / "_work" / "run.json"
+    run_file = tmp_path / "out" / "_work" / "run.json"
     run = subprocess.Popen(ignoring, stdout=subprocess.PIPE, text=True)
-    while not interrupted_run.exists():
+    while not run_file.exists():
         assert run.poll() is None
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=60)
     assert (run.returncode, json.loads(out)["status"]) == (0, "done")
 
 
-def test_an_operation_that_does_not_return_is_not_waited_for(digits, tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, "FAKE_SECONDS", "60")
-    interrupted_run = tmp_path / "out" / "_work" / "run.json"
-    ended, said, err = signalled(command(digits, tmp_path / "out", FAKE_JOB), signal.SIGTERM, interrupted_run.exists)
-    assert (ended, said["exit_code"]) == (143, 143)
+def test_hanging_operation_is_not_waited_for(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "60")
+    run_file = tmp_path / "out" / "_work" / "run.json"
+    exit_code, outcome, err = run_and_signal(
+        command(digits, tmp_path / "out", FAKE_JOB), signal.SIGTERM, run_file.exists
+    )
+    assert (exit_code, outcome["exit_code"]) == (143, 143)
     assert len(err.splitlines()) == 1
