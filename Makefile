@@ -27,8 +27,8 @@ predict: $(VENV)/ready ## score INPUT (default: sample_data/digits) into OUTPUT 
 train: $(VENV)/ready ## train on DATA (four idx files or mnist.npz; default: Keras's copy) into MODEL_OUTPUT (out/model)
 	@$(BIN)/mnist-batch train $(if $(DATA),--data "$(DATA)") --output "$(MODEL_OUTPUT)" $(ARGS)
 
-test: $(VENV)/ready-dev ## run the quick tests (tests on real MNIST need MNIST_BATCH_DATA=<folder>)
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: $(VENV)/ready-dev ## run the quick tests, in parallel (tests on real MNIST need MNIST_BATCH_DATA=<folder>)
+	@$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-all: $(VENV)/ready-dev ## run all tests, in parallel
 	@$(BIN)/python -m pytest -n auto $(ARGS)
