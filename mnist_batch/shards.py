@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+# The number of sampled rows, and of positions they are taken from: a sorted folder begins with a single class.
+SAMPLE_ROWS, SAMPLE_POSITIONS = 512, 16
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -52,7 +55,7 @@ class Shard:
             yield tuple(group)
 
 
-def spread_sample(spans: Sequence[Span], rows: int, positions: int) -> Iterator[Span]:
+def spread_sample(spans: Sequence[Span], rows: int = SAMPLE_ROWS, positions: int = SAMPLE_POSITIONS) -> Iterator[Span]:
     """Picks about `rows` rows, in order, from `positions` evenly spaced positions; all rows if there are not more."""
     whole = sum(span.rows for span in spans)
     if whole <= rows:
@@ -69,32 +72,32 @@ def spread_sample(spans: Sequence[Span], rows: int, positions: int) -> Iterator[
         first += span.rows
 
 
-def cut_shards(runs: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:
+def cut_shards(spans: Iterable[Span], rows_per_part: int) -> Iterator[Shard]:
     """Cuts rows into shards of at most `rows_per_part` rows. Every row is in exactly one shard, in order.
 
-    A run is a group of rows that should not be split, such as a Parquet row group. If a run does not fit into a shard
-    that is at least half full, a new shard starts before it. Empty runs are dropped.
+    A span is a group of rows that should not be split, such as a Parquet row group. If a span does not fit into a shard
+    that is at least half full, a new shard starts before it. Empty spans are dropped.
     """
     assert rows_per_part >= 1, rows_per_part
     index = first_row = filled = 0
-    spans: list[Span] = []
+    current: list[Span] = []
 
     def close() -> Shard:
-        nonlocal index, first_row, filled, spans
-        shard = Shard(index, first_row, tuple(spans))
-        index, first_row, filled, spans = index + 1, first_row + filled, 0, []
+        nonlocal index, first_row, filled, current
+        shard = Shard(index, first_row, tuple(current))
+        index, first_row, filled, current = index + 1, first_row + filled, 0, []
         return shard
 
-    for run in runs:
-        if filled + run.rows > rows_per_part >= run.rows and filled * 2 >= rows_per_part:
+    for span in spans:
+        if filled + span.rows > rows_per_part >= span.rows and filled * 2 >= rows_per_part:
             yield close()
-        start = run.start
-        while start < run.stop:
-            stop = min(run.stop, start + rows_per_part - filled)
-            spans.append(Span(run.source, start, stop))
+        start = span.start
+        while start < span.stop:
+            stop = min(span.stop, start + rows_per_part - filled)
+            current.append(Span(span.source, start, stop))
             filled += stop - start
             start = stop
             if filled == rows_per_part:
                 yield close()
-    if spans:
+    if current:
         yield close()

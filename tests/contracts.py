@@ -266,7 +266,7 @@ def opened(*inputs: Path | str, options: ReadOptions | None = None) -> Inputs:
 def read_all(inputs: Inputs, preprocess_options: PreprocessOptions = AUTO) -> list[ImageBatch]:
     """Reads each run of a plan, in order."""
     with closing(Readers(inputs.sources, inputs.stamps, preprocess_options)) as readers:
-        return [readers.read(run) for run in inputs.runs]
+        return [readers.read(span) for span in inputs.spans]
 
 
 def ids_of(inputs: Inputs) -> list[str]:

@@ -22,7 +22,7 @@ class Gate:
         return f"{self.name} must be {bound} {self.limit:g}, is {found}"
 
 
-def judge(report: Mapping[str, Any], max_reject_rate: float, min_accuracy: float | None) -> list[Gate]:
+def judge_gates(report: Mapping[str, Any], max_reject_rate: float, min_accuracy: float | None) -> list[Gate]:
     """Returns the verdicts on a report. Rates and accuracies are in 0..1. A value equal to its limit passes."""
     rate = report["rejected"] / report["rows"]
     gates = [Gate("max_reject_rate", max_reject_rate, rate, rate <= max_reject_rate)]

@@ -18,9 +18,6 @@ from mnist_batch.shards import cut_shards, spread_sample
 from mnist_batch.sources.discover import Inputs, open_inputs
 from mnist_batch.sources.label_file import open_label_file
 
-# The number of sampled images, and of positions they are taken from: a sorted folder begins with a single class.
-SAMPLE_ROWS, SAMPLE_POSITIONS = 512, 16
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -90,17 +87,17 @@ def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: in
     inputs = open_inputs(tuple(paths), reading)
     if label_file := isinstance(reading.labels, Path):
         open_label_file(reading.labels, inputs.rows)
-    shards = sum(1 for _ in cut_shards(inputs.runs, rows_per_part))
+    shards = sum(1 for _ in cut_shards(inputs.spans, rows_per_part))
     options = reading.preprocess_options
     return Inspection(inputs, label_file, shards, rows_per_part, options.mode, sample_images(inputs, options))
 
 
 def sample_images(inputs: Inputs, preprocess_options: PreprocessOptions) -> list[Sample]:
-    """Up to `SAMPLE_ROWS` images, evenly spread over all rows, in order. Raises as `Readers.read` does."""
+    """Preprocesses a sample of the images, evenly spread over all rows. Raises as `Readers.read` does."""
     with closing(Readers(inputs.sources, inputs.stamps, preprocess_options)) as readers:
         return [
             sample
-            for span in spread_sample(inputs.runs, SAMPLE_ROWS, SAMPLE_POSITIONS)
+            for span in spread_sample(inputs.spans)
             for piece in readers.map_pieces(span, lambda rows: list(_preprocess_one_by_one(rows, preprocess_options)))
             for sample in piece
         ]

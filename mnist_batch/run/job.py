@@ -1,9 +1,8 @@
-"""`run_job`: plan, score, commit, report. The whole flow of a run is here; its parts are in the modules beside it."""
+"""`run_job`: plan, score, report, commit. The whole flow of a run is here; its parts are in the modules beside it."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -14,26 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_batch.config import PredictConfig
-from mnist_batch.errors import InputError, MnistBatchError, ModelError, OutputError, UsageError
+from mnist_batch.errors import InputError, InputMissingError, MnistBatchError, ModelError, OutputError, UsageError
 from mnist_batch.model.bundled import resolve_model
-from mnist_batch.names import printable
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import hold_lock
 from mnist_batch.output.manifest import MAX_LISTED, list_differences, list_inline
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.unique import check_unique_ids
-from mnist_batch.records import Preprocessing
-from mnist_batch.report.document import REPORT_VERSION, build_report
-from mnist_batch.report.drift import drift_warnings
-from mnist_batch.report.gates import judge
-from mnist_batch.report.preprocessing import preprocessing_warnings
+from mnist_batch.report.document import REPORT_VERSION
+from mnist_batch.report.gates import judge_gates
 from mnist_batch.run.engines import local
-from mnist_batch.run.inspection import SAMPLE_POSITIONS, SAMPLE_ROWS
 from mnist_batch.run.plan import Plan, make_plan
-from mnist_batch.run.reports import compare_with_baseline, read_baseline, render_page
+from mnist_batch.run.reports import build_run_report, compare_with_baseline, read_baseline, render_page
 from mnist_batch.run.result import Result
 from mnist_batch.run.scoring import RunTally, ScoringJob, ShardResult
-from mnist_batch.run.transpose_check import warn_if_transposed
+from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.runtime import import_in_background, pause_garbage_collection
 from mnist_batch.shards import spread_sample
 from mnist_batch.sources.label_file import LabelsById
@@ -46,9 +40,7 @@ if TYPE_CHECKING:
 
 # Planning that takes longer than this overlaps with the import of TensorFlow. Most invalid inputs are rejected sooner.
 _IMPORT_DELAY_SECONDS = 0.2
-
-# After these errors the staged parts are deleted: no later start can use them.
-_FINAL_EXIT_CODES = (2, 65, 66, 78)
+_PREDICTOR = "mnist_batch.model.predictor"
 
 
 def run_job(
@@ -57,7 +49,7 @@ def run_job(
     """Scores every image of the inputs into `config.output`, completely or not at all.
 
     Raises MnistBatchError, or what `check_stop` raises. After an error in the input, the model or the options, staged
-    parts are deleted. After any other error, the next start continues with them.
+    parts are deleted, because no later start can use them. After any other error, the next start continues with them.
     """
     started = time.monotonic()
     # Reject mistyped inputs and models before creating the output folder.
@@ -65,16 +57,15 @@ def run_job(
     resolve_model(config.model)
     baseline = None if config.baseline is None else read_baseline(config.baseline)
     store = OutputStore(config.output)
+    # Checked before locking, so that no lock file is written into somebody else's folder, and again under the lock.
     store.check_ownership(locked=False)
     with hold_lock(config.output), pause_garbage_collection() as resume_garbage_collection:
         store.check_ownership(locked=True)
         store.roll_forward()
         manifest = store.manifest()
-        with (
-            import_in_background("mnist_batch.model.predictor", _IMPORT_DELAY_SECONDS)
-            if manifest is None
-            else nullcontext()
-        ):
+        # A folder with a manifest probably holds this run already. Then TensorFlow is not needed.
+        needs_tensorflow = manifest is None
+        with import_in_background(_PREDICTOR, _IMPORT_DELAY_SECONDS) if needs_tensorflow else nullcontext():
             plan = make_plan(config)
         if manifest is not None and manifest["fingerprint"] == plan.fingerprint and store.is_intact(manifest):
             return _judge_again(config, store, manifest, started)
@@ -82,15 +73,15 @@ def run_job(
         if interrupted is None or interrupted["fingerprint"] != plan.fingerprint:
             if not config.overwrite:
                 _check_no_other_run(config, store, plan, manifest, interrupted)
-            inputs = {"fingerprint": plan.fingerprint, "facts": plan.fingerprint_inputs}
-            store.start_run(inputs, plan.inputs.files)
+            run = {"fingerprint": plan.fingerprint, "facts": plan.fingerprint_inputs}
+            store.start_run(run, plan.inputs.files)
+        # Otherwise this start continues the interrupted run: its staged parts are kept.
         try:
             scored = _score(config, store, plan, progress, check_stop, resume_garbage_collection)
-            _reconcile(config, store, plan, scored.tally)
+            _reconcile(config, store, plan, scored.run_tally)
             return _commit(config, store, plan, scored, baseline, started)
-        except MnistBatchError as error:
-            if error.exit_code in _FINAL_EXIT_CODES:
-                store.discard()
+        except (UsageError, InputError, InputMissingError, ModelError):
+            store.discard()
             raise
 
 
@@ -98,12 +89,14 @@ def run_job(
 class _ScoredShards:
     """All shards of a run.
 
+    run_tally: the merged results of all shards.
     resumed: number of shards that an earlier start had finished.
     rows: number of rows that this start scored.
-    seconds: how long that took.
+    seconds: the time from the loaded model to the last shard.
+    warnings: what the model found odd about the images, one line each.
     """
 
-    tally: RunTally
+    run_tally: RunTally
     resumed: int
     rows: int
     model: LoadedModel
@@ -145,44 +138,48 @@ def _score(
             "fingerprint": plan.fingerprint,
         },
     )
-    tally = RunTally()
+    run_tally = RunTally()
     for shard in plan.shards:
         record = store.read_shard_record(shard.index)
         # A shard with a damaged record or part is scored again.
         if record is not None and (finished := ShardResult.from_json(record, shard)) is not None:
-            tally.add(shard, finished)
-    resumed, resumed_rows = len(tally), tally.rows
+            run_tally.add(shard, finished)
+    resumed, resumed_rows = len(run_tally), run_tally.rows
 
-    def report_rows(done: int, _: int) -> None:
+    def forward_progress(done: int, _: int) -> None:
         progress(resumed_rows + done, plan.inputs.rows)
 
-    warning = _check_transposed(plan, job, predictor)
-    missing = [shard for shard in plan.shards if shard not in tally]
-    for result in local.score_shards(job, missing, predictor, report_rows, check_stop):
-        tally.add(plan.shards[result.index], result)
+    warning = _transpose_warning(plan, job, predictor)
+    missing = [shard for shard in plan.shards if shard not in run_tally]
+    for result in local.score_shards(job, missing, predictor, forward_progress, check_stop):
+        run_tally.add(plan.shards[result.index], result)
     rows = sum(shard.rows for shard in missing)
-    return _ScoredShards(tally, resumed, rows, model, time.monotonic() - started, [warning] if warning else [])
+    return _ScoredShards(run_tally, resumed, rows, model, time.monotonic() - started, [warning] if warning else [])
 
 
-def _check_transposed(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> str | None:
+def _transpose_warning(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> str | None:
     """Returns a warning if a sample of the first shard looks transposed to the model."""
     with closing(job.readers()) as readers:
-        spans = spread_sample(plan.shards[0].spans, SAMPLE_ROWS, SAMPLE_POSITIONS)
-        images = np.concatenate([readers.read(span).pixels for span in spans])
+        images = np.concatenate([readers.read(span).pixels for span in spread_sample(plan.shards[0].spans)])
     batches = [images[first : first + job.batch_size] for first in range(0, len(images), job.batch_size)]
-    return warn_if_transposed(batches, predictor, job.preprocess_options.transpose)
+    return transpose_warning(batches, predictor, job.preprocess_options.transpose)
 
 
-def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, tally: RunTally) -> None:
-    """Checks that every planned row came out once under a unique id, and that a label file belongs to these rows."""
-    if len(tally) != len(plan.shards):
+def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally: RunTally) -> None:
+    """Checks the whole run. `RunTally.add` has checked that every row of a shard came out once.
+
+    Raises MnistBatchError if a shard is missing, and InputError if no id of a label file is an id of a row, or if the
+    ids of an id column are not unique.
+    """
+    if len(run_tally) != len(plan.shards):
         raise MnistBatchError(
-            f"every shard must come out once, of {len(plan.shards)} shards {len(tally)} did: "
+            f"every shard must come out once, but only {len(run_tally)} of {len(plan.shards)} did: "
             "this is a bug, please report it"
         )
-    if isinstance(plan.labels, LabelsById) and tally.tally.predicted and not tally.tally.labelled:
+    tally = run_tally.tally
+    if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
         raise InputError(
-            f"{config.reading.labels}: its ids must be those of the predictions, none of {len(plan.labels.ids)} is "
+            f"{config.reading.labels}: its ids must be ids of predictions, but none of its {len(plan.labels.ids)} is "
             f"(the first is {plan.labels.ids[0].as_py()!r}): compare them with the ids that `--labels none` gives"
         )
     if config.reading.id_column is not None:  # ids made by this program are unique by construction
@@ -197,46 +194,17 @@ def _commit(
     baseline: dict[str, Any] | None,
     started: float,
 ) -> Result:
-    """Writes the report and publishes the staged parts. baseline: the report to compare with."""
-    model, tally = scored.model, scored.tally
+    """Writes report and manifest, and publishes the staged parts. baseline: the report to compare with."""
+    model, run_tally = scored.model, scored.run_tally
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    report: dict[str, Any] = build_report(tally.tally, plan.profile) | {
-        "skipped": dict(sorted(plan.inputs.skipped.items())),
-        "model": {
-            "name": printable(config.model),
-            "sha256": model.digest,
-            "scale": model.scale,
-            "output": model.output,
-            "carded": model.carded,
-        },
-        "run": {
-            "inputs": [printable(name) for name in config.inputs[:MAX_LISTED]],
-            "more_inputs": max(0, len(config.inputs) - MAX_LISTED),
-            "finished": finished,
-            "version": plan.fingerprint_inputs["versions"]["mnist-batch"],
-            "fingerprint": plan.fingerprint,
-        },
-        "timings": {
-            "start": time.monotonic() - started - scored.seconds,
-            "score": scored.seconds,
-            "stages": tally.seconds,
-        },
+    timings = {
+        "start": time.monotonic() - started - scored.seconds,
+        "score": scored.seconds,
+        "stages": run_tally.seconds,
     }
-    by_source: dict[str, Counter[str]] = {}
-    for source, counts in tally.preprocessing.items():
-        by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
-    all_sources: Counter[str] = sum(by_source.values(), Counter())
-    report["preprocessing"] = {
-        "mode": config.reading.preprocess_options.mode,
-        **{kind.value: all_sources[kind] for kind in Preprocessing},
-    }
-    report["warnings"] = [
-        *preprocessing_warnings(by_source),
-        *scored.warnings,
-        *drift_warnings(report["drift"]),
-    ]
+    report = build_run_report(config, plan, model, run_tally, scored.warnings, finished, timings)
     report["baseline"] = compare_with_baseline(report, config.baseline, baseline)
-    gates = judge(report, config.max_reject_rate, config.min_accuracy)
+    gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
     manifest = {
         "model": report["model"],
         "finished": finished,
@@ -246,22 +214,33 @@ def _commit(
         "rows": plan.inputs.rows,
         "resumed_shards": scored.resumed,
         # If the model failed on whole batches, last bits may differ from those of a run in which it did not.
-        "halved_batches": tally.batch_splits,
+        "halved_batches": run_tally.batch_splits,
         "files": list_inline(plan.inputs.files),
-        "parts": tally.files,
+        "parts": run_tally.files,
     }
     store.stage_documents(report, render_page(report, manifest["gates"]), manifest)
+    # The listing of many input files is a file of its own, not part of the manifest.
     store.commit(passed=all(gate.passed for gate in gates), listing=manifest["files"] is None)
-    seconds = time.monotonic() - started
-    return Result(config, report, gates, plan.fingerprint, seconds, False, scored.resumed, scored.rows)
+    return Result(
+        config,
+        report,
+        gates,
+        plan.fingerprint,
+        seconds=time.monotonic() - started,
+        already_done=False,
+        resumed=scored.resumed,
+        scored=scored.rows,
+    )
 
 
 def _judge_again(config: PredictConfig, store: OutputStore, manifest: dict[str, Any], started: float) -> Result:
-    """Applies the gates of this start to the complete set in the output folder."""
+    """Applies the gates of this start to the finished run in the output folder. Its report stays as it is."""
     report = store.report()
     if report is None or report.get("report_version") != REPORT_VERSION:
-        raise OutputError(f"{config.output}/report.json: must be what the run wrote, is not: remove the folder")
-    gates = judge(report, config.max_reject_rate, config.min_accuracy)
+        raise OutputError(
+            f"{config.output}/report.json: must be as the run wrote it, is missing or changed: remove the folder"
+        )
+    gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
     verdict = [asdict(gate) for gate in gates]
     if manifest.get("gates") != verdict:
         store.replace_verdict(render_page(report, verdict), manifest | {"gates": verdict})
@@ -269,7 +248,7 @@ def _judge_again(config: PredictConfig, store: OutputStore, manifest: dict[str, 
     fingerprint, interrupted = manifest["fingerprint"], store.interrupted_run()
     if interrupted is None or interrupted["fingerprint"] == fingerprint:  # keep another run's parts for its next start
         store.discard()
-    return Result(config, report, gates, fingerprint, time.monotonic() - started, already_done=True)
+    return Result(config, report, gates, fingerprint, seconds=time.monotonic() - started, already_done=True)
 
 
 def _check_no_other_run(
@@ -279,19 +258,20 @@ def _check_no_other_run(
     manifest: dict[str, Any] | None,
     interrupted: dict[str, Any] | None,
 ) -> None:
-    """Raises OutputError, naming the differences, if the output folder holds another run."""
-    files, inputs = plan.inputs.files, plan.fingerprint_inputs
+    """Raises OutputError, naming the differences, if the output folder holds another run, or this one incompletely."""
+    files = plan.inputs.files
     if manifest is not None:
-        changes = list_differences(manifest["facts"], inputs, store.read_set_files(manifest), files)
-        held = "a complete set that differs" if changes else "this set, but parts of it are missing or changed"
+        changes = list_differences(manifest["facts"], plan.fingerprint_inputs, store.read_set_files(manifest), files)
+        held = "a finished run that differs" if changes else "this run, but parts of it are missing or changed"
     elif interrupted is not None:
-        changes = list_differences(interrupted["facts"], inputs, store.interrupted_run_files(), files)
+        changes = list_differences(interrupted["facts"], plan.fingerprint_inputs, store.interrupted_run_files(), files)
         held = "an interrupted run that differs"
     else:
         return
-    listed = f" ({'; '.join(changes[:MAX_LISTED])})" if changes else ""
+    differences = f" ({'; '.join(changes[:MAX_LISTED])})" if changes else ""
     raise OutputError(
-        f"{config.output}: must hold this run or none, holds {held}{listed}: choose another --output, or --overwrite"
+        f"{config.output}: must hold this run or none, but holds {held}{differences}: "
+        "choose another --output, or pass --overwrite"
     )
 
 

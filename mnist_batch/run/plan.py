@@ -62,7 +62,7 @@ def make_plan(config: PredictConfig) -> Plan:
     fingerprint_inputs = collect_fingerprint_inputs(
         config, inputs.files, inputs.arrays, label_files, _model_inputs(digest, card)
     )
-    shards = list(cut_shards(inputs.runs, config.rows_per_part))
+    shards = list(cut_shards(inputs.spans, config.rows_per_part))
     # Sorting and comparing a million names leaves 100 MB of freed memory in this process. Release it before TensorFlow.
     pa.default_memory_pool().release_unused()
     release_freed_memory()

@@ -1,21 +1,77 @@
-"""Reports of finished runs: read them, compare with them, and render them again (`mnist-batch report OUT`)."""
+"""Reports of runs: build, read, compare and render them. `mnist-batch report OUT` renders one again."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mnist_batch.config import ReportFormat
+from mnist_batch.config import PredictConfig, ReportFormat
 from mnist_batch.errors import InputError, InputMissingError
 from mnist_batch.names import printable
 from mnist_batch.output.files import read_json, write_text
 from mnist_batch.output.lock import hold_lock
+from mnist_batch.output.manifest import MAX_LISTED
 from mnist_batch.output.store import PAGE, OutputStore
+from mnist_batch.records import Preprocessing
 from mnist_batch.report.baseline import compare_reports
-from mnist_batch.report.document import REPORT_VERSION
+from mnist_batch.report.document import REPORT_VERSION, build_report
+from mnist_batch.report.drift import drift_warnings
+from mnist_batch.report.preprocessing import preprocessing_warnings
+from mnist_batch.run.plan import Plan
+from mnist_batch.run.scoring import RunTally
+
+if TYPE_CHECKING:
+    from mnist_batch.model.loading import LoadedModel
 
 # What reading a report raises if somebody has changed it.
 _INVALID_REPORT = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+def build_run_report(
+    config: PredictConfig,
+    plan: Plan,
+    model: LoadedModel,
+    run_tally: RunTally,
+    model_warnings: Sequence[str],
+    finished: str,
+    timings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Builds `report.json` without the baseline: the figures of `build_report`, and what describes the run.
+
+    model_warnings: what the model found odd about the images.
+    finished: date and time, ISO 8601.
+    timings: seconds.
+    """
+    figures = build_report(run_tally.tally, plan.profile)
+    by_source: dict[str, Counter[str]] = {}
+    for source, counts in run_tally.preprocessing.items():
+        by_source.setdefault(plan.inputs.sources[source].name, Counter()).update(counts)
+    all_sources: Counter[str] = sum(by_source.values(), Counter())
+    return figures | {
+        "skipped": dict(sorted(plan.inputs.skipped.items())),
+        "model": {
+            "name": printable(config.model),
+            "sha256": model.digest,
+            "scale": model.scale,
+            "output": model.output,
+            "carded": model.carded,
+        },
+        "run": {
+            "inputs": [printable(name) for name in config.inputs[:MAX_LISTED]],
+            "more_inputs": max(0, len(config.inputs) - MAX_LISTED),
+            "finished": finished,
+            "version": plan.fingerprint_inputs["versions"]["mnist-batch"],
+            "fingerprint": plan.fingerprint,
+        },
+        "timings": timings,
+        "preprocessing": {
+            "mode": config.reading.preprocess_options.mode,
+            **{kind.value: all_sources[kind] for kind in Preprocessing},
+        },
+        "warnings": [*preprocessing_warnings(by_source), *model_warnings, *drift_warnings(figures["drift"])],
+    }
 
 
 def render_report(output: Path, format: ReportFormat, baseline: Path | None) -> str:

@@ -254,7 +254,7 @@ def score_shard(
     predictions, unscorable = _split_predictions(rows, scores.probabilities, scores.failures)
     if unscorable and not len(predictions):
         raise MnistBatchError(
-            f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, it failed on each "
+            f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, but failed on all "
             f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
         )
     # Positions without an image are rejects.

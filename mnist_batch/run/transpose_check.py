@@ -20,7 +20,7 @@ _MIN_RISE = 0.05
 _MIN_IMAGES = 32
 
 
-def warn_if_transposed(batches: Sequence[Pixels], predictor: Predictor, transposed: bool) -> str | None:
+def transpose_warning(batches: Sequence[Pixels], predictor: Predictor, transposed: bool) -> str | None:
     """Returns a warning if the images, in batches of uint8 [n, 28, 28], look transposed to the model.
 
     transposed: whether --transpose was given. Then the warning says to drop it.

@@ -55,7 +55,7 @@ class Inputs:
 
     root: the deepest folder common to all inputs.
     folders: the inputs that are folders themselves.
-    runs: the rows of all sources in the order they are read, cut where shards should be cut if possible.
+    spans: the rows of all sources in the order they are read, cut where shards should be cut if possible.
     stamps: per source, the files it reads and their state when they were listed.
     files: the listed files with size and modification time, for the fingerprint.
     arrays: the requested arrays of npz files, by path.
@@ -65,7 +65,7 @@ class Inputs:
     root: Path
     folders: tuple[Path, ...]
     sources: tuple[Source, ...]
-    runs: tuple[Span, ...]
+    spans: tuple[Span, ...]
     stamps: tuple[Mapping[Path, Stamp], ...]
     files: pa.Table
     arrays: Mapping[bytes, Sequence[str]]
@@ -73,7 +73,7 @@ class Inputs:
 
     @property
     def rows(self) -> int:
-        return sum(run.rows for run in self.runs)
+        return sum(span.rows for span in self.spans)
 
     @property
     def labelled(self) -> bool:
@@ -95,24 +95,24 @@ def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
     files = _FileClassifier(listing, options)
     sources: list[Source] = [files.images] if files.images.rows else []
     stamps: list[Mapping[Path, Stamp]] = [{} for _ in sources]  # an image file is checked when it is read
-    runs: list[Span] = []
+    spans: list[Span] = []
     images_done = 0
     for images_before, stamp, container_sources in files.containers:
         if images_before > images_done:
-            runs.append(Span(0, images_done, images_before))
+            spans.append(Span(0, images_done, images_before))
             images_done = images_before
         for source in container_sources:
             bounds = source.split_points()
-            runs += [Span(len(sources), a, b) for a, b in pairwise(bounds) if b > a]
+            spans += [Span(len(sources), a, b) for a, b in pairwise(bounds) if b > a]
             sources.append(source)
             stamps.append(stamp | {path: Stamp.of(path.stat()) for path in source.sidecars})
             files.skipped.update(source.skipped)
     if files.images.rows > images_done:
-        runs.append(Span(0, images_done, files.images.rows))
+        spans.append(Span(0, images_done, files.images.rows))
     used_sidecars = {path for source in sources for path in source.sidecars}
     if unused := len(set(files.label_files) - used_sidecars):
         files.skipped["(idx labels)"] += unused
-    if not runs:
+    if not spans:
         found = ", ".join(f"{count} x {kind}" for kind, count in sorted(files.skipped.items())) or "nothing"
         raise EmptyInputError(f"{', '.join(inputs)}: must hold an image, found {found}: check the path")
     _check_options(sources, options)
@@ -120,7 +120,7 @@ def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
         listing.root,
         listing.folders,
         tuple(sources),
-        tuple(runs),
+        tuple(spans),
         tuple(stamps),
         listing.files,
         listing.arrays,

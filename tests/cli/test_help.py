@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 GOLDENS = Path(__file__).parent / "goldens"
-COMMANDS = ["", "predict", "inspect", "train", "models"]
+COMMANDS = ["", "predict", "inspect", "train", "report", "models"]
 
 
 def program(*arguments: str, **variables: str) -> str:

@@ -186,7 +186,7 @@ def test_failing_rows_cause_no_retracing(pixels: Pixels) -> None:
 
 def test_failing_on_every_row_ends_the_run(pixels: Pixels, tmp_path: Path) -> None:
     pixels[:, 0, 0] = FAILS
-    with pytest.raises(MnistBatchError, match="it failed on each") as caught:
+    with pytest.raises(MnistBatchError, match="but failed on all") as caught:
         score_all(pixels[:40], 1000, tmp_path)
     assert caught.value.exit_code == 70
     assert list((tmp_path / "predictions").iterdir()) == []

@@ -300,7 +300,7 @@ def test_interrupted_overwrite_is_resumed(digits: Path, tmp_path: Path) -> None:
     start_and_stop(1, digits, tmp_path / "out", rows_per_part=50, overwrite=True)
     # The older set stays until the run is resumed.
     assert start(digits, tmp_path / "out").already_done
-    with pytest.raises(OutputError, match="holds a complete set that differs"):
+    with pytest.raises(OutputError, match="holds a finished run that differs"):
         start(digits, tmp_path / "out", rows_per_part=60)
     result = start(digits, tmp_path / "out", rows_per_part=50)
     assert result.resumed == 1

@@ -9,7 +9,7 @@ from contracts import PIXELS, idx_bytes
 
 from mnist_batch import predict
 from mnist_batch.records import Floats, Pixels
-from mnist_batch.run.transpose_check import warn_if_transposed
+from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.sources.idx import read_idx
 
 
@@ -37,16 +37,16 @@ def upright() -> Pixels:
 @pytest.mark.parametrize(("transposed", "advice"), [(False, "try --transpose"), (True, "drop --transpose")])
 def test_transposed_images_are_warned_about(upright: Pixels, transposed: bool, advice: str) -> None:
     images = upright.transpose(0, 2, 1)
-    line = warn_if_transposed([images[:40], images[40:]], FakePredictor(), transposed)
+    line = transpose_warning([images[:40], images[40:]], FakePredictor(), transposed)
     assert line is not None
     assert line.startswith("the images look transposed: mean confidence on 64 of them is 0.14 as read and 0.71 with")
     assert line.endswith(advice)
 
 
 def test_few_or_upright_images_do_not_warn(upright: Pixels) -> None:
-    assert warn_if_transposed([upright], FakePredictor(), False) is None
-    assert warn_if_transposed([upright.transpose(0, 2, 1)[:31]], FakePredictor(), False) is None
-    assert warn_if_transposed([], FakePredictor(), False) is None
+    assert transpose_warning([upright], FakePredictor(), False) is None
+    assert transpose_warning([upright.transpose(0, 2, 1)[:31]], FakePredictor(), False) is None
+    assert transpose_warning([], FakePredictor(), False) is None
 
 
 def test_transpose_fixes_transposed_digits(tmp_path: Path) -> None:

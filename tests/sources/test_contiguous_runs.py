@@ -39,7 +39,7 @@ def test_runs_read_what_was_written(tmp_path: Path) -> None:
     inputs = open_inputs((str(tmp_path / "a.zip"),), ReadOptions())
     readers = Readers(inputs.sources, inputs.stamps, PreprocessOptions())
     images: list[object] = []
-    for span in inputs.runs:
+    for span in inputs.spans:
         readers.map_pieces(span, lambda rows: images.extend(rows.images if isinstance(rows, EncodedRows) else ()))
     readers.close()
     assert images == contents

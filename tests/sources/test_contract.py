@@ -50,7 +50,7 @@ def test_plan_covers_every_row_once(written: Written) -> None:
     inputs = written.open()
     assert inputs.rows == ROWS
     assert inputs.labelled
-    assert [row for run in inputs.runs for row in range(run.start, run.stop)] == list(range(ROWS))
+    assert [row for span in inputs.spans for row in range(span.start, span.stop)] == list(range(ROWS))
 
 
 def test_rows_are_the_digits_in_order(written: Written, source: Source) -> None:

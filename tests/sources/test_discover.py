@@ -192,7 +192,7 @@ def test_many_small_files_make_one_shard(tmp_path: Path) -> None:
     for number in range(50):
         write_idx_pair(tmp_path, PIXELS[THREE], LABELS[THREE], f"{number:02}")
     inputs = opened(tmp_path)
-    (shard,) = cut_shards(inputs.runs, 65_536)
+    (shard,) = cut_shards(inputs.spans, 65_536)
     assert shard.rows == inputs.rows == 150
     assert len(inputs.sources) == 50
     assert ids_of(inputs)[148:] == ["49-images-idx3-ubyte#1", "49-images-idx3-ubyte#2"]
@@ -200,7 +200,7 @@ def test_many_small_files_make_one_shard(tmp_path: Path) -> None:
 
 def test_parquet_is_cut_at_row_groups(tmp_path: Path) -> None:
     inputs = opened(write_parquet(tmp_path / "a", {"image": [PNG] * 40}))
-    assert [(run.start, run.stop) for run in inputs.runs] == [(0, 17), (17, 34), (34, 40)]
+    assert [(span.start, span.stop) for span in inputs.spans] == [(0, 17), (17, 34), (34, 40)]
 
 
 # Missing and empty inputs
