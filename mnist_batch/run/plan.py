@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
-from mnist_batch.model.card import ModelCard, card_path, find_card, invalid_card, model_digest
+from mnist_batch.model.card import card_path, find_card, invalid_card, model_digest
 from mnist_batch.names import printable
 from mnist_batch.output.formats import check_extra_columns
 from mnist_batch.output.manifest import collect_fingerprint_inputs, compute_fingerprint
@@ -59,9 +59,10 @@ def make_plan(config: PredictConfig) -> Plan:
         check_profile(profile)
     except ValueError as error:
         raise invalid_card(card_path(model_path), str(error)) from error
-    fingerprint_inputs = collect_fingerprint_inputs(
-        config, inputs.files, inputs.arrays, label_files, _model_inputs(digest, card)
-    )
+    # What the output depends on in the model. There is no card if none belongs to these bytes.
+    fields = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
+    model = {"model_sha256": digest, "card": fields}
+    fingerprint_inputs = collect_fingerprint_inputs(config, inputs.files, inputs.arrays, label_files, model)
     shards = list(cut_shards(inputs.spans, config.rows_per_part))
     # Sorting and comparing a million names leaves 100 MB of freed memory in this process. Release it before TensorFlow.
     pa.default_memory_pool().release_unused()
@@ -76,9 +77,3 @@ def _list_label_files(inputs: Inputs) -> dict[str, Path]:
     sidecars = [path for source in inputs.sources for path in source.sidecars]
     beside = [path for path in sidecars if not any(path.is_relative_to(folder) for folder in inputs.folders)]
     return {display_name(path, inputs.root): path for path in beside}
-
-
-def _model_inputs(digest: str, card: ModelCard | None) -> dict[str, Any]:
-    """What the output depends on in the model; `card` is None if no card belongs to these bytes."""
-    fields = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
-    return {"model_sha256": digest, "card": fields}

@@ -34,10 +34,6 @@ class Format:
     suffixes: tuple[str, ...]
 
 
-def _is_idx(head: bytes) -> bool:
-    return head.startswith(idx.IMAGES_MAGIC)
-
-
 def _is_tar(head: bytes) -> bool:
     """POSIX.1-1988 and GNU tars have `ustar` at offset 257. Older ones are recognized by the header's checksum."""
     if head[257:262] == b"ustar":
@@ -57,7 +53,12 @@ def is_npz(head: bytes) -> bool:
 
 
 FORMATS = (
-    Format("idx of images (00 00 08 03)", _is_idx, idx.open_idx, ("idx3-ubyte", "idx3-ubyte.gz")),
+    Format(
+        "idx of images (00 00 08 03)",
+        lambda head: head.startswith(idx.IMAGES_MAGIC),
+        idx.open_idx,
+        ("idx3-ubyte", "idx3-ubyte.gz"),
+    ),
     Format("npz", is_npz, npz.open_npz, (".npz",)),
     Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), open_zip, (".zip",)),
     Format("tar", _is_tar, open_tar, (".tar", ".tar.gz", ".tgz")),
