@@ -1,6 +1,6 @@
-"""Opens a model: recognises its format, calls the library that reads it, and returns one function on tensors.
+"""Opens a model: recognizes its format, calls the library that reads it, and returns one function on tensors.
 
-Formats are recognised by content, never by name. Keras, TensorFlow and h5py raise all kinds of errors on a foreign
+Formats are recognized by content, never by name. Keras, TensorFlow and h5py raise all kinds of errors on a foreign
 file: each is translated here into a one-line reason.
 This module knows nothing of digits: it reports shapes, and does not check them.
 """
@@ -109,7 +109,7 @@ def _open_keras(path: Path) -> OpenedModel:
             "it was probably cut off while being copied: fetch it again"
         ) from error
     with tempfile.TemporaryDirectory() as folder:
-        # Keras recognises the format by the suffix, which the user's file need not have.
+        # Keras recognizes the format by the suffix, which the user's file need not have.
         link = Path(folder) / "model.keras"
         link.symlink_to(path.resolve())
         return _build(path, link)

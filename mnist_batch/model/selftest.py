@@ -64,7 +64,7 @@ class ScaleResult:
     blend_nll: float
 
     @property
-    def recognises_digits(self) -> bool:
+    def recognizes_digits(self) -> bool:
         """Whether the accuracy is high enough to score anything at all."""
         return self.accuracy >= MIN_ACCURACY
 
@@ -134,13 +134,13 @@ def measure_scales(network: Network, scales: Sequence[ValueRange]) -> SelfTest:
 
 
 def infer_scale(selftest: SelfTest) -> ValueRange:
-    """Returns the scale that a model was trained on: of those where it recognises digits, the lowest `weighted_nll`.
+    """Returns the scale that a model was trained on: of those where it recognizes digits, the lowest `weighted_nll`.
 
-    Raises ModelError if it recognises digits at no scale, if another scale is nearly as good, or if the confidences are
+    Raises ModelError if it recognizes digits at no scale, if another scale is nearly as good, or if the confidences are
     implausible even at the best scale. The message lacks the model's path.
     """
     candidates = sorted(
-        (result for result in selftest.results if result.recognises_digits), key=lambda result: result.weighted_nll
+        (result for result in selftest.results if result.recognizes_digits), key=lambda result: result.weighted_nll
     )
     if not candidates:
         raise ModelError(_explain_failure(selftest))
@@ -155,24 +155,24 @@ def infer_scale(selftest: SelfTest) -> ValueRange:
 
 
 def check_scale(selftest: SelfTest, scale: ValueRange, source: str) -> None:
-    """Raises ModelError if the model does not recognise digits at `scale`. The message lacks the model's path.
+    """Raises ModelError if the model does not recognize digits at `scale`. The message lacks the model's path.
 
     source: where the scale comes from, for the message.
     """
     result = selftest.at(scale)
-    if result is not None and result.recognises_digits:
+    if result is not None and result.recognizes_digits:
         return
-    if not any(result.recognises_digits for result in selftest.results):
+    if not any(result.recognizes_digits for result in selftest.results):
         raise ModelError(_explain_failure(selftest))
     raise ModelError(
-        f"it must recognise at least {MIN_ACCURACY:.0%} of the drawn digits at {scale}, as {source} says, "
+        f"it must recognize at least {MIN_ACCURACY:.0%} of the drawn digits at {scale}, as {source} says, "
         f"found {selftest}: name another --scale, or leave it out"
     )
 
 
 def _explain_failure(selftest: SelfTest) -> str:
     return (
-        f"it must recognise at least {MIN_ACCURACY:.0%} of the drawn digits at a scale that --scale can name, "
+        f"it must recognize at least {MIN_ACCURACY:.0%} of the drawn digits at a scale that --scale can name, "
         f"found {selftest}: train it on upright white digits on black"
     )
 

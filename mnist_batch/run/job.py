@@ -179,7 +179,7 @@ def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally:
     tally = run_tally.tally
     if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
         raise InputError(
-            f"{config.reading.labels}: its ids must be ids of predictions, but none of its {len(plan.labels.ids)} is "
+            f"{config.reading.labels}: must hold ids of predictions, but none of its {len(plan.labels.ids)} ids is one "
             f"(the first is {plan.labels.ids[0].as_py()!r}): compare them with the ids that `--labels none` gives"
         )
     if config.reading.id_column is not None:  # ids made by this program are unique by construction

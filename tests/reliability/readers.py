@@ -1,4 +1,4 @@
-"""The rule by which a reader recognises a complete set, and the command that starts the fake job."""
+"""The rule by which a reader recognizes a complete set, and the command that starts the fake job."""
 
 import hashlib
 import json

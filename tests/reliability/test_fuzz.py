@@ -47,7 +47,7 @@ def test_out_of_bounds_member_is_a_reject(field: str, value: int, tmp_path: Path
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.png", png_of(DIGITS.pixels[0]))
-        archive.writestr("b", b"a member without a suffix is recognised by its first bytes")
+        archive.writestr("b", b"a member without a suffix is recognized by its first bytes")
         for member in archive.infolist():
             setattr(member, field, value)
     inputs = opened(path)

@@ -217,7 +217,7 @@ def test_no_accuracy_without_labels(sample_data: Path, tmp_path: Path) -> None:
 
 def test_label_ids_must_match_some_row(sample_data: Path, tmp_path: Path, left_in: Callable[[Path], set[str]]) -> None:
     (tmp_path / "labels.csv").write_text("id,label\nscan-1,5\n")
-    with pytest.raises(InputError, match="none of 1 is"):
+    with pytest.raises(InputError, match="none of its 1 ids is one"):
         predict(sample_data / "digits", output=tmp_path / "out", labels=tmp_path / "labels.csv")
     assert left_in(tmp_path / "out") == set()
 
