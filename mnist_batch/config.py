@@ -79,7 +79,7 @@ class Preprocess(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PreprocessOptions:
-    """How images are preprocessed. transpose: exchange rows and columns first, as EMNIST needs it."""
+    """How images are preprocessed. transpose: exchange rows and columns first, as EMNIST requires."""
 
     mode: Preprocess = Preprocess.AUTO
     transpose: bool = False

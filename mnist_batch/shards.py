@@ -56,7 +56,7 @@ class Shard:
 
 
 def spread_sample(spans: Sequence[Span], rows: int = SAMPLE_ROWS, positions: int = SAMPLE_POSITIONS) -> Iterator[Span]:
-    """Picks about `rows` rows, in order, from `positions` evenly spaced positions; all rows if there are not more."""
+    """Picks about `rows` rows, in order, from `positions` evenly spaced positions; all if there are no more."""
     whole = sum(span.rows for span in spans)
     if whole <= rows:
         yield from spans

@@ -99,7 +99,7 @@ def predict(
     summary_file: options.SummaryFile = None,  # noqa: ARG001
     metrics_file: options.MetricsFile = None,  # noqa: ARG001
 ) -> None:
-    """Score images: a prediction and a confidence for each, and a report if there are labels."""
+    """Score images: a prediction and a confidence for each, and a report, with accuracy if there are labels."""
     reading = ReadOptions(
         labels=parse_labels(labels),
         image_column=image_column,

@@ -114,7 +114,7 @@ def _stage_shares(timings: Mapping[str, Any]) -> dict[str, float]:
 def format_failed_gates(result: Result) -> str | None:
     """One line that names the failed gates; None if all passed."""
     gates = "; ".join(map(str, result.failed_gates))
-    return f"{printable(result.output)}: {gates}: the set is there, its _SUCCESS is not" if gates else None
+    return f"{printable(result.output)}: {gates}: the set is written, but without _SUCCESS" if gates else None
 
 
 def build_error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
@@ -169,8 +169,8 @@ def format_models(models: Sequence[BundledModel]) -> str:
 def redirect_native_output() -> None:
     """Discards what C libraries write to file descriptors 1 and 2. Python's own streams keep working.
 
-    libpng and OpenCV print a message for every damaged image, which is a reject anyway, and TensorFlow prints about the
-    machine. Done once per process: doing it per image would take longer than decoding.
+    libpng and OpenCV print a message for every damaged image, which is a reject anyway, and TensorFlow prints
+    messages about the machine. Done once per process: doing it per image would take longer than decoding.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stdout, sys.stderr = _redirect(sys.stdout, 1), _redirect(sys.stderr, 2)

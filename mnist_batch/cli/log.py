@@ -13,7 +13,7 @@ from mnist_batch.names import printable
 
 
 class Log:
-    """Writes lines to a stream. live: whether the stream is a terminal, where a progress bar can be redrawn."""
+    """Writes lines to a stream. live: whether a progress bar can be redrawn: text on a terminal."""
 
     def __init__(self, stream: TextIO, format: LogFormat = LogFormat.TEXT) -> None:
         self.stream = stream

@@ -19,7 +19,7 @@ from mnist_batch.output.files import storage_errors
 _LAST_SUCCESS = "mnist_batch_last_success_timestamp_seconds"
 # Metrics by key of the object that `--json` prints.
 _FIGURES = {
-    "exit_code": ("mnist_batch_last_run_exit_code", "What the last run ended with."),
+    "exit_code": ("mnist_batch_last_run_exit_code", "Exit code of the last run."),
     "seconds": ("mnist_batch_last_run_seconds", "How long the last run took."),
     "rows": ("mnist_batch_rows", "Rows of the set."),
     "rejected": ("mnist_batch_rejected_rows", "Rows of the set that could not be scored."),
@@ -44,7 +44,7 @@ def write_metrics(path: Path, summary: Mapping[str, Any], timings: Mapping[str, 
     gauge("mnist_batch_last_run_timestamp_seconds", "When the last run ended.", now)
     success = now if summary["exit_code"] == 0 else _read_last_success(path)
     if success is not None:
-        gauge(_LAST_SUCCESS, "When the last run that ended with 0 did.", success)
+        gauge(_LAST_SUCCESS, "When the last successful run ended.", success)
     for key, (name, text) in _FIGURES.items():
         if summary[key] is not None:
             gauge(name, text, summary[key])

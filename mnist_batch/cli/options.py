@@ -1,4 +1,4 @@
-"""The options of the commands: names, types and help. Defaults are in `config.py`."""
+"""The options of the commands: names, types and help. Defaults are in `app.py` and `config.py`."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ Quiet = Annotated[
     _option(
         "--quiet",
         "-q",
-        help="Print nothing, except one line for an error. Silent also if another run holds the folder.",
+        help="Print nothing, except one line for an error. Silent also on 75 and 99.",
         rich_help_panel=_REPORTING,
     ),
 ]
@@ -145,7 +145,7 @@ Data = Annotated[
     _option(help="Folder of the four idx files, or mnist.npz. By default Keras's copy.", show_default=False),
 ]
 Recipe = Annotated[str, _option(help="seed: Dense 512, Dense 512, softmax, RMSprop.")]
-Validation = Annotated[float, _option(help="Share of rows to hold out, by writer if known. Keeps the best epoch.")]
+Validation = Annotated[float, _option(help="Share of rows to hold out, by writer if known, to keep the best epoch.")]
 Seed = Annotated[int | None, _option(help="Seed for a repeatable training.")]
 Epochs = Annotated[int | None, _option(help="Number of epochs, instead of the recipe's.", show_default=False)]
 OverwriteModel = Annotated[bool, _option("--overwrite", help="Replace what is in the folder.")]

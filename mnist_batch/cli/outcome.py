@@ -121,7 +121,7 @@ class OutcomeReporter:
         self.print(_to_compact_json(content))
 
     def _claim(self) -> None:
-        """Claims the right to report. Blocks forever if the other thread has it, which then ends the process."""
+        """Claims the right to report. If the other thread has it, blocks until that thread ends the process."""
         if not self._claimed.acquire(blocking=False):
             threading.Event().wait()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from mnist_batch.run.engines import local
 from mnist_batch.run.plan import Plan, make_plan
 from mnist_batch.run.reports import build_run_report, compare_with_baseline, read_baseline, render_page
 from mnist_batch.run.result import Result
-from mnist_batch.run.scoring import RunTally, ScoringJob, ShardResult
+from mnist_batch.run.scoring import RunTally, ScoredShards, ScoringJob, ShardResult
 from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.runtime import import_in_background, pause_garbage_collection
 from mnist_batch.shards import spread_sample
@@ -35,7 +35,6 @@ from mnist_batch.sources.listing import list_input_folders
 from mnist_batch.timing import ProgressCallback, StopCheck, ignore_progress, never_stop
 
 if TYPE_CHECKING:
-    from mnist_batch.model.loading import LoadedModel
     from mnist_batch.model.predictor import TensorFlowPredictor
 
 # Planning that takes longer than this overlaps with the import of TensorFlow. Most invalid inputs are rejected sooner.
@@ -85,25 +84,6 @@ def run_job(
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class _ScoredShards:
-    """All shards of a run.
-
-    run_tally: the merged results of all shards.
-    resumed: number of shards that an earlier start had finished.
-    rows: number of rows that this start scored.
-    seconds: the time from the loaded model to the last shard.
-    warnings: what the model found odd about the images, one line each.
-    """
-
-    run_tally: RunTally
-    resumed: int
-    rows: int
-    model: LoadedModel
-    seconds: float
-    warnings: Sequence[str]
-
-
 def _score(
     config: PredictConfig,
     store: OutputStore,
@@ -111,7 +91,7 @@ def _score(
     progress: ProgressCallback,
     check_stop: StopCheck,
     on_loaded: Callable[[], None],
-) -> _ScoredShards:
+) -> ScoredShards:
     """Loads the model and scores the shards that no earlier start has finished. on_loaded: called after loading."""
     # TensorFlow is imported only now, after everything that can be rejected without it.
     from mnist_batch.model.loading import load_model
@@ -154,7 +134,7 @@ def _score(
     for result in local.score_shards(job, missing, predictor, forward_progress, check_stop):
         run_tally.add(plan.shards[result.index], result)
     rows = sum(shard.rows for shard in missing)
-    return _ScoredShards(run_tally, resumed, rows, model, time.monotonic() - started, [warning] if warning else [])
+    return ScoredShards(run_tally, resumed, rows, model, time.monotonic() - started, [warning] if warning else [])
 
 
 def _transpose_warning(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> str | None:
@@ -179,7 +159,7 @@ def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally:
     tally = run_tally.tally
     if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
         raise InputError(
-            f"{config.reading.labels}: must hold ids of predictions, but none of its {len(plan.labels.ids)} ids is one "
+            f"{config.reading.labels}: must hold ids of predictions, none of its {len(plan.labels.ids)} ids is one "
             f"(the first is {plan.labels.ids[0].as_py()!r}): compare them with the ids that `--labels none` gives"
         )
     if config.reading.id_column is not None:  # ids made by this program are unique by construction
@@ -190,19 +170,13 @@ def _commit(
     config: PredictConfig,
     store: OutputStore,
     plan: Plan,
-    scored: _ScoredShards,
+    scored: ScoredShards,
     baseline: dict[str, Any] | None,
     started: float,
 ) -> Result:
     """Writes report and manifest, and publishes the staged parts. baseline: the report to compare with."""
-    model, run_tally = scored.model, scored.run_tally
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    timings = {
-        "start": time.monotonic() - started - scored.seconds,
-        "score": scored.seconds,
-        "stages": run_tally.seconds,
-    }
-    report = build_run_report(config, plan, model, run_tally, scored.warnings, finished, timings)
+    report = build_run_report(config, plan, scored, finished, started)
     report["baseline"] = compare_with_baseline(report, config.baseline, baseline)
     gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
     manifest = {
@@ -214,9 +188,9 @@ def _commit(
         "rows": plan.inputs.rows,
         "resumed_shards": scored.resumed,
         # If the model failed on whole batches, last bits may differ from those of a run in which it did not.
-        "halved_batches": run_tally.batch_splits,
+        "halved_batches": scored.run_tally.batch_splits,
         "files": list_inline(plan.inputs.files),
-        "parts": run_tally.files,
+        "parts": scored.run_tally.files,
     }
     store.stage_documents(report, render_page(report, manifest["gates"]), manifest)
     # The listing of many input files is a file of its own, not part of the manifest.
@@ -258,7 +232,7 @@ def _check_no_other_run(
     manifest: dict[str, Any] | None,
     interrupted: dict[str, Any] | None,
 ) -> None:
-    """Raises OutputError, naming the differences, if the output folder holds another run, or this one incompletely."""
+    """Raises OutputError, naming the differences, if the folder holds another run or a damaged set of this one."""
     files = plan.inputs.files
     if manifest is not None:
         changes = list_differences(manifest["facts"], plan.fingerprint_inputs, store.read_set_files(manifest), files)

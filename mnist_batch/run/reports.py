@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,31 +19,24 @@ from mnist_batch.report.baseline import compare_reports
 from mnist_batch.report.document import REPORT_VERSION, build_report
 from mnist_batch.report.drift import drift_warnings
 from mnist_batch.report.preprocessing import preprocessing_warnings
-from mnist_batch.run.plan import Plan
-from mnist_batch.run.scoring import RunTally
 
 if TYPE_CHECKING:
-    from mnist_batch.model.loading import LoadedModel
+    from mnist_batch.run.plan import Plan
+    from mnist_batch.run.scoring import ScoredShards
 
 # What reading a report raises if somebody has changed it.
 _INVALID_REPORT = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 def build_run_report(
-    config: PredictConfig,
-    plan: Plan,
-    model: LoadedModel,
-    run_tally: RunTally,
-    model_warnings: Sequence[str],
-    finished: str,
-    timings: Mapping[str, Any],
+    config: PredictConfig, plan: Plan, scored: ScoredShards, finished: str, started: float
 ) -> dict[str, Any]:
     """Builds `report.json` without the baseline: the figures of `build_report`, and what describes the run.
 
-    model_warnings: what the model found odd about the images.
     finished: date and time, ISO 8601.
-    timings: seconds.
+    started: when the run started, by `time.monotonic`.
     """
+    model, run_tally = scored.model, scored.run_tally
     figures = build_report(run_tally.tally, plan.profile)
     by_source: dict[str, Counter[str]] = {}
     for source, counts in run_tally.preprocessing.items():
@@ -65,12 +58,16 @@ def build_run_report(
             "version": plan.fingerprint_inputs["versions"]["mnist-batch"],
             "fingerprint": plan.fingerprint,
         },
-        "timings": timings,
+        "timings": {
+            "start": time.monotonic() - started - scored.seconds,
+            "score": scored.seconds,
+            "stages": run_tally.seconds,
+        },
         "preprocessing": {
             "mode": config.reading.preprocess_options.mode,
             **{kind.value: all_sources[kind] for kind in Preprocessing},
         },
-        "warnings": [*preprocessing_warnings(by_source), *model_warnings, *drift_warnings(figures["drift"])],
+        "warnings": [*preprocessing_warnings(by_source), *scored.warnings, *drift_warnings(figures["drift"])],
     }
 
 

@@ -21,7 +21,7 @@ class Result:
 
     report: the content of `report.json`.
     gates: the gates with their verdicts.
-    already_done: whether an earlier run had scored everything.
+    already_done: whether the set was complete before this start.
     resumed: number of shards that an earlier, interrupted start had finished.
     scored: number of rows that this start read and scored.
     """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,9 @@ from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
 from mnist_batch.sources.protocol import Source, Stamp
 from mnist_batch.timing import ProgressCallback, Stage, StopCheck, add_laps
+
+if TYPE_CHECKING:
+    from mnist_batch.model.loading import LoadedModel
 
 _NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
 
@@ -174,6 +177,25 @@ class RunTally:
         self.rows += result.rows
         self.seconds = add_laps([self.seconds, result.seconds])
         self._files[shard.index] = result.files
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredShards:
+    """All shards of a run.
+
+    run_tally: the merged results of all shards.
+    resumed: number of shards that an earlier start had finished.
+    rows: number of rows that this start scored.
+    seconds: the time from the loaded model to the last shard.
+    warnings: what the model found odd about the images, one line each.
+    """
+
+    run_tally: RunTally
+    resumed: int
+    rows: int
+    model: LoadedModel
+    seconds: float
+    warnings: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

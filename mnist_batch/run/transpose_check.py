@@ -14,7 +14,7 @@ from mnist_batch.run.scoring import Predictor
 
 # Measured on 512 images by writers that a 512-512 network was not trained on: transposing lowers its mean confidence by
 # 0.10, by at least 0.083 in 200 samples, and for a single class by 0.006 (zeros) to 0.15. The threshold is half of
-# 0.10: transposed images reach it, others never do.
+# 0.10: transposed samples of mixed classes reach it, others never do.
 _MIN_RISE = 0.05
 # The mean over fewer images is too noisy.
 _MIN_IMAGES = 32
