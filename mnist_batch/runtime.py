@@ -21,7 +21,8 @@ _KEPT_BYTES = 1 << 28
 
 
 _SET_PIPE_SIZE: int = getattr(fcntl, "F_SETPIPE_SZ", 0)
-_PIPE_BYTES = 1 << 20
+# The largest pipe buffer that Linux allows every user by default.
+PIPE_BYTES = 1 << 20
 
 
 def limit_blas_threads() -> None:
@@ -98,7 +99,7 @@ def read_output(command: Sequence[str]) -> bytes | None:
     return None if process.returncode else output
 
 
-def widen_pipe(pipe: IO[bytes], size: int = _PIPE_BYTES) -> int:
+def widen_pipe(pipe: IO[bytes], size: int = PIPE_BYTES) -> int:
     """Sets the buffer size of a pipe, by default to the 1 MB that Linux allows every user. Returns the size.
 
     Returns 0 on systems without that call. Raises OSError if the user's pipes exceed their limit.

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contracts import DIGITS, png_of, read_all, write_zip
-from images.transforms import MORE, PROMISED, beside
+from images.transforms import TRANSFORMS, beside
 
 from mnist_batch import predict
 from mnist_batch.config import Preprocess, PreprocessOptions, ReadOptions
@@ -49,15 +49,14 @@ SCANS_PER_TRANSFORM = 2
 def write_scans(path: Path) -> None:
     """Transformed digits and damaged files. They are stored, because OpenCV draws them differently on other CPUs."""
     generator = np.random.default_rng(0)
-    transforms = {**{name: transform for name, (transform, _) in PROMISED.items()}, **MORE}
-    transforms["beside another"] = beside(DIGITS.pixels[1])
+    transforms = {**TRANSFORMS, "beside another": beside(DIGITS.pixels[1])}
     files: dict[str, bytes] = {}
     for name in sorted(transforms.keys() - SKIPPED_TRANSFORMS):
         for row in range(SCANS_PER_TRANSFORM):
-            place = len(files) % len(DIGITS.pixels)
-            image = transforms[name](DIGITS.pixels[place], generator)
+            position = len(files) % len(DIGITS.pixels)
+            image = transforms[name](DIGITS.pixels[position], generator)
             content = image if isinstance(image, bytes) else png_of(image)
-            files[f"{name.replace(' ', '-')}/{DIGITS.labels[place]}/{row}.png"] = content
+            files[f"{name.replace(' ', '-')}/{DIGITS.labels[position]}/{row}.png"] = content
     png = DIGITS.pngs[0]
     files |= {
         "damaged/empty.png": b"",

@@ -12,7 +12,6 @@ and dates are not compared. Exits with 1 if anything else differs.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import re
@@ -30,17 +29,13 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 from contracts import FORMS, Digits, png_of
-from images.transforms import MORE, PROMISED, beside
+from images.transforms import TRANSFORMS, beside
+
+from mnist_batch.sources.idx import read_idx
 
 REWORDED = Path(__file__).with_name("reworded_texts.tsv")
 # For each transform, this many images.
 TRANSFORMED = 60
-
-
-def read_idx(path: Path) -> Any:
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(content[3])]
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
 
 
 def write_inputs(data: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -69,8 +64,7 @@ def write_inputs(data: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 def write_transforms(folder: Path, pixels: Any, labels: Any) -> None:
     generator = np.random.default_rng(0)
-    transforms = {**{name: transform for name, (transform, _) in PROMISED.items()}, **MORE}
-    transforms["beside another"] = beside(pixels[1])
+    transforms = {**TRANSFORMS, "beside another": beside(pixels[1])}
     for name, transform in transforms.items():
         for row in range(TRANSFORMED):
             image = transform(pixels[row], generator)

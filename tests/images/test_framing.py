@@ -10,7 +10,7 @@ from contracts import LABELS, PIXELS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from images.transforms import MORE, PROMISED, Transform, beside, on_paper
+from images.transforms import TRANSFORMS, beside, on_paper
 from mnist_batch.config import Preprocess, PreprocessOptions
 from mnist_batch.images.framing.frame import Framed, frame
 from mnist_batch.images.mnist_form import is_mnist_form
@@ -28,7 +28,6 @@ from mnist_batch.records import (
 )
 
 AUTO = PreprocessOptions()
-TRANSFORMS: dict[str, Transform] = {name: transform for name, (transform, _) in PROMISED.items()} | MORE
 
 
 def preprocess_images(images: Sequence[bytes | Pixels], options: PreprocessOptions = AUTO) -> ImageBatch:

@@ -207,3 +207,5 @@ MORE: dict[str, Transform] = {
     "strokes of a fine pen": with_strokes(3, thin=True),
     "8x8": resized(8, 8),
 }
+# All of them.
+TRANSFORMS: dict[str, Transform] = {name: transform for name, (transform, _) in PROMISED.items()} | MORE

@@ -17,12 +17,11 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.runtime import has_spare_core, script_command, widen_pipe
+from mnist_batch.runtime import PIPE_BYTES, has_spare_core, script_command, widen_pipe
 from mnist_batch.sources.folder import read_files
 
 # The most that one request asks for.
 _REQUEST_FILES, _REQUEST_BYTES = 4096, 1 << 22
-_PIPE_BYTES = 1 << 20
 
 
 def can_prefetch() -> bool:
@@ -47,7 +46,7 @@ class FilePrefetcher:
         files: pa.Table,
         position: int,
         request_files: int = _REQUEST_FILES,
-        pipe_bytes: int = _PIPE_BYTES,
+        pipe_bytes: int = PIPE_BYTES,
     ) -> None:
         self.position = position
         self._files, self._next_request, self._request_files = files, position, request_files
