@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,9 @@ import pyarrow.compute as pc
 from mnist_batch.config import PredictConfig
 from mnist_batch.errors import InputError
 from mnist_batch.names import to_text
+from mnist_batch.output.environment import read_environment
 from mnist_batch.records import text_array
 
-# This package, and those whose releases may change a prediction's last bits or a file's bytes.
-_PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless")
 # A manifest lists up to this many input files, which takes about 100 KB.
 _MAX_INLINE_FILES = 1000
 # Hash the listing in chunks of this many rows, because each row is briefly a Python object.
@@ -74,9 +71,7 @@ def collect_fingerprint_inputs(
             "batch_size": config.batch_size,
             "rows_per_part": config.rows_per_part,
         },
-        "versions": {package: version(package) for package in _PACKAGES},
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        "cpu": cpu_features(),
+        **asdict(read_environment()),
     }
 
 
@@ -165,19 +160,6 @@ def _list_missing(files: pa.Table, others: pa.Table) -> list[str]:
     """The first paths of `files` that are not in `others`."""
     missing = pc.invert(pc.is_in(files["path"], others["path"]))
     return files["path"].filter(missing).slice(0, MAX_LISTED).to_pylist()
-
-
-def cpu_features() -> str:
-    """Returns a digest of the instruction sets by which the matrix library chooses its code.
-
-    Returns the machine's name instead if the system does not list them.
-    """
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # macOS
-        return f"{platform.machine()} {platform.processor()}"
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {hashlib.sha256(flags.encode()).hexdigest()[:16]}"
 
 
 def _digest_files(files: pa.Table) -> str:
