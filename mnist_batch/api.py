@@ -1,11 +1,17 @@
-"""The Python API: `predict`, with the options of the command line as keyword arguments."""
+"""The Python API: `predict`, with the options of the command line as keyword arguments.
+
+`build_config` checks the options. `predict` and the command line take their parameters from its signature.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from mnist_batch.config import (
     DEFAULT_BATCH_SIZE,
@@ -14,34 +20,39 @@ from mnist_batch.config import (
     DEFAULT_ROWS_PER_PART,
     AutoLabels,
     OutputFormat,
+    PixelRange,
     PredictConfig,
     Preprocess,
     PreprocessOptions,
     ReadOptions,
-    ValueRange,
+    Scale,
 )
-from mnist_batch.errors import UsageError
+from mnist_batch.errors import MnistBatchError, UsageError
 
 if TYPE_CHECKING:
     from mnist_batch.run.result import Result
 
-Choice = TypeVar("Choice", ValueRange, OutputFormat, Preprocess)
+Choice = TypeVar("Choice", OutputFormat, PixelRange, Preprocess, Scale)
+Options = ParamSpec("Options")
+
+# An option in a message. A name in a path does not count.
+_OPTION = re.compile(r"(?<![\w/.-])--([a-z]+(?:-[a-z]+)*)")
 
 
-def predict(
+def build_config(
     *inputs: str | PathLike[str],
     output: str | PathLike[str],
     model: str | PathLike[str] = DEFAULT_MODEL,
     scale: str | None = None,
-    format: str = "parquet",
-    labels: str | PathLike[str] = "auto",
+    format: str = OutputFormat.PARQUET,
+    labels: str | PathLike[str] = AutoLabels.AUTO,
     image_column: str | None = None,
     label_column: str | None = None,
     id_column: str | None = None,
     pixel_range: str | None = None,
-    keep: str | Sequence[str] = (),
-    preprocess: str = "auto",
+    preprocess: str = Preprocess.AUTO,
     transpose: bool = False,
+    keep: str | Sequence[str] = "",
     probabilities: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     rows_per_part: int = DEFAULT_ROWS_PER_PART,
@@ -49,31 +60,26 @@ def predict(
     max_reject_rate: float = DEFAULT_MAX_REJECT_RATE,
     min_accuracy: float | None = None,
     baseline: str | PathLike[str] | None = None,
-) -> Result:
-    """Scores every image of `inputs` into the folder `output`, completely or not at all.
-
-    The arguments and their values are the options of `mnist-batch predict` (docs/usage.md).
-    Returns counts, accuracy, gates and paths, also if a gate failed. `.to_pandas()` gives the predictions.
-    Raises a subclass of `mnist_batch.errors.MnistBatchError`. Its `exit_code` is that of the command line.
-    """
-    from mnist_batch.run.job import run_job
-
+) -> PredictConfig:
+    """Checks the options of a run. Raises UsageError, which names options as on the command line."""
     reading = ReadOptions(
-        labels=parse_labels(fspath(labels)),
+        labels=_parse_labels(fspath(labels)),
         image_column=image_column,
         label_column=label_column,
         id_column=id_column,
-        pixel_range=None if pixel_range is None else _parse_choice(ValueRange, pixel_range, "pixel_range"),
-        keep=parse_columns(keep) if isinstance(keep, str) else tuple(keep),
-        preprocess_options=PreprocessOptions(_parse_choice(Preprocess, preprocess, "preprocess"), transpose),
+        pixel_range=None if pixel_range is None else _parse_choice(PixelRange, pixel_range, "--pixel-range"),
+        keep=tuple(filter(None, keep.split(","))) if isinstance(keep, str) else tuple(keep),
+        preprocess_options=PreprocessOptions(
+            preprocess=_parse_choice(Preprocess, preprocess, "--preprocess"), transpose=transpose
+        ),
     )
-    config = PredictConfig(
+    return PredictConfig(
         inputs=tuple(fspath(path) for path in inputs),
         output=parse_output(fspath(output)),
         reading=reading,
         model=fspath(model),
-        scale=None if scale is None else _parse_choice(ValueRange, scale, "scale"),
-        format=_parse_choice(OutputFormat, format, "format"),
+        scale=None if scale is None else _parse_choice(Scale, scale, "--scale"),
+        format=_parse_choice(OutputFormat, format, "--format"),
         probabilities=probabilities,
         batch_size=batch_size,
         rows_per_part=rows_per_part,
@@ -82,12 +88,40 @@ def predict(
         min_accuracy=min_accuracy,
         baseline=None if baseline is None else Path(baseline),
     )
+
+
+def _with_options_of(
+    build: Callable[Options, PredictConfig],
+) -> Callable[[Callable[[PredictConfig], Result]], Callable[Options, Result]]:
+    """Gives a function of a config the parameters of `build`. Its errors name options as Python arguments."""
+
+    def decorate(function: Callable[[PredictConfig], Result]) -> Callable[Options, Result]:
+        @wraps(function)
+        def call(*arguments: Options.args, **options: Options.kwargs) -> Result:
+            try:
+                return function(build(*arguments, **options))
+            except MnistBatchError as error:
+                error.args = (_name_arguments(str(error)), *error.args[1:])
+                raise
+
+        own = signature(build).replace(return_annotation=signature(function).return_annotation)
+        call.__signature__ = own  # type: ignore[attr-defined]  # read by `help` and `inspect.signature`
+        return call
+
+    return decorate
+
+
+@_with_options_of(build_config)
+def predict(config: PredictConfig) -> Result:
+    """Scores every image of `inputs` into the folder `output`, completely or not at all.
+
+    The arguments and their values are the options of `mnist-batch predict` (docs/usage.md).
+    Returns counts, accuracy, gates and paths, also if a gate failed. `.to_pandas()` gives the predictions.
+    Raises a subclass of `mnist_batch.errors.MnistBatchError`. Its `exit_code` is that of the command line.
+    """
+    from mnist_batch.run.job import run_job
+
     return run_job(config)
-
-
-def parse_labels(text: str) -> AutoLabels | Path:
-    """Parses `auto`, `none`, or the path of a label file."""
-    return AutoLabels(text) if text in list(AutoLabels) else Path(text)
 
 
 def parse_output(text: str) -> Path:
@@ -100,13 +134,24 @@ def parse_output(text: str) -> Path:
     return Path(text)
 
 
-def parse_columns(text: str) -> tuple[str, ...]:
-    """Parses column names written as `a,b`."""
-    return tuple(filter(None, text.split(",")))
+def _parse_labels(text: str) -> AutoLabels | Path:
+    """Parses `auto`, `none`, or the path of a label file."""
+    return AutoLabels(text) if text in list(AutoLabels) else Path(text)
 
 
-def _parse_choice(kind: type[Choice], value: str, name: str) -> Choice:
+def _parse_choice(kind: type[Choice], value: str, option: str) -> Choice:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"{name} must be one of {', '.join(kind)}, got {value!r}: choose one of these") from error
+        raise UsageError(f"{option} must be one of {', '.join(kind)}, got {value!r}: choose one of these") from error
+
+
+def _name_arguments(message: str) -> str:
+    """The message with `--max-reject-rate` as `max_reject_rate`, and so on."""
+    names = signature(build_config).parameters
+
+    def rename(option: re.Match[str]) -> str:
+        name = option[1].replace("-", "_")
+        return name if name in names else option[0]
+
+    return _OPTION.sub(rename, message)

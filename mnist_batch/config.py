@@ -20,8 +20,16 @@ DEFAULT_ROWS_PER_PART = 65_536
 DEFAULT_MAX_REJECT_RATE = 0.05
 
 
-class ValueRange(StrEnum):
-    """The numbers for black and white: of float pixels in the input, and of the pixels a model was trained on."""
+class PixelRange(StrEnum):
+    """The numbers for black and white in the input."""
+
+    UNIT = "0..1"
+    BYTE = "0..255"
+    SYMMETRIC = "-1..1"
+
+
+class Scale(StrEnum):
+    """The numbers for black and white that a model was trained on."""
 
     UNIT = "0..1"
     BYTE = "0..255"
@@ -81,7 +89,7 @@ class Preprocess(StrEnum):
 class PreprocessOptions:
     """How images are preprocessed. transpose: exchange rows and columns first, as EMNIST requires."""
 
-    mode: Preprocess = Preprocess.AUTO
+    preprocess: Preprocess = Preprocess.AUTO
     transpose: bool = False
 
 
@@ -98,7 +106,7 @@ class ReadOptions:
     image_column: str | None = None
     label_column: str | None = None
     id_column: str | None = None
-    pixel_range: ValueRange | None = None
+    pixel_range: PixelRange | None = None
     keep: tuple[str, ...] = ()
     preprocess_options: PreprocessOptions = field(default_factory=PreprocessOptions)
 
@@ -131,7 +139,7 @@ class PredictConfig:
     output: Path
     reading: ReadOptions = field(default_factory=ReadOptions)
     model: str = DEFAULT_MODEL
-    scale: ValueRange | None = None
+    scale: Scale | None = None
     format: OutputFormat = OutputFormat.PARQUET
     probabilities: bool = False
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -153,13 +161,8 @@ class PredictConfig:
         # The matrix library computes a batch of one differently: its last bits differ (docs/architecture.md).
         if not 16 <= self.batch_size <= 65_536:
             raise UsageError(f"--batch-size must be in 16..65536, got {self.batch_size}: 4096 is a good choice")
-        check_rows_per_part(self.rows_per_part)
-
-
-def check_rows_per_part(rows: int) -> None:
-    """Raises UsageError unless `rows` is a valid number of rows per part. `inspect` calls it too."""
-    if rows < 1:
-        raise UsageError(f"--rows-per-part must be at least 1, got {rows}: 65536 is a good choice")
+        if self.rows_per_part < 1:
+            raise UsageError(f"--rows-per-part must be at least 1, got {self.rows_per_part}: 65536 is a good choice")
 
 
 @dataclass(frozen=True, slots=True)

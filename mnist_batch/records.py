@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import PixelRange
 from mnist_batch.names import to_text
 
 Pixels = npt.NDArray[np.uint8]
@@ -101,7 +101,7 @@ class NumericRows:
     ids: pa.StringArray
     labels: pa.Int32Array
     values: npt.NDArray[Any]
-    pixel_range: ValueRange | None = None
+    pixel_range: PixelRange | None = None
     extra_columns: pa.Table | None = None
     image_errors: Mapping[int, ImageError] = field(default_factory=dict)
 

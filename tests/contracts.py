@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mnist_batch.config import Preprocess, PreprocessOptions, ReadOptions, ValueRange
+from mnist_batch.config import PixelRange, Preprocess, PreprocessOptions, ReadOptions
 from mnist_batch.records import ImageBatch
 from mnist_batch.run.reading import Readers
 from mnist_batch.sources.discover import Inputs, open_inputs
@@ -209,7 +209,7 @@ def _tar(name: str, format: str) -> Write:
     return write
 
 
-def _parquet(columns: Callable[[Digits], Mapping[str, Any]], pixel_range: ValueRange | None = None) -> Write:
+def _parquet(columns: Callable[[Digits], Mapping[str, Any]], pixel_range: PixelRange | None = None) -> Write:
     def write(folder: Path, digits: Digits) -> Written:
         labels = {"label": digits.labels.astype(np.int64)}
         path = write_parquet(folder / "digits.parquet", {**columns(digits), **labels})
@@ -237,8 +237,8 @@ PARQUET: Mapping[str, Write] = {
     "fixed-size binary of 784": _parquet(_column(pa.binary(784), "raw")),
     "list of uint8": _parquet(_column(pa.list_(pa.uint8()), "rows")),
     "large list of int64": _parquet(_column(pa.large_list(pa.int64()), "rows")),
-    "fixed-size list of float32": _parquet(_column(pa.list_(pa.float32(), 784), "unit_rows"), ValueRange.UNIT),
-    "list of float64": _parquet(_column(pa.list_(pa.float64()), "unit_rows"), ValueRange.UNIT),
+    "fixed-size list of float32": _parquet(_column(pa.list_(pa.float32(), 784), "unit_rows"), PixelRange.UNIT),
+    "list of float64": _parquet(_column(pa.list_(pa.float64()), "unit_rows"), PixelRange.UNIT),
     "nested lists": _parquet(_column(pa.list_(pa.list_(pa.uint8())), "images")),
     "nested fixed-size lists": _parquet(_column(pa.list_(pa.list_(pa.int16(), 28), 28), "images")),
     "tensor": _parquet(lambda digits: {"image": pa.FixedShapeTensorArray.from_numpy_ndarray(digits.pixels)}),

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_batch.api import parse_columns, parse_labels, parse_output
+from mnist_batch.api import build_config, parse_output
 from mnist_batch.cli import console, options
 from mnist_batch.cli.outcome import OutcomeOptions, OutcomeReporter
-from mnist_batch.config import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_MAX_REJECT_RATE,
-    DEFAULT_MODEL,
-    DEFAULT_ROWS_PER_PART,
-    LogFormat,
-    OnEmpty,
-    OutputFormat,
-    PredictConfig,
-    Preprocess,
-    PreprocessOptions,
-    ReadOptions,
-    ReportFormat,
-    TrainConfig,
-)
+from mnist_batch.cli.usage import describe_usage_error
+from mnist_batch.config import LogFormat, OnEmpty, PredictConfig, ReportFormat, TrainConfig
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import printable
 from mnist_batch.runtime import exit_now, keep_freed_memory, limit_blas_threads, shorten_switch_interval
@@ -70,28 +59,10 @@ def program(
 
 
 @app.command(epilog=options.PREDICT_EXAMPLES)
+@options.options_of(build_config, options.PREDICT)
 def predict(
     context: typer.Context,
-    inputs: options.Inputs,
-    output: options.Output,
-    model: options.Model = DEFAULT_MODEL,
-    scale: options.Scale = None,
-    format: options.Format = OutputFormat.PARQUET,
-    labels: options.Labels = "auto",
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    id_column: options.IdColumn = None,
-    pixel_range: options.PixelRange = None,
-    preprocess: options.Preprocess = Preprocess.AUTO,
-    transpose: options.Transpose = False,
-    keep: options.Keep = "",
-    probabilities: options.Probabilities = False,
-    batch_size: options.BatchSize = DEFAULT_BATCH_SIZE,
-    rows_per_part: options.RowsPerPart = DEFAULT_ROWS_PER_PART,
-    overwrite: options.Overwrite = False,
-    max_reject_rate: options.MaxRejectRate = DEFAULT_MAX_REJECT_RATE,
-    min_accuracy: options.MinAccuracy = None,
-    baseline: options.Baseline = None,
+    config: PredictConfig,
     on_empty: options.OnEmpty = OnEmpty.FAIL,
     json: options.Json = False,  # noqa: ARG001  (`_parse_outcome_options` reads this and the options below)
     quiet: options.Quiet = False,
@@ -100,30 +71,6 @@ def predict(
     metrics_file: options.MetricsFile = None,  # noqa: ARG001
 ) -> None:
     """Score images: a prediction and a confidence for each, and a report, with accuracy if there are labels."""
-    reading = ReadOptions(
-        labels=parse_labels(labels),
-        image_column=image_column,
-        label_column=label_column,
-        id_column=id_column,
-        pixel_range=pixel_range,
-        keep=parse_columns(keep),
-        preprocess_options=PreprocessOptions(preprocess, transpose),
-    )
-    config = PredictConfig(
-        inputs=tuple(inputs),
-        output=parse_output(output),
-        reading=reading,
-        model=model,
-        scale=scale,
-        format=format,
-        probabilities=probabilities,
-        batch_size=batch_size,
-        rows_per_part=rows_per_part,
-        overwrite=overwrite,
-        max_reject_rate=max_reject_rate,
-        min_accuracy=min_accuracy,
-        baseline=baseline,
-    )
     reporter: OutcomeReporter = context.obj
     reporter.check_files()
     limit_blas_threads()
@@ -144,32 +91,14 @@ def predict(
 
 
 @app.command()
+@options.options_of(partial(build_config, output=os.devnull), options.INSPECT)
 def inspect(
-    context: typer.Context,
-    inputs: options.Inputs,
-    labels: options.Labels = "auto",
-    image_column: options.ImageColumn = None,
-    label_column: options.LabelColumn = None,
-    id_column: options.IdColumn = None,
-    pixel_range: options.PixelRange = None,
-    preprocess: options.Preprocess = Preprocess.AUTO,
-    transpose: options.Transpose = False,
-    rows_per_part: options.RowsPerPart = DEFAULT_ROWS_PER_PART,
-    sheet: options.Sheet = None,
-    json: options.Json = False,
+    context: typer.Context, config: PredictConfig, sheet: options.Sheet = None, json: options.Json = False
 ) -> None:
     """Show what would be read: formats, rows, labels, parts, and what preprocessing does. Loads no model."""
     from mnist_batch.run.inspection import inspect_inputs
 
-    reading = ReadOptions(
-        labels=parse_labels(labels),
-        image_column=image_column,
-        label_column=label_column,
-        id_column=id_column,
-        pixel_range=pixel_range,
-        preprocess_options=PreprocessOptions(preprocess, transpose),
-    )
-    inspection = inspect_inputs(inputs, reading, rows_per_part)
+    inspection = inspect_inputs(config.inputs, config.reading, config.rows_per_part)
     if sheet is not None:
         _write_sheet(sheet, inspection.samples)
     reporter: OutcomeReporter = context.obj
@@ -192,7 +121,15 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model on MNIST and save it as .h5, .keras and SavedModel, with its card."""
-    config = TrainConfig(parse_output(output), data, recipe, seed, validation, epochs, overwrite)
+    config = TrainConfig(
+        output=parse_output(output),
+        data=data,
+        recipe=recipe,
+        seed=seed,
+        validation=validation,
+        epochs=epochs,
+        overwrite=overwrite,
+    )
     from mnist_batch.training.recipes import find_recipe
 
     find_recipe(recipe)  # reject an unknown recipe before TensorFlow is imported
@@ -250,8 +187,7 @@ def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> i
     except typer.TyperException as error:  # unknown options, invalid values
         if not arguments:  # Typer has printed the help
             return 2
-        message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-        return reporter.report_error(f"{message}: see mnist-batch --help", 2)
+        return reporter.report_error(describe_usage_error(error), 2)
     except KeyboardInterrupt:
         return reporter.report_error("interrupted: start it again", 130)
     except Exception as error:

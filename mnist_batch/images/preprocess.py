@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mnist_batch.config import Preprocess, PreprocessOptions, ValueRange
+from mnist_batch.config import PixelRange, Preprocess, PreprocessOptions
 from mnist_batch.images.mnist_form import is_mnist_form
 from mnist_batch.records import (
     IMAGE_SIDE,
@@ -51,10 +51,10 @@ def preprocess(rows: Rows, preprocess_options: PreprocessOptions, watch: Stopwat
     with watch.stage(Stage.FRAME):
         on_grid = np.ones(len(pixels), bool)
         on_grid[list(outcomes)] = False
-        as_is = _select_as_is(pixels, on_grid, preprocess_options.mode)
+        as_is = _select_as_is(pixels, on_grid, preprocess_options.preprocess)
         if not as_is.all():
             pixels = np.array(pixels)  # the array from the reader may be read-only
-            outcomes |= _frame_images(pixels, np.flatnonzero(on_grid & ~as_is), preprocess_options.mode)
+            outcomes |= _frame_images(pixels, np.flatnonzero(on_grid & ~as_is), preprocess_options.preprocess)
         return _build_batch(rows, pixels, int(as_is.sum()), outcomes)
 
 
@@ -92,7 +92,7 @@ def _check_rows(
             yield pixels[row]
 
 
-def to_gray_levels(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+def to_gray_levels(images: npt.NDArray[Any], pixel_range: PixelRange | None) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     """Converts `images` [n, h, w] to uint8, rounded to the nearest level.
 
     Returns the levels, and bool [n]: which images have all values in range. The levels of the others are meaningless.
@@ -106,14 +106,14 @@ def to_gray_levels(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> 
         return levels.astype(np.uint8), valid
 
 
-def _scale_to_255(images: npt.NDArray[Any], pixel_range: ValueRange | None) -> npt.NDArray[Any]:
+def _scale_to_255(images: npt.NDArray[Any], pixel_range: PixelRange | None) -> npt.NDArray[Any]:
     """Scales floats of the given range to 0..255."""
     match pixel_range:
-        case ValueRange.UNIT:
+        case PixelRange.UNIT:
             return images.astype(np.float64) * 255
-        case ValueRange.SYMMETRIC:
+        case PixelRange.SYMMETRIC:
             return (images.astype(np.float64) + 1) * 127.5
-        case ValueRange.BYTE:
+        case PixelRange.BYTE:
             return images
     raise TypeError("float pixels reached the batch without a range")
 
@@ -196,7 +196,7 @@ class _ImageGrid:
         gray = image.T if self._options.transpose else image
         if gray.shape == (IMAGE_SIDE, IMAGE_SIDE):
             self.pixels[row] = gray
-        elif self._options.mode is Preprocess.NONE:
+        elif self._options.preprocess is Preprocess.NONE:
             self.outcomes[row] = ImageError(RejectReason.NOT_28X28, f"{gray.shape[1]}x{gray.shape[0]}")
         else:
             with self._watch.stage(Stage.FRAME):

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.records import first_line
 
@@ -44,7 +44,7 @@ class ModelCard:
     """
 
     name: str
-    scale: ValueRange
+    scale: Scale
     output: OutputKind
     temperature: float
     digests: dict[str, str]
@@ -65,7 +65,7 @@ def read_card(path: Path) -> ModelCard:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         parsed = {
-            "scale": ValueRange(fields["scale"]),
+            "scale": Scale(fields["scale"]),
             "output": OutputKind(fields["output"]),
             "temperature": float(fields["temperature"]),
         }

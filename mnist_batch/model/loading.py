@@ -17,7 +17,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import tensorflow as tf
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.card import ModelCard, OutputKind, check_model_path, find_card, model_digest
 from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model, shorten_cause
@@ -48,7 +48,7 @@ class LoadedModel:
 
     path: Path
     digest: str
-    scale: ValueRange
+    scale: Scale
     output: OutputKind
     temperature: float
     carded: bool
@@ -68,7 +68,7 @@ class LoadedModel:
         return outputs
 
 
-def load_model(path: Path, scale: ValueRange | None) -> LoadedModel:
+def load_model(path: Path, scale: Scale | None) -> LoadedModel:
     """Loads the model at `path`, ready to score.
 
     scale: the scale it was trained on. None takes it from the model's card, or without a card from the self-test.
@@ -139,7 +139,7 @@ def _join(tensors: Sequence[TensorInfo]) -> str:
 
 def _run_selftest(network: Network, image: TensorInfo) -> SelfTest:
     # An integer input would truncate 0..1 to black and white.
-    scales = [ValueRange.BYTE] if tf.as_dtype(image.dtype).is_integer else list(ValueRange)
+    scales = [Scale.BYTE] if tf.as_dtype(image.dtype).is_integer else list(Scale)
     try:
         return measure_scales(network, scales)
     except ModelError:
@@ -150,7 +150,7 @@ def _run_selftest(network: Network, image: TensorInfo) -> SelfTest:
         ) from error
 
 
-def _choose_scale(selftest: SelfTest, card: ModelCard | None, scale: ValueRange | None) -> ValueRange:
+def _choose_scale(selftest: SelfTest, card: ModelCard | None, scale: Scale | None) -> Scale:
     if card is None:
         if scale is None:
             return infer_scale(selftest)

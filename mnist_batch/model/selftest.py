@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.card import OutputKind
 from mnist_batch.records import CLASSES, Floats, Ints, Pixels
@@ -57,7 +57,7 @@ class ScaleResult:
     Both use probabilities clipped at 1e-7.
     """
 
-    scale: ValueRange
+    scale: Scale
     accuracy: float
     confidence: float
     nll: float
@@ -93,7 +93,7 @@ class SelfTest:
     def __str__(self) -> str:
         return "; ".join(map(str, self.results))
 
-    def at(self, scale: ValueRange) -> ScaleResult | None:
+    def at(self, scale: Scale) -> ScaleResult | None:
         """Returns the result at `scale`, or None if the model's input cannot hold that scale."""
         return next((result for result in self.results if result.scale is scale), None)
 
@@ -108,17 +108,17 @@ class _DrawnImages:
     blend_labels: Ints
 
 
-def scale_pixels(pixels: tf.Tensor, scale: ValueRange) -> tf.Tensor:
+def scale_pixels(pixels: tf.Tensor, scale: Scale) -> tf.Tensor:
     """Converts uint8 pixels to the float32 values that a model of this scale was trained on."""
     values = tf.cast(pixels, tf.float32)
-    if scale is ValueRange.UNIT:
+    if scale is Scale.UNIT:
         return values / 255.0
-    if scale is ValueRange.SYMMETRIC:
+    if scale is Scale.SYMMETRIC:
         return values / 127.5 - 1.0
     return values
 
 
-def measure_scales(network: Network, scales: Sequence[ValueRange]) -> SelfTest:
+def measure_scales(network: Network, scales: Sequence[Scale]) -> SelfTest:
     """Scores the shipped digits at each of `scales`.
 
     Raises ModelError if the ten outputs are neither probabilities nor logits, and whatever the network raises.
@@ -133,7 +133,7 @@ def measure_scales(network: Network, scales: Sequence[ValueRange]) -> SelfTest:
     return SelfTest(kind, tuple(_measure_scale(s, p, drawn) for s, p in zip(scales, probabilities, strict=True)))
 
 
-def infer_scale(selftest: SelfTest) -> ValueRange:
+def infer_scale(selftest: SelfTest) -> Scale:
     """Returns the scale that a model was trained on: of those where it recognizes digits, the lowest `weighted_nll`.
 
     Raises ModelError if it recognizes digits at no scale, if another scale is nearly as good, or if the confidences are
@@ -149,12 +149,12 @@ def infer_scale(selftest: SelfTest) -> ValueRange:
     if not best.is_plausible or second_nll - best.weighted_nll < MIN_MARGIN:
         raise ModelError(
             f"the scale of its pixels must be clear from the self-test, found {selftest}: "
-            f"say which it was trained on with --scale {'|'.join(ValueRange)}"
+            f"say which it was trained on with --scale {'|'.join(Scale)}"
         )
     return best.scale
 
 
-def check_scale(selftest: SelfTest, scale: ValueRange, source: str) -> None:
+def check_scale(selftest: SelfTest, scale: Scale, source: str) -> None:
     """Raises ModelError if the model does not recognize digits at `scale`. The message lacks the model's path.
 
     source: where the scale comes from, for the message.
@@ -217,7 +217,7 @@ def _to_probabilities(outputs: Floats, kind: OutputKind) -> Floats:
     return shares
 
 
-def _measure_scale(scale: ValueRange, probabilities: Floats, drawn: _DrawnImages) -> ScaleResult:
+def _measure_scale(scale: Scale, probabilities: Floats, drawn: _DrawnImages) -> ScaleResult:
     digits, blends = np.split(probabilities.astype(np.float64), [len(drawn.digits)])
     log_digits = np.log(np.clip(digits, _MIN_PROBABILITY, 1))
     log_blends = np.log(np.clip(blends, _MIN_PROBABILITY, 1))

@@ -23,6 +23,11 @@ from mnist_batch.names import to_text
 from mnist_batch.output.environment import read_environment
 from mnist_batch.records import text_array
 
+# The options that are not part of the fingerprint. Inputs, label files and the model are part of it by their content;
+# the others change no byte of `predictions/` or `rejects/`.
+_LEFT_OUT = frozenset(
+    ("inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "baseline")
+)
 # A manifest lists up to this many input files, which takes about 100 KB.
 _MAX_INLINE_FILES = 1000
 # Hash the listing in chunks of this many rows, because each row is briefly a Python object.
@@ -46,7 +51,7 @@ def collect_fingerprint_inputs(
     label_files: the label files that are not in the listing, by name.
     model: what of the model changes the output.
     """
-    reading = config.reading
+    labels = config.reading.labels
     return {
         "inputs": {
             "files": files.num_rows,
@@ -54,25 +59,22 @@ def collect_fingerprint_inputs(
             "sha256": _digest_files(files),
         },
         "arrays": {to_text(path): list(names) for path, names in arrays.items()},
-        "labels": str(reading.labels) if isinstance(reading.labels, str) else "file",
+        "labels": str(labels) if isinstance(labels, str) else "file",
         "label_files": [[name, *_stat_label_file(path)] for name, path in label_files.items()],
         **model,
-        "options": {
-            "image_column": reading.image_column,
-            "label_column": reading.label_column,
-            "id_column": reading.id_column,
-            "pixel_range": reading.pixel_range,
-            "preprocess": reading.preprocess_options.mode,
-            "transpose": reading.preprocess_options.transpose,
-            "keep": list(reading.keep),
-            "scale": config.scale,
-            "format": config.format,
-            "probabilities": config.probabilities,
-            "batch_size": config.batch_size,
-            "rows_per_part": config.rows_per_part,
-        },
+        "options": _collect_options(config),
         **asdict(read_environment()),
     }
+
+
+def _collect_options(config: PredictConfig) -> dict[str, Any]:
+    """All options that can change a byte, by name: every field of the config and of its parts, except `_LEFT_OUT`."""
+    fields = asdict(config)
+    reading = fields.pop("reading")
+    preprocess = reading.pop("preprocess_options")
+    options = fields | reading | preprocess
+    options["keep"] = list(config.reading.keep)  # as JSON gives it back
+    return {name: value for name, value in options.items() if name not in _LEFT_OUT}
 
 
 def compute_fingerprint(facts: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_batch.config import PreprocessOptions, ReadOptions, check_rows_per_part
+from mnist_batch.config import PreprocessOptions, ReadOptions
 from mnist_batch.images.preprocess import decode_to_gray, preprocess
 from mnist_batch.names import printable
 from mnist_batch.records import EncodedRows, ImageError, Pixels, Preprocessing, Rows
@@ -83,13 +83,12 @@ def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: in
 
     Raises MnistBatchError for the inputs, labels and options that `predict` rejects.
     """
-    check_rows_per_part(rows_per_part)
     inputs = open_inputs(tuple(paths), reading)
     if label_file := isinstance(reading.labels, Path):
         open_label_file(reading.labels, inputs.rows)
     shards = sum(1 for _ in cut_shards(inputs.spans, rows_per_part))
     options = reading.preprocess_options
-    return Inspection(inputs, label_file, shards, rows_per_part, options.mode, sample_images(inputs, options))
+    return Inspection(inputs, label_file, shards, rows_per_part, options.preprocess, sample_images(inputs, options))
 
 
 def sample_images(inputs: Inputs, preprocess_options: PreprocessOptions) -> list[Sample]:

@@ -64,7 +64,7 @@ def build_run_report(
             "stages": run_tally.seconds,
         },
         "preprocessing": {
-            "mode": config.reading.preprocess_options.mode,
+            "mode": config.reading.preprocess_options.preprocess,
             **{kind.value: all_sources[kind] for kind in Preprocessing},
         },
         "warnings": [*preprocessing_warnings(by_source), *scored.warnings, *drift_warnings(figures["drift"])],

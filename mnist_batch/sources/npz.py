@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from mnist_batch.config import AutoLabels, ReadOptions, ValueRange
+from mnist_batch.config import AutoLabels, PixelRange, ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
@@ -55,7 +55,7 @@ class NpzSource:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     labels: str | None
-    pixel_range: ValueRange | None
+    pixel_range: PixelRange | None
     format: str = field(default="npz", init=False)
 
     @property

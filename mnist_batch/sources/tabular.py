@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mnist_batch.config import ReadOptions, ValueRange
+from mnist_batch.config import PixelRange, ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import image_format
 from mnist_batch.records import IMAGE_SIDE, ImageError, Pixels, RejectReason
@@ -47,7 +47,7 @@ class ImageColumn:
 
     names: tuple[str, ...] = field(repr=False)
     layout: ImageLayout
-    pixel_range: ValueRange
+    pixel_range: PixelRange
 
 
 # First bytes of the image files that `image_format` recognizes.
@@ -194,7 +194,7 @@ def _find_layout(dtype: pa.DataType) -> ImageLayout | None:
     return None
 
 
-def _find_pixel_range(schema: pa.Schema, names: tuple[str, ...], where: str, options: ReadOptions) -> ValueRange:
+def _find_pixel_range(schema: pa.Schema, names: tuple[str, ...], where: str, options: ReadOptions) -> PixelRange:
     """What the numbers mean.
 
     For floats: the metadata `pixel_range` of the first float field, otherwise `--pixel-range`. For integers: 0..255.
@@ -203,10 +203,10 @@ def _find_pixel_range(schema: pa.Schema, names: tuple[str, ...], where: str, opt
         (name for name in names if pa.types.is_floating(_innermost_type(schema.field(name).type))), None
     )
     if float_column is None:
-        return ValueRange.BYTE
+        return PixelRange.BYTE
     stated = (schema.field(float_column).metadata or {}).get(b"pixel_range", b"").decode("utf-8", "replace")
-    if stated in list(ValueRange):
-        return ValueRange(stated)
+    if stated in list(PixelRange):
+        return PixelRange(stated)
     if options.pixel_range is None:
         raise InputError(
             f"{where}: float pixels must come with their range, column {join_names([float_column])} is "

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import InputError, InputMissingError
 from mnist_batch.records import CLASSES, IMAGE_SIDE, Floats, Ints, Pixels
 from mnist_batch.sources.idx import read_idx
@@ -37,9 +37,9 @@ _QMNIST_LABEL, _QMNIST_WRITER = 0, 2
 _MNIST_TEST_PIXELS = "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"
 
 _DIVISOR_AND_OFFSET = {
-    ValueRange.UNIT: (255.0, 0.0),
-    ValueRange.BYTE: (1.0, 0.0),
-    ValueRange.SYMMETRIC: (127.5, 1.0),
+    Scale.UNIT: (255.0, 0.0),
+    Scale.BYTE: (1.0, 0.0),
+    Scale.SYMMETRIC: (127.5, 1.0),
 }
 
 
@@ -86,7 +86,7 @@ def one_hot(labels: Ints) -> Floats:
     return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
-def to_network_input(images: Pixels, scale: ValueRange) -> Floats:
+def to_network_input(images: Pixels, scale: Scale) -> Floats:
     """Flattens images and scales black and white to `scale`: uint8 [n, 28, 28] -> float32 [n, 784]."""
     divisor, offset = _DIVISOR_AND_OFFSET[scale]
     flat = images.reshape(len(images), -1).astype(np.float32)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import UsageError
 from mnist_batch.training.architectures import build_mlp_512
 
@@ -31,7 +31,7 @@ class Recipe:
     optimizer: Callable[[], keras.optimizers.Optimizer]
     epochs: int
     batch_size: int
-    scale: ValueRange = ValueRange.UNIT
+    scale: Scale = Scale.UNIT
 
 
 def make_rmsprop() -> keras.optimizers.Optimizer:

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from images.encoders import digit, encode
-from mnist_batch.config import Preprocess, PreprocessOptions, ValueRange
+from mnist_batch.config import PixelRange, Preprocess, PreprocessOptions
 from mnist_batch.images.preprocess import preprocess, to_gray_levels
 from mnist_batch.records import EncodedRows, ImageBatch, ImageError, NumericRows, Pixels, RejectReason, string_array
 
-BLACK_TO_WHITE = {ValueRange.UNIT: (0.0, 1.0), ValueRange.BYTE: (0.0, 255.0), ValueRange.SYMMETRIC: (-1.0, 1.0)}
+BLACK_TO_WHITE = {PixelRange.UNIT: (0.0, 1.0), PixelRange.BYTE: (0.0, 255.0), PixelRange.SYMMETRIC: (-1.0, 1.0)}
 EVERY_LEVEL = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
 
 
 def preprocess_numbers(
     values: npt.NDArray[Any],
-    pixel_range: ValueRange | None = None,
+    pixel_range: PixelRange | None = None,
     image_errors: Mapping[int, ImageError] | None = None,
 ) -> ImageBatch:
     """Rows with the ids "row 0", "row 1", ... and their last digits as labels, without framing."""
@@ -33,9 +33,9 @@ def preprocess_numbers(
     return preprocess(numeric, PreprocessOptions(Preprocess.NONE))
 
 
-@pytest.mark.parametrize("pixel_range", ValueRange)
+@pytest.mark.parametrize("pixel_range", PixelRange)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
-def test_every_gray_level_survives_as_float(pixel_range: ValueRange, dtype: npt.DTypeLike) -> None:
+def test_every_gray_level_survives_as_float(pixel_range: PixelRange, dtype: npt.DTypeLike) -> None:
     black, white = BLACK_TO_WHITE[pixel_range]
     floats = (black + EVERY_LEVEL.astype(np.float64) / 255 * (white - black)).astype(dtype)
     levels, valid = to_gray_levels(floats, pixel_range)
@@ -54,17 +54,17 @@ def test_integers_are_gray_levels(dtype: str) -> None:
 @given(nps.arrays(np.float64, (1, 2, 2), elements=st.floats(0, 255)))
 @settings(deadline=None)
 def test_gray_levels_are_rounded(values: npt.NDArray[np.float64]) -> None:
-    levels, valid = to_gray_levels(values, ValueRange.BYTE)
+    levels, valid = to_gray_levels(values, PixelRange.BYTE)
     assert valid.all()
     assert np.abs(levels - values).max() <= 0.5
 
 
-@pytest.mark.parametrize("pixel_range", ValueRange)
+@pytest.mark.parametrize("pixel_range", PixelRange)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.1, -1.1, 1.7e308])
-def test_float_out_of_range_is_a_reject(pixel_range: ValueRange, bad: float) -> None:
+def test_float_out_of_range_is_a_reject(pixel_range: PixelRange, bad: float) -> None:
     black, white = BLACK_TO_WHITE[pixel_range]
     values = np.full((3, 28, 28), (black + white) / 2)
-    values[1, 5, 5] = bad * 255 if pixel_range is ValueRange.BYTE and abs(bad) < 2 else bad
+    values[1, 5, 5] = bad * 255 if pixel_range is PixelRange.BYTE and abs(bad) < 2 else bad
     batch = preprocess_numbers(values, pixel_range)
     assert batch.ids.to_pylist() == ["row 0", "row 2"]
     assert batch.labels.to_pylist() == [0, 2]

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import pytest
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.records import Pixels
 from model.perceptron import Perceptron, read_sample_digits, train_perceptron
 from model.saved_models import BuildModel, SaveKeras, save
@@ -35,7 +35,7 @@ def build_model(network: Perceptron) -> BuildModel:
 
     def build(
         shape: tuple[int, ...] = (28, 28),
-        scale: ValueRange = ValueRange.UNIT,
+        scale: Scale = Scale.UNIT,
         activation: str | None = "softmax",
         first: tuple[keras.Layer, ...] = (),
         dtype: str = "float32",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.records import Pixels
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
@@ -17,7 +17,7 @@ SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 class Perceptron:
     """784 pixels -> 64 relu -> 10 logits, for pixels of `scale`. hidden, output: kernel and bias of each layer."""
 
-    scale: ValueRange
+    scale: Scale
     hidden: tuple[np.ndarray, np.ndarray]
     output: tuple[np.ndarray, np.ndarray]
 
@@ -28,22 +28,22 @@ class Perceptron:
     def probabilities(self, pixels: Pixels) -> np.ndarray:
         return softmax(self.logits(pixels))
 
-    def rescale(self, scale: ValueRange) -> Perceptron:
+    def rescale(self, scale: Scale) -> Perceptron:
         """Returns a network that computes the same from pixels of another scale; `self` is for 0..1."""
         kernel, bias = self.hidden
-        if scale is ValueRange.BYTE:
+        if scale is Scale.BYTE:
             return replace(self, scale=scale, hidden=(kernel / 255, bias))
-        if scale is ValueRange.SYMMETRIC:
+        if scale is Scale.SYMMETRIC:
             return replace(self, scale=scale, hidden=(kernel / 2, bias + kernel.sum(axis=0) / 2))
         return self
 
 
-def scale_pixels(pixels: Pixels, scale: ValueRange) -> np.ndarray:
+def scale_pixels(pixels: Pixels, scale: Scale) -> np.ndarray:
     values = pixels.astype(np.float32)
-    scaled: dict[ValueRange, np.ndarray] = {
-        ValueRange.UNIT: values / 255,
-        ValueRange.BYTE: values,
-        ValueRange.SYMMETRIC: values / 127.5 - 1,
+    scaled: dict[Scale, np.ndarray] = {
+        Scale.UNIT: values / 255,
+        Scale.BYTE: values,
+        Scale.SYMMETRIC: values / 127.5 - 1,
     }
     return scaled[scale]
 
@@ -81,4 +81,4 @@ def train_perceptron(seed: int = 0, steps: int = 600) -> Perceptron:
             rate = 0.003 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             parameters[index] = parameters[index] - rate * means[index] / (np.sqrt(squares[index]) + 1e-8)
     weights = [values.astype(np.float32) for values in parameters]
-    return Perceptron(ValueRange.UNIT, (weights[0], weights[1]), (weights[2], weights[3]))
+    return Perceptron(Scale.UNIT, (weights[0], weights[1]), (weights[2], weights[3]))

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.model.card import OutputKind
 from mnist_batch.model.legacy_h5 import repair_config
 from mnist_batch.model.loading import load_model
@@ -18,7 +18,7 @@ FLATTEN = Layer("Flatten", "flatten", {"data_format": "channels_last"})
 
 def assert_computes(path: Path, network: Perceptron, digits: Pixels) -> None:
     model = load_model(path, None)
-    assert model.scale is ValueRange.UNIT
+    assert model.scale is Scale.UNIT
     assert model.output is OutputKind.PROBABILITIES
     np.testing.assert_allclose(score(model, digits), network.probabilities(digits), atol=1e-5)
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from conftest import Cli
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.card import ModelCard, OutputKind, card_path, model_digest, read_card
 from mnist_batch.model.loading import load_model
@@ -23,11 +23,11 @@ from model.saved_models import BuildModel, SaveKeras, export, save, score
 
 
 @pytest.mark.parametrize("shape", [(784,), (28, 28), (28, 28, 1)])
-@pytest.mark.parametrize("scale", ValueRange)
+@pytest.mark.parametrize("scale", Scale)
 @pytest.mark.parametrize("kind", OutputKind)
 def test_scale_and_output_are_inferred(
     shape: tuple[int, ...],
-    scale: ValueRange,
+    scale: Scale,
     kind: OutputKind,
     save_keras: SaveKeras,
     network: Perceptron,
@@ -43,12 +43,10 @@ def test_scale_and_output_are_inferred(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-@pytest.mark.parametrize(
-    ("rescaling", "scale"), [((1 / 255, 0.0), ValueRange.UNIT), ((1 / 127.5, -1.0), ValueRange.SYMMETRIC)]
-)
+@pytest.mark.parametrize(("rescaling", "scale"), [((1 / 255, 0.0), Scale.UNIT), ((1 / 127.5, -1.0), Scale.SYMMETRIC)])
 def test_model_with_rescaling_takes_bytes(
     rescaling: tuple[float, float],
-    scale: ValueRange,
+    scale: Scale,
     dtype: str,
     save_keras: SaveKeras,
     network: Perceptron,
@@ -56,14 +54,14 @@ def test_model_with_rescaling_takes_bytes(
 ) -> None:
     layer = keras.layers.Rescaling(*rescaling)
     model = load_model(save_keras(scale=scale, first=(layer,), dtype=dtype), None)
-    assert model.scale is ValueRange.BYTE
+    assert model.scale is Scale.BYTE
     np.testing.assert_allclose(score(model, digits), network.probabilities(digits), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["model_mnist", "model.h5", "model.keras.bak"])
 def test_keras_file_loads_under_any_name(name: str, save_keras: SaveKeras, tmp_path: Path) -> None:
     path = save_keras().rename(tmp_path / name)
-    assert load_model(path, None).scale is ValueRange.UNIT
+    assert load_model(path, None).scale is Scale.UNIT
 
 
 def test_named_input_and_output_load(
@@ -79,17 +77,17 @@ def test_free_height_and_width_take_28x28(tmp_path: Path, build_model: BuildMode
     image = keras.Input((None, None, 1))
     inner = keras.layers.Reshape((784,))(image)
     path = save(keras.Model(image, build_model(shape=(784,))(inner)), tmp_path / "m.keras")
-    assert load_model(path, None).scale is ValueRange.UNIT
+    assert load_model(path, None).scale is Scale.UNIT
 
 
 @pytest.mark.parametrize("shape", [(784,), (28, 28, 1)])
 def test_saved_model_works_after_gc(
     shape: tuple[int, ...], build_model: BuildModel, tmp_path: Path, network: Perceptron, digits: Pixels
 ) -> None:
-    exported = export(build_model(shape=shape, scale=ValueRange.BYTE, activation=None), tmp_path / "m")
+    exported = export(build_model(shape=shape, scale=Scale.BYTE, activation=None), tmp_path / "m")
     model = load_model(exported, None)
     gc.collect()
-    assert (model.scale, model.output) == (ValueRange.BYTE, OutputKind.LOGITS)
+    assert (model.scale, model.output) == (Scale.BYTE, OutputKind.LOGITS)
     np.testing.assert_allclose(score(model, digits), network.probabilities(digits), atol=1e-4)
 
 
@@ -126,14 +124,14 @@ def test_given_scale_resolves_ambiguity(build_model: BuildModel, tmp_path: Path)
     path = save(build_model(first=first), tmp_path / "m.keras")
     with pytest.raises(ModelError, match=r"must be clear .* --scale 0\.\.1\|0\.\.255\|-1\.\.1"):
         load_model(path, None)
-    assert load_model(path, ValueRange.BYTE).scale is ValueRange.BYTE
+    assert load_model(path, Scale.BYTE).scale is Scale.BYTE
 
 
 def test_wrong_given_scale_is_refused(save_keras: SaveKeras) -> None:
     with pytest.raises(
         ModelError, match=r"at 0\.\.1, as --scale says, found 0\.\.1: 1\d% right .*0\.\.255: 100% right"
     ):
-        load_model(save_keras(scale=ValueRange.BYTE), ValueRange.UNIT)
+        load_model(save_keras(scale=Scale.BYTE), Scale.UNIT)
 
 
 def test_model_name_may_be_invalid_utf8(cli: Cli, save_keras: SaveKeras, sample_data: Path, tmp_path: Path) -> None:
@@ -175,7 +173,7 @@ def test_other_keras_backend_is_refused(save_keras: SaveKeras, monkeypatch: pyte
 def card() -> ModelCard:
     return ModelCard(
         name="m",
-        scale=ValueRange.UNIT,
+        scale=Scale.UNIT,
         output=OutputKind.PROBABILITIES,
         temperature=2.0,
         digests={},
@@ -210,13 +208,13 @@ def test_card_of_other_bytes_is_ignored(card: ModelCard, save_keras: SaveKeras) 
 @pytest.mark.parametrize(
     ("change", "scale", "reason"),
     [
-        ({"scale": ValueRange.SYMMETRIC}, None, r"at -1\.\.1, as the model's card says"),
+        ({"scale": Scale.SYMMETRIC}, None, r"at -1\.\.1, as the model's card says"),
         ({"output": OutputKind.LOGITS}, None, "outputs must be logits as the model's card says, found probabilities"),
-        ({}, ValueRange.BYTE, r"--scale must agree with the model's card, 0\.\.1, found 0\.\.255"),
+        ({}, Scale.BYTE, r"--scale must agree with the model's card, 0\.\.1, found 0\.\.255"),
     ],
 )
 def test_contradicting_card_is_refused(
-    change: dict[str, Any], scale: ValueRange | None, reason: str, card: ModelCard, save_keras: SaveKeras
+    change: dict[str, Any], scale: Scale | None, reason: str, card: ModelCard, save_keras: SaveKeras
 ) -> None:
     path = save_keras()
     replace(card, digests={path.name: model_digest(path)}, **change).write(card_path(path))
@@ -234,7 +232,7 @@ def test_contradicting_card_is_refused(
         ({"temperature": float("inf")}, "temperature inf"),
         ({"temperature": 10**400}, "too large"),
         ({"digests": []}, "digests that are not an object"),
-        ({"scale": []}, "is not a valid ValueRange"),
+        ({"scale": []}, "is not a valid Scale"),
         ({"more": 1}, "more"),
     ],
 )

@@ -10,7 +10,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.loading import load_model
 from model.h5_layouts import Layer, Layout, make_layers, write_h5, write_weights
@@ -18,7 +18,7 @@ from model.perceptron import Perceptron
 from model.saved_models import BuildModel, SaveKeras, export, save
 
 
-def load_error(path: Path, scale: ValueRange | None = None) -> str:
+def load_error(path: Path, scale: Scale | None = None) -> str:
     """The message with which loading fails, without the path that it begins with."""
     with pytest.raises(ModelError) as caught:
         load_model(path, scale)
@@ -189,10 +189,10 @@ def test_untrained_model_at_every_scale(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     layers = [keras.Input((784,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(10)]
     path = save_layers(tmp_path / "m.keras", *layers)
-    for scale in (None, *ValueRange):
+    for scale in (None, *Scale):
         message = load_error(path, scale)
         assert "at least 80% of the drawn digits at a scale that --scale can name" in message
-        assert all(f"{each}: " in message for each in ValueRange)
+        assert all(f"{each}: " in message for each in Scale)
 
 
 def test_sigmoid_outputs(save_keras: SaveKeras) -> None:

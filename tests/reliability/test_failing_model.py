@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from mnist_batch.config import OutputFormat, Preprocess, PreprocessOptions, ValueRange
+from mnist_batch.config import OutputFormat, Preprocess, PreprocessOptions, Scale
 from mnist_batch.errors import MnistBatchError
 from mnist_batch.model.card import OutputKind
 from mnist_batch.model.loading import LoadedModel
@@ -45,7 +45,7 @@ def predictor_of(network: Network, batch_size: int = BATCH_SIZE) -> TensorFlowPr
     model = LoadedModel(
         path=Path("model"),
         digest="",
-        scale=ValueRange.BYTE,
+        scale=Scale.BYTE,
         output=output,
         temperature=1.0,
         carded=False,

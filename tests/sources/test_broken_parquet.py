@@ -22,7 +22,7 @@ from contracts import (
     write_zip,
 )
 
-from mnist_batch.config import ReadOptions, ValueRange
+from mnist_batch.config import PixelRange, ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.sources.discover import open_inputs
 from sources.failing import fails
@@ -89,14 +89,14 @@ def test_float_pixel_columns_need_a_range(tmp_path: Path, floats: list[int]) -> 
 def test_float_pixels_need_a_range(tmp_path: Path, dtype: pa.DataType) -> None:
     path = parquet(tmp_path, image=pa.nulls(1, dtype))
     fails(path, InputError, "column image is .*--pixel-range 0..1")
-    assert open_inputs((str(path),), ReadOptions(pixel_range=ValueRange.UNIT)).rows == 1
+    assert open_inputs((str(path),), ReadOptions(pixel_range=PixelRange.UNIT)).rows == 1
 
 
 def test_pixel_range_in_the_schema_wins(tmp_path: Path) -> None:
     field = pa.field("image", pa.list_(pa.float64()), metadata={"pixel_range": "-1..1"})
     table = pa.table([pa.array([[1.0] * 784, [-1.0] * 784])], schema=pa.schema([field]))
     pq.write_table(table, tmp_path / "a.parquet")
-    inputs = open_inputs((str(tmp_path / "a.parquet"),), ReadOptions(pixel_range=ValueRange.BYTE))
+    inputs = open_inputs((str(tmp_path / "a.parquet"),), ReadOptions(pixel_range=PixelRange.BYTE))
     (batch,) = read_all(inputs, FRAME_NOTHING)
     assert [batch.pixels[0].min(), batch.pixels[1].max()] == [255, 0]
 
@@ -212,7 +212,7 @@ def test_labels_that_are_not_digits(tmp_path: Path, label: list[Any], match: str
 def test_bad_row_is_a_reject_others_are_read(tmp_path: Path, dtype: pa.DataType, bad: Any, reason: str) -> None:
     good = [image.tobytes() for image in PIXELS[:2]] if "binary" in str(dtype) else rows(PIXELS[:2])
     path = parquet(tmp_path, image=pa.array([good[0], bad, good[1]], dtype), page=["x", "y", "z"], label=[1, 2, None])
-    options = ReadOptions(pixel_range=ValueRange.BYTE, id_column="page", keep=("page",))
+    options = ReadOptions(pixel_range=PixelRange.BYTE, id_column="page", keep=("page",))
     (batch,) = read_all(open_inputs((str(path),), options))
     assert batch.extra_columns is not None
     assert batch.ids.to_pylist() == batch.extra_columns["page"].to_pylist() == ["x", "z"]

@@ -26,7 +26,7 @@ from contracts import (
     write_zip,
 )
 
-from mnist_batch.config import ReadOptions, ValueRange
+from mnist_batch.config import PixelRange, ReadOptions
 from mnist_batch.errors import InputError, InputMissingError, UsageError
 from mnist_batch.shards import cut_shards
 
@@ -251,7 +251,7 @@ def test_array_named_twice_is_an_error(tmp_path: Path) -> None:
     [
         ({"image_column": "image"}, "a.zip"),
         ({"label_column": "label"}, "a.npz"),
-        ({"pixel_range": ValueRange.UNIT}, "a.zip"),
+        ({"pixel_range": PixelRange.UNIT}, "a.zip"),
     ],
 )
 def test_option_no_input_uses_is_an_error(tmp_path: Path, option: dict[str, Any], file: str) -> None:
@@ -261,7 +261,7 @@ def test_option_no_input_uses_is_an_error(tmp_path: Path, option: dict[str, Any]
     with pytest.raises(UsageError, match=f"--{next(iter(option)).replace('_', '-')}: .* Parquet.*: leave it out"):
         opened(tmp_path / file, options=ReadOptions(**option))
     assert opened(tmp_path / file, tmp_path / "a.parquet", options=ReadOptions(**option)).rows > 1
-    assert opened(tmp_path / "a.npz", options=ReadOptions(pixel_range=ValueRange.UNIT)).rows == 2
+    assert opened(tmp_path / "a.npz", options=ReadOptions(pixel_range=PixelRange.UNIT)).rows == 2
 
 
 @pytest.mark.parametrize("other", ["a.npz", "b.png"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mnist_batch
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import UsageError
 from mnist_batch.training.recipes import find_recipe
 
@@ -20,7 +20,7 @@ def test_seed_recipe_is_the_course_scripts() -> None:
     assert model.input_shape == (None, 784)
     assert type(optimizer).__name__ == "RMSprop"
     assert float(optimizer.learning_rate) == pytest.approx(0.001)
-    assert (recipe.epochs, recipe.batch_size, recipe.scale) == (10, 256, ValueRange.UNIT)
+    assert (recipe.epochs, recipe.batch_size, recipe.scale) == (10, 256, Scale.UNIT)
 
 
 def test_unknown_recipe_lists_the_names() -> None:

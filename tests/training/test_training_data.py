@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mnist_batch.config import ValueRange
+from mnist_batch.config import Scale
 from mnist_batch.errors import InputError, InputMissingError
 from mnist_batch.training.data import load_training_data, one_hot, to_network_input
 from training.mnist_files import IDX_NAMES, QMNIST_NAME, Array, write_idx, write_idx_folder
@@ -30,9 +30,9 @@ def test_argmax_decodes_one_hot(labels: Array) -> None:
 
 @pytest.mark.parametrize(
     ("scale", "black", "white"),
-    [(ValueRange.UNIT, 0, 1), (ValueRange.BYTE, 0, 255), (ValueRange.SYMMETRIC, -1, 1)],
+    [(Scale.UNIT, 0, 1), (Scale.BYTE, 0, 255), (Scale.SYMMETRIC, -1, 1)],
 )
-def test_black_and_white_span_the_scale(scale: ValueRange, black: float, white: float) -> None:
+def test_black_and_white_span_the_scale(scale: Scale, black: float, white: float) -> None:
     images = np.zeros((2, 28, 28), np.uint8)
     images[1] = 255
     flat = to_network_input(images, scale)
