@@ -81,7 +81,7 @@ def accuracy_table(images: Gray, labels: Gray) -> str:
     predictor = TensorFlowPredictor(load_model(resolve_model("seed"), None), 4096)
 
     def count_correct(pixels: Gray, labels: Gray) -> int:
-        return int((next(iter(predictor.probabilities([pixels]))).argmax(axis=1) == labels).sum())
+        return int((next(iter(predictor.score([pixels]))).probabilities.argmax(axis=1) == labels).sum())
 
     lines = ["| images | rows | untouched | transformed | may fall by | rejected |", "|---|---|---|---|---|---|"]
     cases = [(name, *case) for name, case in PROMISED.items()] + [(name, case, None) for name, case in MORE.items()]

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from report.rows import guessed, tally
+from report.rows import guessed, scores_of, tally
 from report.runs import GATES, report
 
 from mnist_batch.output.files import to_json
@@ -58,7 +58,7 @@ def count_rows(rows: int) -> tuple[Tally, float]:
     for first in range(0, rows, BATCH):
         batch, probabilities = simulate_batch(first)
         started = time.process_time()
-        total = merge([total, tally_batch(batch, first, probabilities)])
+        total = merge([total, tally_batch(batch, first, scores_of(probabilities))])
         seconds += time.process_time() - started
     return total, seconds
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from mnist_batch import columns
 from mnist_batch.errors import UsageError
 
 DEFAULT_MODEL = "seed"
@@ -111,8 +112,7 @@ class ReadOptions:
     preprocess_options: PreprocessOptions = field(default_factory=PreprocessOptions)
 
     def __post_init__(self) -> None:
-        reserved = {"id", "label", "prediction", "confidence", "digit_score", *(f"p{i}" for i in range(10))}
-        taken = sorted(reserved.intersection(self.keep))
+        taken = sorted(set(columns.ALL).intersection(self.keep))
         if taken:
             raise UsageError(
                 f"--keep must not name a column of the output, got {', '.join(taken)}: "

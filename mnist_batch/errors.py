@@ -4,6 +4,8 @@ The text of an error is one line: what must hold, what was found (with the file 
 `cli/app.py` has the only handler. A bad *record* is not an error but a reject (`records.Reject`).
 """
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 
@@ -69,9 +71,19 @@ class ModelError(MnistBatchError):
     exit_code = 78
 
 
+class ScoringError(MnistBatchError):
+    """Scoring cannot go on with this model or on this worker. Finished shards are kept, other than for `ModelError`."""
+
+    exit_code = 78
+
+
 class InterruptedRun(MnistBatchError):
     """A signal stopped the program. outcome: what happened to the work, and what to do."""
 
     def __init__(self, signal_number: int, outcome: str) -> None:
         super().__init__(f"interrupted, {outcome}")
+        self._arguments = signal_number, outcome
         self.exit_code = 128 + signal_number  # type: ignore[misc]  # the only error whose code depends on its cause
+
+    def __reduce__(self) -> tuple[type[InterruptedRun], tuple[int, str]]:
+        return type(self), self._arguments

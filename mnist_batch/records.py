@@ -139,22 +139,70 @@ class ImageBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What the model gives for `n` images.
+
+    probabilities: float32 [n, 10], rows sum to 1.
+    confidence: float32 [n] in 0..1, the highest of the probabilities.
+    digit_score: float32 [n] in 0..1, how much the image looks like a digit at all; None if the model does not give it.
+    A row that the model cannot score is not finite in at least one of them.
+    """
+
+    probabilities: Floats
+    confidence: Floats
+    digit_score: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    def take(self, rows: slice | npt.NDArray[np.bool_]) -> Scores:
+        """The scores of some rows."""
+        digit_score = None if self.digit_score is None else self.digit_score[rows]
+        return Scores(self.probabilities[rows], self.confidence[rows], digit_score)
+
+    def put(self, first: int, scores: Scores) -> None:
+        """Writes `scores` over the rows from `first` on."""
+        rows = slice(first, first + len(scores))
+        self.probabilities[rows], self.confidence[rows] = scores.probabilities, scores.confidence
+        if self.digit_score is not None and scores.digit_score is not None:
+            self.digit_score[rows] = scores.digit_score
+
+    def finite(self) -> npt.NDArray[np.bool_]:
+        """Which rows were scored: bool [n]."""
+        finite = np.isfinite(self.probabilities).all(axis=1) & np.isfinite(self.confidence)
+        return finite if self.digit_score is None else finite & np.isfinite(self.digit_score)
+
+
+def unscored(rows: int, digit_score: bool = False) -> Scores:
+    """Scores of rows that were not scored: NaN. digit_score: whether there is one."""
+    probabilities = np.full((rows, CLASSES), np.nan, np.float32)
+    return Scores(probabilities, probabilities[:, 0].copy(), probabilities[:, 0].copy() if digit_score else None)
+
+
+def concat_scores(scores: Sequence[Scores]) -> Scores:
+    """Joins scores in order. `scores` must not be empty, and all must have a digit score or none."""
+    digit_scores = [s.digit_score for s in scores if s.digit_score is not None]
+    return Scores(
+        np.concatenate([s.probabilities for s in scores]),
+        np.concatenate([s.confidence for s in scores]),
+        np.concatenate(digit_scores) if digit_scores else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
     """The scored rows of one shard as columns, in input order.
 
     ids: string [n].
     labels: int32 [n] of 0..9 or null.
     digits: int32 [n] of 0..9, the predictions.
-    confidence: float32 [n] in 0..1, the probability of `digits`.
-    probabilities: float32 [n, 10], rows sum to 1.
     extra_columns: as in `ImageBatch`.
     """
 
     ids: pa.StringArray
     labels: pa.Int32Array
     digits: npt.NDArray[np.int32]
-    confidence: Floats
-    probabilities: Floats
+    scores: Scores
     extra_columns: pa.Table | None = None
 
     def __len__(self) -> int:

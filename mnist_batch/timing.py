@@ -10,6 +10,8 @@ from enum import StrEnum
 
 # Called with the number of rows done and the number of rows in total. Must not raise.
 ProgressCallback = Callable[[int, int], None]
+# Called by a worker with the number of rows done. Must not raise.
+RowsCallback = Callable[[int], None]
 # Called between batches. Raises an exception to stop the work.
 StopCheck = Callable[[], None]
 

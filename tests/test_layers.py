@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mnist_batch"
 # From the bottom up. Modules of the base may import each other; other parts of one level may not.
-BASE = {"config", "errors", "names", "records", "runtime", "shards", "timing"}
+BASE = {"columns", "config", "errors", "names", "records", "runtime", "shards", "timing"}
 LEVELS = [
     BASE,
     {"images"},

@@ -1,7 +1,7 @@
-"""Loads any Keras file or SavedModel for ten digits as one function: uint8 pixels in, calibrated probabilities out.
+"""Loads any Keras file or SavedModel for ten digits as one function: uint8 pixels in, calibrated scores out.
 
 A model that cannot be used for digits is refused here, with a one-line reason.
-This module knows nothing of batches, shards or inputs: `model/predictor.py` maps `LoadedModel.probabilities` over them.
+This module knows nothing of batches, shards or inputs: `model/predictor.py` maps `LoadedModel.score` over them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.card import ModelCard, OutputKind, check_model_path, find_card, model_digest
 from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model, shorten_cause
-from mnist_batch.model.selftest import Network, SelfTest, check_scale, infer_scale, measure_scales, scale_pixels
+from mnist_batch.model.selftest import (
+    DIGIT_SCORE,
+    PROBABILITIES,
+    Network,
+    SelfTest,
+    check_scale,
+    infer_scale,
+    measure_scales,
+    scale_pixels,
+)
 from mnist_batch.records import CLASSES, IMAGE_SIDE
 
 _INPUT_SHAPES: tuple[tuple[int, ...], ...] = (
@@ -43,7 +52,7 @@ class LoadedModel:
     output: what its ten outputs are.
     temperature: divides the logits; 1 if no calibration is known.
     carded: whether a model card gave scale, output and temperature.
-    network: float32 [n, 28, 28] at that scale -> float32 [n, 10], the model's outputs unchanged.
+    network: float32 [n, 28, 28] at that scale -> the model's outputs, unchanged and by name.
     """
 
     path: Path
@@ -55,12 +64,17 @@ class LoadedModel:
     selftest: SelfTest
     network: Network = field(repr=False)
 
-    def probabilities(self, pixels: tf.Tensor) -> tf.Tensor:
-        """uint8 [n, 28, 28], white ink (255) on black (0) -> float32 [n, 10], rows sum to 1.
+    def score(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """uint8 [n, 28, 28], white ink (255) on black (0) -> the fields of `Scores` that the model has, by name.
 
         Call it in `Dataset.map` only: called directly, it returns other last bits (docs/architecture.md).
         """
         outputs = self.network(scale_pixels(pixels, self.scale))
+        probabilities = self._calibrate(outputs.pop(PROBABILITIES))
+        return {PROBABILITIES: probabilities, "confidence": tf.reduce_max(probabilities, axis=1), **outputs}
+
+    def _calibrate(self, outputs: tf.Tensor) -> tf.Tensor:
+        """The ten outputs as probabilities, float32 [n, 10]."""
         if self.output is OutputKind.LOGITS:
             return tf.nn.softmax(outputs / self.temperature)
         if self.temperature != 1:
@@ -106,11 +120,17 @@ def _build_network(opened: OpenedModel) -> Network:
     """
     if len(opened.inputs) != 1:
         raise ModelError(f"{_ONE_IMAGE}, found {_join(opened.inputs)}: export the part that scores one digit")
-    if len(opened.outputs) != 1 or opened.outputs[0].shape != (CLASSES,):
+    # Our own models name their outputs. A model of others has one, of any name.
+    digits = PROBABILITIES if PROBABILITIES in opened.outputs else next(iter(opened.outputs), "")
+    named = {digits, DIGIT_SCORE} if digits == PROBABILITIES else {digits}
+    if not {digits} <= opened.outputs.keys() <= named or opened.outputs[digits].shape != (CLASSES,):
         raise ModelError(
-            f"a model must give ten values per image, [n,10], found {_join(opened.outputs)}: "
+            f"a model must give ten values per image, [n,10], found {_join(list(opened.outputs.values()))}: "
             "export one that classifies the digits 0 to 9"
         )
+    score = opened.outputs.get(DIGIT_SCORE)
+    if score is not None and score.shape not in ((), (1,)):
+        raise ModelError(f"the output {DIGIT_SCORE} must be one value per image, [n], found {score}: export it so")
     image = opened.inputs[0]
     shape = next((shape for shape in _INPUT_SHAPES if _fits(image, shape)), None)
     if shape is None:
@@ -121,8 +141,12 @@ def _build_network(opened: OpenedModel) -> Network:
     if not (dtype.is_floating or dtype.is_integer):
         raise ModelError(f"{_ONE_IMAGE}, of numbers, found {image} of {image.dtype}: export it without the decoding")
 
-    def network(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(opened.call(tf.cast(tf.reshape(images, (-1, *shape)), dtype)), tf.float32)
+    def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = opened.call(tf.cast(tf.reshape(images, (-1, *shape)), dtype))
+        named = {PROBABILITIES: tf.cast(outputs[digits], tf.float32)}
+        if score is not None:
+            named[DIGIT_SCORE] = tf.reshape(tf.cast(outputs[DIGIT_SCORE], tf.float32), (-1,))
+        return named
 
     return network
 

@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,14 @@ class TensorInfo:
 class OpenedModel:
     """A foreign model whose shapes are not checked yet.
 
-    call: takes a tensor for the first input and returns the first output. TensorFlow traces it; it keeps the model's
+    call: takes a tensor for the first input and returns the outputs by name. TensorFlow traces it; it keeps the model's
         variables alive.
+    outputs: by name.
     """
 
-    call: Callable[[Any], Any]
+    call: Callable[[Any], dict[str, Any]]
     inputs: Sequence[TensorInfo]
-    outputs: Sequence[TensorInfo]
+    outputs: Mapping[str, TensorInfo]
 
 
 def open_model(path: Path) -> OpenedModel:
@@ -150,12 +151,18 @@ def _build(path: Path, file: Path) -> OpenedModel:
             "build it, or start it with an Input layer"
         ) from error
 
-    def call(values: Any) -> Any:
+    # A Sequential has one output, without a name. Keras flattens a dict in the order of its keys.
+    named = isinstance(getattr(model, "output", None), dict)
+    names = sorted(model.output) if named else getattr(model, "output_names", ["output"])
+
+    def call(values: Any) -> dict[str, Any]:
         arguments = keras.tree.map_structure(lambda _: values, structure)
-        return keras.tree.flatten(model(arguments, training=False))[0]
+        return dict(zip(names, keras.tree.flatten(model(arguments, training=False)), strict=True))
 
     return OpenedModel(
-        call, [_tensor_info(t.shape, t.dtype) for t in inputs], [_tensor_info(t.shape, t.dtype) for t in outputs]
+        call,
+        [_tensor_info(t.shape, t.dtype) for t in inputs],
+        {name: _tensor_info(t.shape, t.dtype) for name, t in zip(names, outputs, strict=True)},
     )
 
 
@@ -199,15 +206,15 @@ def _open_saved_model(path: Path) -> OpenedModel:
     signature = loaded.signatures["serving_default" if "serving_default" in names else names[0]]
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
 
-    def call(values: Any) -> Any:
+    def call(values: Any) -> dict[str, Any]:
         # The signature alone does not keep the variables alive, but `loaded` does.
         _ = loaded
-        return next(iter(signature(**dict.fromkeys(inputs, values)).values()))
+        return signature(**dict.fromkeys(inputs, values))
 
     return OpenedModel(
         call,
         [_tensor_info(spec.shape, spec.dtype.name) for spec in inputs.values()],
-        [_tensor_info(spec.shape, spec.dtype.name) for spec in outputs.values()],
+        {name: _tensor_info(spec.shape, spec.dtype.name) for name, spec in outputs.items()},
     )
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_batch.model.loading import LoadedModel
-from mnist_batch.records import CLASSES, IMAGE_SIDE, Floats, Pixels, first_line
+from mnist_batch.model.selftest import DIGIT_SCORE
+from mnist_batch.records import IMAGE_SIDE, Pixels, Scores, first_line, unscored
 
 # The last batch of a shard is padded to the next of these sizes (or to the batch size), so that the matrix library sees
 # few shapes. None of them is 1, because the library computes a single row in another order.
@@ -33,12 +34,12 @@ class TensorFlowPredictor:
 
     batch_splits: how often a batch was halved because the model failed on it.
     failures: why the model failed on a row alone, by row. Rows are counted over all batches of the last call of
-        `probabilities`.
+        `score`.
     """
 
     def __init__(self, model: LoadedModel, batch_size: int) -> None:
         self._padded_sizes = (*(size for size in _PADDED_SIZES if size < batch_size), batch_size)
-        self._model = model
+        self.model = model
         self._in_flight: deque[Pixels] = deque()
         self._batches: Iterator[Pixels] = iter(())
         self._error: Exception | None = None
@@ -50,8 +51,8 @@ class TensorFlowPredictor:
         self._dataset = self._build_dataset(self._pad_batches)
         self._halves: Sequence[Pixels] = ()
 
-    def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
-        """Yields float32 [n, 10], rows sum to 1, for each batch: uint8 [n, 28, 28] with 1 <= n <= the batch size.
+    def score(self, batches: Iterable[Pixels]) -> Iterator[Scores]:
+        """Yields the scores of each batch: uint8 [n, 28, 28] with 1 <= n <= the batch size.
 
         A batch on which the model fails is halved, down to single rows. A row on which it fails alone is NaN.
         Raises whatever `batches` raises.
@@ -64,7 +65,7 @@ class TensorFlowPredictor:
             if isinstance(outcome, Exception):
                 yield self._score_in_halves(pixels, row, outcome)
             else:
-                yield outcome[: len(pixels)]
+                yield outcome.take(slice(len(pixels)))
             row += len(pixels)
         if self._error is not None:
             raise self._error
@@ -73,8 +74,8 @@ class TensorFlowPredictor:
         signature = tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8)
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         # AutoGraph would write source files to the temporary folder, and a killed run would leave them there.
-        probabilities = tf.autograph.experimental.do_not_convert(self._model.probabilities)
-        scored = dataset.map(probabilities, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+        score = tf.autograph.experimental.do_not_convert(self.model.score)
+        scored = dataset.map(score, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
         # One core per batch: 281,000 images/s on two cores, against 234,000 with both cores on each batch
         # (docs/performance.md).
         options = tf.data.Options()
@@ -95,15 +96,15 @@ class TensorFlowPredictor:
             for pixels in batches:
                 in_flight.append(pixels)
                 yield _pad(pixels, next(size for size in self._padded_sizes if size >= len(pixels)))
-        except Exception as error:  # `probabilities` raises it
+        except Exception as error:  # `score` raises it
             self._error = error
 
-    def _score_in_halves(self, pixels: Pixels, row: int, error: Exception) -> Floats:
-        """Returns the probabilities of a batch that failed as a whole, NaN for the rows that fail alone.
+    def _score_in_halves(self, pixels: Pixels, row: int, error: Exception) -> Scores:
+        """Returns the scores of a batch that failed as a whole, NaN for the rows that fail alone.
 
         row: the number of the batch's first row. error: why the batch failed.
         """
-        probabilities = np.full((len(pixels), CLASSES), np.nan, np.float32)
+        scores = unscored(len(pixels), DIGIT_SCORE in self._dataset.element_spec)
         failed = [(0, len(pixels), error)]
         while failed:
             for start, stop, cause in failed:
@@ -119,16 +120,16 @@ class TensorFlowPredictor:
                 if isinstance(outcome, Exception):
                     failed.append((start, stop, outcome))
                 else:
-                    probabilities[start:stop] = outcome[: stop - start]
-        return probabilities
+                    scores.put(start, outcome.take(slice(stop - start)))
+        return scores
 
 
-def _iterate_outcomes(dataset: tf.data.Dataset) -> Iterator[Floats | Exception]:
-    """Yields the probabilities of each batch, in order, or the error if the model failed on it."""
+def _iterate_outcomes(dataset: tf.data.Dataset) -> Iterator[Scores | Exception]:
+    """Yields the scores of each batch, in order, or the error if the model failed on it."""
     outcomes = dataset.as_numpy_iterator()
     while True:
         try:
-            yield next(outcomes)
+            yield Scores(**next(outcomes))
         except StopIteration:
             return
         except tf.errors.OpError as error:  # the next call goes on with the next batch

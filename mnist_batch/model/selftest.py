@@ -21,8 +21,11 @@ from mnist_batch.errors import ModelError
 from mnist_batch.model.card import OutputKind
 from mnist_batch.records import CLASSES, Floats, Ints, Pixels
 
-# float32 [n, 28, 28] at a model's scale -> float32 [n, 10], the model's outputs unchanged.
-Network = Callable[[tf.Tensor], tf.Tensor]
+# The names of a network's outputs.
+PROBABILITIES, DIGIT_SCORE = "probabilities", "digit_score"
+# float32 [n, 28, 28] at a model's scale -> its outputs unchanged: float32 [n, 10] as `PROBABILITIES`, and if the model
+# has it, float32 [n] as `DIGIT_SCORE`.
+Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 # Chosen in November 2026 on small networks trained for this purpose, on 10,000 to 60,000 rows of MNIST for 1 to 6
 # epochs: linear, dense with relu, tanh or sigmoid, dropout, batch normalization, convolutions; softmax and logits; each
@@ -121,15 +124,18 @@ def scale_pixels(pixels: tf.Tensor, scale: Scale) -> tf.Tensor:
 def measure_scales(network: Network, scales: Sequence[Scale]) -> SelfTest:
     """Scores the shipped digits at each of `scales`.
 
-    Raises ModelError if the ten outputs are neither probabilities nor logits, and whatever the network raises.
+    Raises ModelError if the ten outputs are neither probabilities nor logits, or a digit score is not in 0..1; and
+    whatever the network raises.
     """
     drawn = _load_drawn_images()
     images = np.concatenate([drawn.digits, drawn.blends])
     outputs = _run_network(
         network, tf.concat([scale_pixels(images, scale) for scale in scales], axis=0), batch_size=len(images)
     )
-    kind = _detect_output_kind(outputs)
-    probabilities = _to_probabilities(outputs, kind).reshape(len(scales), len(images), CLASSES)
+    if DIGIT_SCORE in outputs:
+        _check_digit_score(outputs[DIGIT_SCORE])
+    kind = _detect_output_kind(outputs[PROBABILITIES])
+    probabilities = _to_probabilities(outputs[PROBABILITIES], kind).reshape(len(scales), len(images), CLASSES)
     return SelfTest(kind, tuple(_measure_scale(s, p, drawn) for s, p in zip(scales, probabilities, strict=True)))
 
 
@@ -185,11 +191,20 @@ def _load_drawn_images() -> _DrawnImages:
         )
 
 
-def _run_network(network: Network, images: tf.Tensor, batch_size: int) -> Floats:
+def _run_network(network: Network, images: tf.Tensor, batch_size: int) -> dict[str, Floats]:
     # In Dataset.map, as in the predictor: called directly, the network returns other last bits (docs/architecture.md).
     batches = tf.data.Dataset.from_tensor_slices(images).batch(batch_size)
     batches = batches.map(tf.autograph.experimental.do_not_convert(network))
-    return np.concatenate(list(batches.as_numpy_iterator()))
+    parts = list(batches.as_numpy_iterator())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_digit_score(scores: Floats) -> None:
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ModelError(
+            f"its output {DIGIT_SCORE} must be in 0..1, found {scores.min():.3g} to {scores.max():.3g}: "
+            "end it with a sigmoid"
+        )
 
 
 def _detect_output_kind(outputs: Floats) -> OutputKind:

@@ -11,6 +11,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv
 
+from mnist_batch import columns
 from mnist_batch.errors import UsageError
 from mnist_batch.records import first_line
 
@@ -34,8 +35,7 @@ class CsvSink:
         """
         with path.open(encoding="utf-8", newline="") as file:
             types = dict.fromkeys(next(csv.reader(file)), pa.string())
-        types |= dict.fromkeys(["label", "prediction"], pa.int32())
-        types |= dict.fromkeys(["confidence", "digit_score", *(f"p{digit}" for digit in range(10))], pa.float32())
+        types |= dict.fromkeys(columns.INTEGERS, pa.int32()) | dict.fromkeys(columns.FLOATS, pa.float32())
         # Strings are written in quotes, so an empty field without quotes is null and one with quotes is not.
         options = pa.csv.ConvertOptions(
             column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False

@@ -36,6 +36,14 @@ def read_environment() -> Environment:
     return Environment(versions, os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"), cpu_features())
 
 
+def list_environment_differences(one: Environment, other: Environment) -> str:
+    """What differs, in one line. Example: `tensorflow 2.21.0 and 2.20.0`."""
+    packages = sorted({*one.versions, *other.versions})
+    pairs = [(package, one.versions.get(package), other.versions.get(package)) for package in packages]
+    pairs += [("oneDNN", one.onednn, other.onednn), ("CPU", one.cpu, other.cpu)]
+    return ", ".join(f"{name} {first} and {second}" for name, first, second in pairs if first != second)
+
+
 def cpu_features() -> str:
     """Returns a digest of the instruction sets by which the matrix library chooses its code.
 

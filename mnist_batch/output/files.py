@@ -33,9 +33,12 @@ class FileRecord:
     sha256: str
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> FileRecord:
-    """Writes a file with `write` and then gives it its final name. Raises StorageError if it cannot be written."""
-    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+def write_whole(path: Path, write: Callable[[IO[bytes]], object], attempt: str = "") -> FileRecord:
+    """Writes a file with `write` and then gives it its final name. Raises StorageError if it cannot be written.
+
+    attempt: what makes the temporary name unique if several workers may write this file at the same time.
+    """
+    temporary = path.with_name(f".{path.name}{attempt and f'.{attempt}'}{TEMPORARY_SUFFIX}")
     with storage_errors(path):
         with temporary.open("w+b", buffering=_BUFFER_BYTES) as file:
             write(file)
@@ -49,9 +52,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> FileRecord:
     return FileRecord(size, digest)
 
 
-def write_text(path: Path, text: str) -> FileRecord:
-    """Writes a UTF-8 text file as `write_whole` does. Raises StorageError if it cannot be written."""
-    return write_whole(path, lambda file: file.write(text.encode("utf-8")))
+def write_text(path: Path, text: str, attempt: str = "") -> FileRecord:
+    """Writes a UTF-8 text file as `write_whole` does."""
+    return write_whole(path, lambda file: file.write(text.encode("utf-8")), attempt)
 
 
 def matches_record(path: Path, record: FileRecord) -> bool:

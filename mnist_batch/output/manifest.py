@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from mnist_batch.config import PredictConfig
 from mnist_batch.errors import InputError
 from mnist_batch.names import to_text
-from mnist_batch.output.environment import read_environment
+from mnist_batch.output.environment import Environment
 from mnist_batch.records import text_array
 
 # The options that are not part of the fingerprint. Inputs, label files and the model are part of it by their content;
@@ -43,6 +43,7 @@ def collect_fingerprint_inputs(
     arrays: Mapping[bytes, Sequence[str]],
     label_files: Mapping[str, Path],
     model: Mapping[str, Any],
+    environment: Environment,
 ) -> dict[str, Any]:
     """Returns everything the output depends on, by name. `compute_fingerprint` is its digest.
 
@@ -50,6 +51,7 @@ def collect_fingerprint_inputs(
     arrays: the selected arrays of each npz file, by path.
     label_files: the label files that are not in the listing, by name.
     model: what of the model changes the output.
+    environment: of this process.
     """
     labels = config.reading.labels
     return {
@@ -63,7 +65,7 @@ def collect_fingerprint_inputs(
         "label_files": [[name, *_stat_label_file(path)] for name, path in label_files.items()],
         **model,
         "options": _collect_options(config),
-        **asdict(read_environment()),
+        **asdict(environment),
     }
 
 

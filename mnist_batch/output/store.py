@@ -49,7 +49,7 @@ _SUCCESS = "_SUCCESS"
 _PUBLISHED = (*PARTS, _LISTING, *_DOCUMENTS, _SUCCESS)
 # The paths that a run may leave in `_work` before its commit begins, with temporary names.
 _STAGED = re.compile(
-    r"(predictions|rejects|shards)(/\.?(part-)?\d+\.\w+(\.tmp)?)?"
+    r"(predictions|rejects|shards)(/\.?(part-)?\d+\.\w+(\.[0-9a-f]{8})?(\.tmp)?)?"
     r"|\.?(files\.arrow|(run|report|manifest)\.json|report\.html)(\.tmp)?|\.commit\.json\.tmp"
 )
 
@@ -278,16 +278,16 @@ def _read_document(path: Path, *keys: str) -> dict[str, Any] | None:
 
 
 def write_part(
-    sink: Sink, table: pa.Table, staging: Path, part: str, index: int, metadata: Mapping[str, str]
+    sink: Sink, table: pa.Table, staging: Path, part: str, index: int, metadata: Mapping[str, str], attempt: str
 ) -> tuple[str, FileRecord]:
-    """Writes one part file. Returns its path relative to `staging`, and its record."""
+    """Writes one part file. Returns its path relative to `staging`, and its record. attempt: as in `write_whole`."""
     name = f"{part}/part-{index:05d}{sink.suffix}"
-    return name, write_whole(staging / name, lambda file: sink.write(table, file, metadata))
+    return name, write_whole(staging / name, lambda file: sink.write(table, file, metadata), attempt)
 
 
-def write_shard_record(staging: Path, index: int, record: Mapping[str, Any]) -> None:
+def write_shard_record(staging: Path, index: int, record: Mapping[str, Any], attempt: str) -> None:
     """Writes the record that marks a shard as done. Its parts must be complete by then."""
-    write_text(staging / "shards" / f"{index:05d}.json", to_json(record))
+    write_text(staging / "shards" / f"{index:05d}.json", to_json(record), attempt)
 
 
 def records_to_json(files: Mapping[str, FileRecord]) -> dict[str, Any]:

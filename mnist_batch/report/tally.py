@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Reject
+from mnist_batch.records import CLASSES, ImageBatch, Ints, Reject, Scores
 from mnist_batch.report.bins import CONFIDENCE_BINS, IMAGE_BINS, confidence_bin
 from mnist_batch.report.examples import (
     MAX_EXAMPLES,
@@ -108,19 +108,20 @@ _NO_COUNTS: dict[str, Any] = {name: np.zeros(shape, np.int64) for name, shape in
 EMPTY_TALLY = Tally(**_NO_COUNTS, rejects=Counter(), reject_examples={}, doubtful=(), wrong=())
 
 
-def tally_batch(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tally:
+def tally_batch(batch: ImageBatch, first_row: int, scores: Scores) -> Tally:
     """Counts a batch.
 
     first_row: the number, in the run, of the first row that the batch was read from.
-    probabilities: float32 [n, 10]. Rows that are not finite are not counted.
+    scores: of the batch. Rows that are not finite are not counted.
     """
-    scored = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    finite = scores.finite()
+    scored = np.flatnonzero(finite)
     if not len(scored):
         return EMPTY_TALLY
     pixels, labels = batch.pixels, np.asarray(batch.labels.fill_null(-1)).astype(np.int64)
     if len(scored) < len(batch):
-        pixels, labels, probabilities = pixels[scored], labels[scored], probabilities[scored]
-    digits, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        pixels, labels, scores = pixels[scored], labels[scored], scores.take(finite)
+    digits, confidence = scores.probabilities.argmax(axis=1), scores.confidence
 
     def make_examples(indices: Ints) -> list[Example]:
         return [make_example(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in indices]
@@ -133,7 +134,7 @@ def tally_batch(batch: ImageBatch, first_row: int, probabilities: Floats) -> Tal
         predictions=np.bincount(digits, minlength=CLASSES),
         confidence=np.bincount(bins, minlength=CONFIDENCE_BINS),
         confidence_sum=_sum_by_group(bins, confidence, CONFIDENCE_BINS),
-        **_count_labelled(labels, digits, confidence, probabilities, bins),
+        **_count_labelled(labels, digits, scores, bins),
         **image_counts,
         doubtful=make_examples(find_lowest(confidence)),
         wrong=make_examples(wrong[find_lowest(-confidence[wrong])]),
@@ -192,16 +193,14 @@ def from_json(fields: Mapping[str, Any]) -> Tally:
     )
 
 
-def _count_labelled(
-    labels: Ints, digits: Ints, confidence: Floats, probabilities: Floats, bins: Ints
-) -> dict[str, Any]:
+def _count_labelled(labels: Ints, digits: Ints, scores: Scores, bins: Ints) -> dict[str, Any]:
     """Returns the counts over labelled rows, by field of `Tally`. A label of -1 means that the row has none."""
     labelled = labels >= 0
     if not labelled.any():
         return {}
     if not labelled.all():
-        labels, digits, confidence, bins = labels[labelled], digits[labelled], confidence[labelled], bins[labelled]
-        probabilities = probabilities[labelled]
+        labels, digits, scores, bins = labels[labelled], digits[labelled], scores.take(labelled), bins[labelled]
+    probabilities = scores.probabilities
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     # Added one class at a time, because the order in which `sum` adds ten values could depend on their memory layout.
     squares = np.zeros(len(labels))
@@ -213,7 +212,7 @@ def _count_labelled(
     return {
         "confusion": np.bincount(labels * CLASSES + digits, minlength=CLASSES**2).reshape(CLASSES, CLASSES),
         "labelled_confidence": np.bincount(bins, minlength=CONFIDENCE_BINS),
-        "labelled_confidence_sum": _sum_by_group(bins, confidence, CONFIDENCE_BINS),
+        "labelled_confidence_sum": _sum_by_group(bins, scores.confidence, CONFIDENCE_BINS),
         "mistakes": np.bincount(
             digits[wrong] * CONFIDENCE_BINS + bins[wrong], minlength=CLASSES * CONFIDENCE_BINS
         ).reshape(CLASSES, CONFIDENCE_BINS),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_batch.config import PredictConfig
-from mnist_batch.errors import InputError, InputMissingError, MnistBatchError, ModelError, OutputError, UsageError
+from mnist_batch.errors import InputError, InputMissingError, ModelError, OutputError, ScoringError, UsageError
 from mnist_batch.model.bundled import resolve_model
+from mnist_batch.output.environment import list_environment_differences
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import hold_lock
 from mnist_batch.output.manifest import MAX_LISTED, list_differences, list_inline
@@ -22,11 +23,11 @@ from mnist_batch.output.store import OutputStore
 from mnist_batch.output.unique import check_unique_ids
 from mnist_batch.report.document import REPORT_VERSION
 from mnist_batch.report.gates import judge_gates
-from mnist_batch.run.engines import local
+from mnist_batch.run.engines.local import LocalEngine
 from mnist_batch.run.plan import Plan, make_plan
 from mnist_batch.run.reports import build_run_report, compare_with_baseline, read_baseline, render_page
 from mnist_batch.run.result import Result
-from mnist_batch.run.scoring import RunTally, ScoredShards, ScoringJob, ShardResult
+from mnist_batch.run.scoring import ModelReference, RunTally, ScoredShards, ScoringJob, ShardResult, load_predictor
 from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.runtime import import_in_background, pause_garbage_collection
 from mnist_batch.shards import spread_sample
@@ -93,31 +94,26 @@ def _score(
     on_loaded: Callable[[], None],
 ) -> ScoredShards:
     """Loads the model and scores the shards that no earlier start has finished. on_loaded: called after loading."""
-    # TensorFlow is imported only now, after everything that can be rejected without it.
-    from mnist_batch.model.loading import load_model
-    from mnist_batch.model.predictor import TensorFlowPredictor
-
-    model = load_model(plan.model_path, config.scale)
-    if model.digest != plan.fingerprint_inputs["model_sha256"]:
-        raise ModelError(f"{config.model}: must not change while a run starts, but it did: start again")
-    predictor = TensorFlowPredictor(model, config.batch_size)
-    on_loaded()
-    started = time.monotonic()
     job = ScoringJob(
         sources=plan.inputs.sources,
         stamps=plan.inputs.stamps,
         labels=plan.labels,
         preprocess_options=config.reading.preprocess_options,
+        model=ModelReference(plan.model_path, plan.fingerprint_inputs["model_sha256"], config.scale),
         batch_size=config.batch_size,
         format=config.format,
         probabilities=config.probabilities,
         staging=store.staging,
         metadata={
-            "version": plan.fingerprint_inputs["versions"]["mnist-batch"],
-            "model_sha256": model.digest,
+            "version": plan.environment.versions["mnist-batch"],
+            "model_sha256": plan.fingerprint_inputs["model_sha256"],
             "fingerprint": plan.fingerprint,
         },
     )
+    # TensorFlow is imported only now, after everything that can be rejected without it.
+    predictor = load_predictor(job)
+    on_loaded()
+    started = time.monotonic()
     run_tally = RunTally()
     for shard in plan.shards:
         record = store.read_shard_record(shard.index)
@@ -126,15 +122,33 @@ def _score(
             run_tally.add(shard, finished)
     resumed, resumed_rows = len(run_tally), run_tally.rows
 
-    def forward_progress(done: int, _: int) -> None:
+    def report_rows(done: int) -> None:
         progress(resumed_rows + done, plan.inputs.rows)
 
     warning = _transpose_warning(plan, job, predictor)
     missing = [shard for shard in plan.shards if shard not in run_tally]
-    for result in local.score_shards(job, missing, predictor, forward_progress, check_stop):
+    for result in LocalEngine(predictor).run(job, missing, report_rows, check_stop):
+        _check_environment(result, plan)
         run_tally.add(plan.shards[result.index], result)
     rows = sum(shard.rows for shard in missing)
-    return ScoredShards(run_tally, resumed, rows, model, time.monotonic() - started, [warning] if warning else [])
+    return ScoredShards(
+        run_tally=run_tally,
+        resumed=resumed,
+        rows=rows,
+        model=predictor.model,
+        seconds=time.monotonic() - started,
+        warnings=[warning] if warning else [],
+    )
+
+
+def _check_environment(result: ShardResult, plan: Plan) -> None:
+    """Raises ScoringError if a shard was scored in another environment than the run was planned in."""
+    if result.environment not in (None, plan.environment):
+        found = list_environment_differences(plan.environment, result.environment)
+        raise ScoringError(
+            f"shard {result.index}: workers must have the environment of the run, one differs ({found}): "
+            "install the same versions on machines of one kind"
+        )
 
 
 def _transpose_warning(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> str | None:
@@ -148,14 +162,10 @@ def _transpose_warning(plan: Plan, job: ScoringJob, predictor: TensorFlowPredict
 def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally: RunTally) -> None:
     """Checks the whole run. `RunTally.add` has checked that every row of a shard came out once.
 
-    Raises MnistBatchError if a shard is missing, and InputError if no id of a label file is an id of a row, or if the
-    ids of an id column are not unique.
+    Raises InputError if no id of a label file is an id of a row, or if the ids of an id column are not unique.
     """
     if len(run_tally) != len(plan.shards):
-        raise MnistBatchError(
-            f"every shard must come out once, but only {len(run_tally)} of {len(plan.shards)} did: "
-            "this is a bug, please report it"
-        )
+        raise AssertionError(f"{len(run_tally)} of {len(plan.shards)} shards came out")
     tally = run_tally.tally
     if isinstance(plan.labels, LabelsById) and tally.predicted and not tally.labelled:
         raise InputError(

@@ -13,6 +13,7 @@ from mnist_batch.config import PredictConfig
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import card_path, find_card, invalid_card, model_digest
 from mnist_batch.names import printable
+from mnist_batch.output.environment import Environment, read_environment
 from mnist_batch.output.formats import check_extra_columns
 from mnist_batch.output.manifest import collect_fingerprint_inputs, compute_fingerprint
 from mnist_batch.report.drift import check_profile
@@ -29,6 +30,7 @@ class Plan:
 
     labels: the label file of `--labels`, None without one.
     fingerprint_inputs: everything the output depends on; `fingerprint` is the digest of it.
+    environment: of this process, a part of the fingerprint's inputs.
     profile: the profile of the training data in the model's card, None without one.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     model_path: Path
     fingerprint_inputs: dict[str, Any]
     fingerprint: str
+    environment: Environment
     profile: dict[str, Any] | None
 
 
@@ -62,13 +65,23 @@ def make_plan(config: PredictConfig) -> Plan:
     # What the output depends on in the model. There is no card if none belongs to these bytes.
     fields = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
     model = {"model_sha256": digest, "card": fields}
-    fingerprint_inputs = collect_fingerprint_inputs(config, inputs.files, inputs.arrays, label_files, model)
+    environment = read_environment()
+    fingerprint_inputs = collect_fingerprint_inputs(
+        config, inputs.files, inputs.arrays, label_files=label_files, model=model, environment=environment
+    )
     shards = list(cut_shards(inputs.spans, config.rows_per_part))
     # Sorting and comparing a million names leaves 100 MB of freed memory in this process. Release it before TensorFlow.
     pa.default_memory_pool().release_unused()
     release_freed_memory()
     return Plan(
-        inputs, shards, labels, model_path, fingerprint_inputs, compute_fingerprint(fingerprint_inputs), profile
+        inputs=inputs,
+        shards=shards,
+        labels=labels,
+        model_path=model_path,
+        fingerprint_inputs=fingerprint_inputs,
+        fingerprint=compute_fingerprint(fingerprint_inputs),
+        environment=environment,
+        profile=profile,
     )
 
 

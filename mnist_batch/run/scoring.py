@@ -1,44 +1,58 @@
-"""`score_shard`: the only path from planned rows to a written part, whichever engine calls it."""
+"""`score_shards`: the only path from planned rows to written parts, whichever engine calls it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.config import OutputFormat, PreprocessOptions
-from mnist_batch.errors import MnistBatchError
+from mnist_batch.config import OutputFormat, PreprocessOptions, Scale
+from mnist_batch.errors import ModelError, ScoringError
+from mnist_batch.output.environment import Environment, read_environment
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.schema import prediction_table, reject_table
 from mnist_batch.output.store import records_to_json, write_part, write_shard_record
-from mnist_batch.records import CLASSES, Floats, ImageBatch, Pixels, Predictions, Reject, RejectReason, concat_batches
+from mnist_batch.records import (
+    ImageBatch,
+    Pixels,
+    Predictions,
+    Reject,
+    RejectReason,
+    Scores,
+    concat_batches,
+    concat_scores,
+    unscored,
+)
 from mnist_batch.report import tally as tallies
 from mnist_batch.report.tally import Tally
-from mnist_batch.run.reading import Chunk, Readers
+from mnist_batch.run.reading import Chunk, ReadAhead, Readers
 from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
 from mnist_batch.sources.protocol import Source, Stamp
-from mnist_batch.timing import ProgressCallback, Stage, StopCheck, add_laps
+from mnist_batch.timing import RowsCallback, Stage, StopCheck, add_laps
 
 if TYPE_CHECKING:
     from mnist_batch.model.loading import LoadedModel
+    from mnist_batch.model.predictor import TensorFlowPredictor
 
 _NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
 
 
 class Predictor(Protocol):
-    """A model that is ready to score.
+    """A model that is ready to score. `tests/run/test_predictor_contract.py` checks each implementation.
 
     batch_splits: how many times a batch was split in two because the model failed on it.
     failures: the model's error message for each row on which it failed alone. Rows are counted over the batches of the
-    last call of `probabilities`.
+    last call of `score`.
     """
 
     @property
@@ -46,17 +60,30 @@ class Predictor(Protocol):
     @property
     def failures(self) -> Mapping[int, str]: ...
 
-    def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
+    def score(self, batches: Iterable[Pixels]) -> Iterator[Scores]:
         """Scores batches of uint8 [n, 28, 28], n >= 1, in order.
 
-        Yields float32 [n, 10] for each; rows that cannot be scored are NaN. Raises what `batches` raises.
+        Yields the scores of each; rows that cannot be scored are NaN. Raises what `batches` raises.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
+class ModelReference:
+    """Names a model, so that any worker can load it.
+
+    digest: SHA-256, as `model.card.model_digest` returns it.
+    scale: the value of `--scale`, None without one.
+    """
+
+    path: Path
+    digest: str
+    scale: Scale | None
+
+
+@dataclass(frozen=True, slots=True)
 class ScoringJob:
-    """Everything a worker needs besides a shard and a predictor. Picklable.
+    """Everything a worker needs besides shards. Picklable.
 
     stamps: for each source, its files with their size and time of change when the run was planned.
     labels: a label file that overrides the labels of the sources.
@@ -68,6 +95,7 @@ class ScoringJob:
     stamps: tuple[Mapping[Path, Stamp], ...]
     labels: LabelFile | None
     preprocess_options: PreprocessOptions
+    model: ModelReference
     batch_size: int
     format: OutputFormat
     probabilities: bool
@@ -79,6 +107,17 @@ class ScoringJob:
         return Readers(self.sources, self.stamps, self.preprocess_options)
 
 
+def load_predictor(job: ScoringJob) -> TensorFlowPredictor:
+    """Loads the job's model into this process. Raises ModelError if it is unusable, or is no longer the planned one."""
+    from mnist_batch.model.loading import load_model
+    from mnist_batch.model.predictor import TensorFlowPredictor
+
+    model = load_model(job.model.path, job.model.scale)
+    if model.digest != job.model.digest:
+        raise ModelError(f"{job.model.path}: must not change while a run starts, but it did: start again")
+    return TensorFlowPredictor(model, job.batch_size)
+
+
 @dataclass(frozen=True, slots=True)
 class ShardResult:
     """The outcome of one shard. Every row is counted in `tally`, as a prediction or as a reject.
@@ -87,6 +126,7 @@ class ShardResult:
     files: size and SHA-256 of each part, by name.
     batch_splits: how many times a batch was split in two.
     seconds: by `timing.Stage`.
+    environment: of the process that scored it; None for a shard that an earlier start scored.
     """
 
     index: int
@@ -96,6 +136,7 @@ class ShardResult:
     files: Mapping[str, Any]
     batch_splits: int
     seconds: Mapping[str, float]
+    environment: Environment | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -163,13 +204,14 @@ class RunTally:
         return {name: file for _, files in sorted(self._files.items()) for name, file in files.items()}
 
     def add(self, shard: Shard, result: ShardResult) -> None:
-        """Merges the result of a shard. Raises MnistBatchError unless every row came out exactly once."""
+        """Merges the result of a shard. A shard may arrive twice, from two workers, if both wrote the same bytes."""
         rows = result.tally.predicted + result.tally.rejected
-        if not shard.rows == result.rows == rows or shard in self:
-            raise MnistBatchError(
-                f"shard {shard.index}: every row must come out once, of {shard.rows} rows {rows} did: "
-                "this is a bug, please report it"
-            )
+        if not shard.rows == result.rows == rows:
+            raise AssertionError(f"shard {shard.index} has {shard.rows} rows, but {rows} came out")
+        if shard in self:
+            if self._files[shard.index] != result.files:
+                raise AssertionError(f"shard {shard.index} was scored twice, with different results")
+            return
         self.tally = tallies.merge([self.tally, result.tally])
         for source, counts in result.preprocessing.items():
             self.preprocessing.setdefault(source, Counter()).update(counts)
@@ -203,7 +245,6 @@ class ScoredChunk:
     """A chunk with its scores.
 
     batch: the rows of the chunk.
-    probabilities: float32 [n, 10]; NaN for a row that cannot be scored.
     failures: the model's error message for each row on which it failed.
     batch_splits: how many times the batch was split in two.
     waited: seconds spent waiting for the chunk to be read.
@@ -211,7 +252,7 @@ class ScoredChunk:
 
     chunk: Chunk
     batch: ImageBatch
-    probabilities: Floats
+    scores: Scores
     failures: Mapping[int, str]
     batch_splits: int
     waited: float
@@ -239,19 +280,61 @@ def score_chunks(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor)
 
     def without_images() -> ScoredChunk:
         chunk, batch, waited = pending.popleft()
-        return ScoredChunk(chunk, batch, np.zeros((0, CLASSES), np.float32), {}, 0, waited)
+        return ScoredChunk(chunk, batch, unscored(0), {}, 0, waited)
 
     first_row, batch_splits = 0, predictor.batch_splits
-    for probabilities in predictor.probabilities(read_pixels()):
+    for scores in predictor.score(read_pixels()):
         while not len(pending[0][1]):
             yield without_images()
         chunk, batch, waited = pending.popleft()
-        failed = () if np.isfinite(probabilities).all() else range(len(batch))
+        failed = () if scores.finite().all() else range(len(batch))
         failures = {i: predictor.failures[first_row + i] for i in failed if first_row + i in predictor.failures}
-        yield ScoredChunk(chunk, batch, probabilities, failures, predictor.batch_splits - batch_splits, waited)
+        yield ScoredChunk(chunk, batch, scores, failures, predictor.batch_splits - batch_splits, waited)
         first_row, batch_splits = first_row + len(batch), predictor.batch_splits
     while pending:
         yield without_images()
+
+
+def score_shards(
+    job: ScoringJob, shards: Iterable[Shard], predictor: Predictor, progress: RowsCallback, check_stop: StopCheck
+) -> Iterator[ShardResult]:
+    """Yields the result of each shard, in order, as soon as its part is written. The one path that every worker takes.
+
+    shards: taken one by one. While a shard is written, the next ones are read and scored.
+    progress: called with the rows of these shards that are done.
+    Raises InputError if an input is broken or has changed since the run was planned, StorageError if reading or writing
+    fails, ScoringError if the model fails on every row of a shard, and what `check_stop` raises. A note of the
+    exception names the shard.
+    """
+    environment = read_environment()
+    begun: deque[Shard] = deque()  # shards of which a chunk has been read, or is being read
+    rows = 0
+
+    def report_rows(done: int) -> None:
+        progress(rows + done)
+
+    def begin_shards() -> Iterator[Shard]:
+        for shard in shards:
+            begun.append(shard)
+            yield shard
+
+    with (
+        closing(job.readers()) as readers,
+        closing(ReadAhead(readers.chunks(begin_shards(), job.batch_size))) as chunks,
+        closing(score_chunks(job, chunks, predictor)) as scored_chunks,
+    ):
+        try:
+            for first in scored_chunks:
+                shard = begun[0]
+                whole = chain([first], scored_chunks)
+                result = score_shard(job, shard, whole, readers, report_rows, check_stop)
+                yield replace(result, environment=environment)
+                rows += shard.rows
+                begun.popleft()
+        except Exception as error:
+            if begun:
+                error.add_note(f"in shard {begun[0].index}, which begins at row {begun[0].first_row} of the run")
+            raise
 
 
 def score_shard(
@@ -259,23 +342,21 @@ def score_shard(
     shard: Shard,
     scored_chunks: Iterator[ScoredChunk],
     readers: Readers,
-    progress: ProgressCallback,
+    progress: RowsCallback,
     check_stop: StopCheck,
 ) -> ShardResult:
-    """Writes the part of a shard. Every row becomes a prediction or a reject.
+    """Writes the part of a shard. Every row becomes a prediction or a reject. Raises as `score_shards` does.
 
     scored_chunks: the chunks of `readers`, starting with those of this shard; no more than those are taken.
-    progress: called with the rows of this shard that are done, and all its rows.
-    Raises InputError if an input is broken or has changed since the run was planned, StorageError if reading or writing
-    fails, and what `check_stop` raises.
+    progress: called with the rows of this shard that are done.
     """
-    scores = _gather_scores(job, shard, scored_chunks, progress, check_stop)
-    gathered = time.perf_counter()
+    gathered = _gather_scores(job, shard, scored_chunks, progress, check_stop)
+    started = time.perf_counter()
     readers.check_unchanged(shard.spans)
-    rows = scores.rows
-    predictions, unscorable = _split_predictions(rows, scores.probabilities, scores.failures)
+    rows = gathered.rows
+    predictions, unscorable = _split_predictions(rows, gathered.scores, gathered.failures)
     if unscorable and not len(predictions):
-        raise MnistBatchError(
+        raise ScoringError(
             f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, but failed on all "
             f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
         )
@@ -286,30 +367,29 @@ def score_shard(
     )
     rejects = [reject for _, reject in positioned]
     if len(predictions) + len(rejects) != shard.rows:
-        raise MnistBatchError(
-            f"shard {shard.index}: every row must be predicted or rejected, of {shard.rows} rows "
-            f"{len(predictions)} were predicted and {len(rejects)} rejected: this is a bug, please report it"
+        raise AssertionError(
+            f"shard {shard.index} has {shard.rows} rows: {len(predictions)} were predicted, {len(rejects)} rejected"
         )
     if rejects:
         check_stop()
-        progress(shard.rows, shard.rows)
+        progress(shard.rows)
     tables = {"predictions": prediction_table(predictions, job.probabilities)}
     if rejects:
         tables["rejects"] = reject_table(rejects)
-    sink = sink_for(job.format)
+    sink, attempt = sink_for(job.format), token_hex(4)
     files = dict(
-        write_part(sink, table, job.staging, part, shard.index, job.metadata) for part, table in tables.items()
+        write_part(sink, table, job.staging, part, shard.index, job.metadata, attempt) for part, table in tables.items()
     )
     result = ShardResult(
         shard.index,
         shard.rows,
-        tallies.merge([scores.tally, tallies.tally_rejects(positioned, shard.first_row)]),
-        scores.preprocessing,
+        tallies.merge([gathered.tally, tallies.tally_rejects(positioned, shard.first_row)]),
+        gathered.preprocessing,
         records_to_json(files),
-        scores.batch_splits,
-        add_laps([scores.seconds, {Stage.WRITE: time.perf_counter() - gathered}]),
+        gathered.batch_splits,
+        add_laps([gathered.seconds, {Stage.WRITE: time.perf_counter() - started}]),
     )
-    write_shard_record(job.staging, shard.index, result.as_json())
+    write_shard_record(job.staging, shard.index, result.as_json(), attempt)
     return result
 
 
@@ -318,7 +398,7 @@ class _ShardScores:
     """The scored chunks of a shard, joined. rows: without pixels; seconds: all stages except WRITE."""
 
     rows: ImageBatch
-    probabilities: Floats
+    scores: Scores
     failures: Mapping[int, str]
     preprocessing: Mapping[int, Counter[str]]
     tally: Tally
@@ -330,11 +410,11 @@ def _gather_scores(
     job: ScoringJob,
     shard: Shard,
     scored_chunks: Iterator[ScoredChunk],
-    progress: ProgressCallback,
+    progress: RowsCallback,
     check_stop: StopCheck,
 ) -> _ShardScores:
     batches: list[ImageBatch] = []
-    probabilities: list[Floats] = []
+    scores: list[Scores] = []
     failures: dict[int, str] = {}
     preprocessing: defaultdict[int, Counter[str]] = defaultdict(Counter)
     laps: list[Mapping[str, float]] = []
@@ -345,21 +425,21 @@ def _gather_scores(
         for span, part in scored.chunk.parts:
             preprocessing[span.source] += part.preprocessing
         failures |= {rows + i: message for i, message in scored.failures.items()}
-        tally = tallies.merge([tally, tallies.tally_batch(scored.batch, scored.chunk.first_row, scored.probabilities)])
+        tally = tallies.merge([tally, tallies.tally_batch(scored.batch, scored.chunk.first_row, scored.scores)])
         # Pixels are dropped: those of a whole shard are 51 MB.
         batches.append(replace(scored.batch, pixels=_NO_PIXELS))
-        probabilities.append(scored.probabilities)
+        scores.append(scored.scores)
         laps.append(scored.chunk.seconds)
         batch_splits += scored.batch_splits
         waited += scored.waited
         rows += len(scored.batch)
         counting += time.perf_counter() - received
         check_stop()
-        progress(rows, shard.rows)
+        progress(rows)
     model_seconds = max(0.0, time.perf_counter() - started - waited - counting)
     return _ShardScores(
         concat_batches(batches),
-        np.concatenate(probabilities),
+        concat_scores(scores),
         failures,
         preprocessing,
         tally,
@@ -369,10 +449,10 @@ def _gather_scores(
 
 
 def _split_predictions(
-    rows: ImageBatch, probabilities: Floats, failures: Mapping[int, str]
+    rows: ImageBatch, scores: Scores, failures: Mapping[int, str]
 ) -> tuple[Predictions, dict[int, Reject]]:
-    """Splits scored rows into predictions and, by position, rejects: the rows without finite probabilities."""
-    finite = np.asarray(np.isfinite(probabilities).all(axis=1))
+    """Splits scored rows into predictions and, by position, rejects: the rows whose scores are not finite."""
+    finite = scores.finite()
     rejects: dict[int, Reject] = {}
     ids, labels, extra_columns = rows.ids, rows.labels, rows.extra_columns
     if not finite.all():
@@ -385,7 +465,6 @@ def _split_predictions(
         mask = pa.array(finite)
         ids, labels = ids.filter(mask), labels.filter(mask)
         extra_columns = None if extra_columns is None else extra_columns.filter(mask)
-        probabilities = probabilities[finite]
-    digits = probabilities.argmax(axis=1).astype(np.int32)
-    confidence = probabilities.max(axis=1, initial=0)
-    return Predictions(ids, labels, digits, confidence, probabilities, extra_columns), rejects
+        scores = scores.take(finite)
+    digits = scores.probabilities.argmax(axis=1).astype(np.int32)
+    return Predictions(ids, labels, digits, scores, extra_columns), rejects

@@ -27,7 +27,7 @@ def transpose_warning(batches: Sequence[Pixels], predictor: Predictor, transpose
     """
     # A single pass, because starting one takes longer than scoring a few hundred images.
     both = [*batches, *(batch.transpose(0, 2, 1) for batch in batches)]
-    confidence = [scored.max(axis=1) for scored in predictor.probabilities(both)]
+    confidence = [scores.confidence for scores in predictor.score(both)]
     as_read, exchanged = _mean(confidence[: len(batches)]), _mean(confidence[len(batches) :])
     images = sum(map(len, batches))
     # NaN, from a model that gives no numbers, also compares as false.

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from mnist_batch.config import TrainConfig
 from mnist_batch.model.card import ModelCard, OutputKind
-from mnist_batch.records import Floats, ImageBatch, Ints, Pixels, string_array
+from mnist_batch.records import Floats, ImageBatch, Ints, Pixels, Scores, string_array
 from mnist_batch.report.document import build_report
 from mnist_batch.report.drift import build_profile
 from mnist_batch.report.tally import Tally, tally_batch
@@ -200,7 +200,7 @@ def _build_card(
 def _tally(images: Pixels, labels: Ints, probabilities: Floats) -> Tally:
     ids = string_array(map(str, range(len(images))))
     batch = ImageBatch(ids, images, pa.array(labels.astype(np.int32)), np.arange(len(images)))
-    return tally_batch(batch, 0, probabilities)
+    return tally_batch(batch, 0, Scores(probabilities, probabilities.max(axis=1)))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from mnist_batch.images.preprocess import preprocess
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.loading import load_model
 from mnist_batch.model.predictor import TensorFlowPredictor
-from mnist_batch.records import EncodedRows, null_labels, string_array
+from mnist_batch.records import EncodedRows, Pixels, null_labels, string_array
 from mnist_batch.sources.idx import read_idx, read_labels
 
 pytestmark = pytest.mark.real_data
@@ -39,7 +39,12 @@ def digits(real_data: Path) -> tuple[Gray, Gray]:
 def count_correct() -> CountCorrect:
     """Counts the images for which the bundled model predicts the label."""
     predictor = TensorFlowPredictor(load_model(resolve_model("seed"), None), 4096)
-    return lambda pixels, labels: int((next(iter(predictor.probabilities([pixels]))).argmax(axis=1) == labels).sum())
+
+    def count(pixels: Pixels, labels: Pixels) -> int:
+        (scores,) = predictor.score([pixels])
+        return int((scores.probabilities.argmax(axis=1) == labels).sum())
+
+    return count
 
 
 @pytest.mark.parametrize(

@@ -33,5 +33,5 @@ def export(model: keras.Model, path: Path) -> Path:
 
 def score(model: LoadedModel, pixels: Pixels) -> Floats:
     """float32 [n, 10], computed in `Dataset.map`, as the predictor does."""
-    batches = tf.data.Dataset.from_tensor_slices(pixels).batch(128).map(model.probabilities)
-    return np.concatenate(list(batches.as_numpy_iterator()))
+    batches = tf.data.Dataset.from_tensor_slices(pixels).batch(128).map(model.score)
+    return np.concatenate([scores["probabilities"] for scores in batches.as_numpy_iterator()])

@@ -17,7 +17,7 @@ from mnist_batch.output.formats import sink_for
 from mnist_batch.output.parquet import ParquetSink
 from mnist_batch.output.protocol import Sink
 from mnist_batch.output.schema import prediction_table, reject_table
-from mnist_batch.records import Predictions, Reject, RejectReason, string_array
+from mnist_batch.records import Predictions, Reject, RejectReason, Scores, string_array
 
 # Texts that break a careless CSV writer, or that a careless reader takes for a number, a date, a boolean or null.
 AWKWARD = [
@@ -59,7 +59,7 @@ def predictions(rows: Sequence[tuple[object, ...]], probabilities: bool) -> pa.T
     extra = pa.table({"page": string_array(page), "note": string_array(note)})
     scores = np.repeat(np.array(confidence, np.float32), 10).reshape(-1, 10)
     batch = Predictions(
-        string_array(ids), pa.array(labels, pa.int32()), np.array(digits, np.int32), scores[:, 0], scores, extra
+        string_array(ids), pa.array(labels, pa.int32()), np.array(digits, np.int32), Scores(scores, scores[:, 0]), extra
     )
     return prediction_table(batch, probabilities)
 

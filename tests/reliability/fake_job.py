@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mnist_batch.records import Floats, Pixels
+    from mnist_batch.records import Pixels, Scores
 
 
 class FakeModel:
@@ -35,17 +35,21 @@ class FakePredictor:
     batch_splits = 0
     failures: Mapping[int, str] = {}
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, model: FakeModel, _: int) -> None:
+        self.model = model
         self.seconds = float(os.environ.get("FAKE_SECONDS", "0"))
 
-    def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
+    def score(self, batches: Iterable[Pixels]) -> Iterator[Scores]:
         # Not at the top: `run` must block the signals before NumPy starts its threads, or they would take the signals.
         import numpy as np
+
+        from mnist_batch.records import Scores
 
         for pixels in batches:
             time.sleep(self.seconds)
             ink = pixels.reshape(len(pixels), -1).sum(axis=1, dtype=np.int64)
-            yield np.where(np.eye(10)[ink % 10] == 1, 0.91, 0.01).astype(np.float32)
+            probabilities = np.where(np.eye(10)[ink % 10] == 1, 0.91, 0.01).astype(np.float32)
+            yield Scores(probabilities, probabilities.max(axis=1))
 
 
 def install_fakes() -> None:

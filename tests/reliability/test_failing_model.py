@@ -1,7 +1,6 @@
 """A model that fails on a batch does not fail the run. A model that fails on every row does."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import pytest
 import tensorflow as tf
 
 from mnist_batch.config import OutputFormat, Preprocess, PreprocessOptions, Scale
-from mnist_batch.errors import MnistBatchError
+from mnist_batch.errors import ScoringError
 from mnist_batch.model.card import OutputKind
 from mnist_batch.model.loading import LoadedModel
 from mnist_batch.model.predictor import TensorFlowPredictor
-from mnist_batch.model.selftest import Network, SelfTest
+from mnist_batch.model.selftest import PROBABILITIES, Network, SelfTest
 from mnist_batch.records import ImageError, NumericRows, Pixels, RejectReason, null_labels, string_array
-from mnist_batch.run.scoring import Predictor, ScoringJob, ShardResult, score_chunks, score_shard
+from mnist_batch.run.scoring import ModelReference, Predictor, ScoringJob, ShardResult, score_shards
 from mnist_batch.shards import Shard, Span
-from mnist_batch.timing import ignore_progress, never_stop
+from mnist_batch.timing import never_stop
 
 BATCH_SIZE = 128
 # Values of a row's first pixel.
@@ -29,12 +28,12 @@ FAILS, GIVES_NAN = 77, 78
 def failing_network(max_rows: int) -> Network:
     """Reads the digit from the second pixel. Fails on more than `max_rows` rows, and on rows that start with FAILS."""
 
-    def network(images: tf.Tensor) -> tf.Tensor:
+    def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
         is_small = tf.debugging.assert_less_equal(tf.shape(images)[0], max_rows)
         succeeds = tf.debugging.assert_equal(tf.reduce_any(images[:, 0, 0] == FAILS), False)
         with tf.control_dependencies([is_small, succeeds]):
             probabilities = tf.one_hot(tf.cast(images[:, 0, 1], tf.int32), 10)
-        return tf.where((images[:, 0, 0] == GIVES_NAN)[:, None], np.float32("nan"), probabilities)
+        return {PROBABILITIES: tf.where((images[:, 0, 0] == GIVES_NAN)[:, None], np.float32("nan"), probabilities)}
 
     return network
 
@@ -97,13 +96,23 @@ def make_job(source: MemorySource, staging: Path) -> ScoringJob:
     for part in ("predictions", "rejects", "shards"):
         (staging / part).mkdir(parents=True)
     options = PreprocessOptions(Preprocess.NONE)
-    return ScoringJob((source,), ({},), None, options, BATCH_SIZE, OutputFormat.PARQUET, False, staging, {})
+    return ScoringJob(
+        sources=(source,),
+        stamps=({},),
+        labels=None,
+        preprocess_options=options,
+        model=ModelReference(Path("model"), "", None),
+        batch_size=BATCH_SIZE,
+        format=OutputFormat.PARQUET,
+        probabilities=False,
+        staging=staging,
+        metadata={},
+    )
 
 
 def score(job: ScoringJob, shard: Shard, predictor: Predictor) -> ShardResult:
-    with closing(job.readers()) as readers:
-        chunks = score_chunks(job, readers.chunks([shard], job.batch_size), predictor)
-        return score_shard(job, shard, chunks, readers, ignore_progress, never_stop)
+    (result,) = score_shards(job, [shard], predictor, lambda _: None, never_stop)
+    return result
 
 
 def score_all(
@@ -170,14 +179,15 @@ def test_failing_rows_cause_no_retracing(pixels: Pixels) -> None:
     traces = []
     network = failing_network(10_000)
 
-    def traced_network(images: tf.Tensor) -> tf.Tensor:
+    def traced_network(images: tf.Tensor) -> dict[str, tf.Tensor]:
         traces.append(images.shape)
         return network(images)
 
     many = np.tile(pixels, (5, 1, 1))
     many[:2000, 0, 0] = FAILS
     predictor = predictor_of(traced_network, 4096)
-    (probabilities,) = predictor.probabilities(iter([many]))
+    (scores,) = predictor.score(iter([many]))
+    probabilities = scores.probabilities
     assert np.isnan(probabilities[:2000]).all()
     assert (probabilities[2000:].argmax(axis=1) == np.arange(500) % 10).all()
     assert sorted(predictor.failures) == list(range(2000))
@@ -186,7 +196,7 @@ def test_failing_rows_cause_no_retracing(pixels: Pixels) -> None:
 
 def test_failing_on_every_row_ends_the_run(pixels: Pixels, tmp_path: Path) -> None:
     pixels[:, 0, 0] = FAILS
-    with pytest.raises(MnistBatchError, match="but failed on all") as caught:
+    with pytest.raises(ScoringError, match="but failed on all") as caught:
         score_all(pixels[:40], 1000, tmp_path)
-    assert caught.value.exit_code == 70
+    assert caught.value.exit_code == 78
     assert list((tmp_path / "predictions").iterdir()) == []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Pixels, Reject, RejectReason, string_array
+from mnist_batch.records import CLASSES, Floats, ImageBatch, Ints, Pixels, Reject, RejectReason, Scores, string_array
 from mnist_batch.report.tally import Tally, merge, tally_batch, tally_rejects
 
 Scored = tuple[int | None, int, float]
@@ -32,7 +32,12 @@ def tally(rows: Sequence[Row], first_row: int = 0) -> Tally:
         labels=pa.array(labels, pa.int32()),
         positions=np.array(positions),
     )
-    return merge([tally_batch(batch, first_row, probabilities.astype(np.float32)), rejected])
+    return merge([tally_batch(batch, first_row, scores_of(probabilities.astype(np.float32))), rejected])
+
+
+def scores_of(probabilities: Floats) -> Scores:
+    """What a model gives that has these probabilities, float32 [n, 10]."""
+    return Scores(probabilities, probabilities.max(axis=1))
 
 
 def draw_image(seed: int) -> Pixels:

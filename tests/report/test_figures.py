@@ -22,13 +22,15 @@ from mnist_batch import predict
 from mnist_batch.records import Floats, Ints
 from mnist_batch.report.document import build_report
 from mnist_batch.report.tally import tally_batch
-from report.rows import batch_of, guessed, tally
+from report.rows import batch_of, guessed, scores_of, tally
 
 DIGITS = list(range(10))
 
 
 def report_of(probabilities: Floats, labels: Ints) -> dict[str, Any]:
-    return build_report(tally_batch(batch_of(np.zeros((len(labels), 28, 28), np.uint8), labels), 0, probabilities))
+    return build_report(
+        tally_batch(batch_of(np.zeros((len(labels), 28, 28), np.uint8), labels), 0, scores_of(probabilities))
+    )
 
 
 def sklearn_ece(confidence: Floats, correct: npt.NDArray[np.bool]) -> float:

@@ -16,7 +16,7 @@ from mnist_batch.report.baseline import compare_reports
 from mnist_batch.report.drift import build_profile
 from mnist_batch.report.render.page import render_html, thumbnail
 from mnist_batch.report.tally import Tally, tally_batch
-from report.rows import batch_of, draw_image, guessed, tally
+from report.rows import batch_of, draw_image, guessed, scores_of, tally
 from report.runs import GATES, report
 
 LABELLED = tally([(3, 3, 0.97)] * 40 + [(3, 5, 0.99), (4, 9, 0.45)] + [RejectReason.EMPTY] * 2)
@@ -123,7 +123,9 @@ def test_thumbnail_decodes_to_the_image() -> None:
 
 def test_common_id_prefix_is_written_once() -> None:
     probabilities, labels = guessed(60)
-    text = render_html(report(tally_batch(batch_of(np.zeros((60, 28, 28), np.uint8), labels), 0, probabilities)), GATES)
+    text = render_html(
+        report(tally_batch(batch_of(np.zeros((60, 28, 28), np.uint8), labels), 0, scores_of(probabilities))), GATES
+    )
     assert text.count("<bdi>a.idx#</bdi>") == 2
     assert "<bdi>a.idx#1" not in text
 
@@ -132,5 +134,5 @@ def test_page_size_is_bounded() -> None:
     generator = np.random.default_rng(0)
     probabilities, labels = guessed(3_000, sharpness=1.0)
     batch = batch_of(generator.integers(0, 256, (3_000, 28, 28), np.uint8), labels)
-    document = report(tally_batch(batch, 0, probabilities), build_profile(LABELLED, LABELLED))
+    document = report(tally_batch(batch, 0, scores_of(probabilities)), build_profile(LABELLED, LABELLED))
     assert len(render_html(document, GATES)) < 300_000

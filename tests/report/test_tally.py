@@ -15,7 +15,7 @@ from mnist_batch.records import RejectReason
 from mnist_batch.report.document import build_report
 from mnist_batch.report.drift import build_profile
 from mnist_batch.report.tally import as_json, from_json, merge, tally_batch
-from report.rows import Row, batch_of, guessed, tally
+from report.rows import Row, batch_of, guessed, scores_of, tally
 
 # A few values are frequent, so that ties are common.
 CONFIDENCE = st.sampled_from([0.3, 0.99, 1.0]) | st.floats(0.125, 1, width=32)
@@ -37,14 +37,14 @@ def test_batch_size_changes_no_byte() -> None:
     probabilities, labels = guessed(5_000)
     pixels = np.random.default_rng(0).integers(0, 256, (5_000, 28, 28), np.uint8)
     whole = batch_of(pixels, labels)
-    expected = json.dumps(as_json(tally_batch(whole, 0, probabilities)))
+    expected = json.dumps(as_json(tally_batch(whole, 0, scores_of(probabilities))))
     for size in (7, 513, 4096):
         parts = []
         for start in range(0, 5_000, size):
             part = slice(start, start + size)
             batch = batch_of(pixels[part], labels[part])
             batch = type(batch)(whole.ids[part], batch.pixels, batch.labels, batch.positions)
-            parts.append(tally_batch(batch, start, probabilities[part]))
+            parts.append(tally_batch(batch, start, scores_of(probabilities[part])))
         assert json.dumps(as_json(merge(reversed(parts)))) == expected
 
 
@@ -101,7 +101,7 @@ def test_confusion_is_label_by_prediction() -> None:
 def test_non_finite_row_is_not_counted() -> None:
     probabilities, labels = guessed(5)
     probabilities[2] = np.nan
-    counts = tally_batch(batch_of(np.zeros((5, 28, 28), np.uint8), labels), 100, probabilities)
+    counts = tally_batch(batch_of(np.zeros((5, 28, 28), np.uint8), labels), 100, scores_of(probabilities))
     assert counts.predicted == 4
     assert sorted(row.row for row in counts.doubtful) == [100, 101, 103, 104]
 

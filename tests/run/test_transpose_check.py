@@ -8,7 +8,7 @@ import pytest
 from contracts import PIXELS, idx_bytes
 
 from mnist_batch import predict
-from mnist_batch.records import Floats, Pixels
+from mnist_batch.records import Pixels, Scores
 from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.sources.idx import read_idx
 
@@ -20,10 +20,11 @@ class FakePredictor:
         self.batch_splits = 0
         self.failures: Mapping[int, str] = {}
 
-    def probabilities(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
+    def score(self, batches: Iterable[Pixels]) -> Iterator[Scores]:
         for batch in batches:
             height = batch.any(axis=2).sum(axis=1) / 28
-            yield np.stack([height, *[(1 - height) / 9] * 9], axis=1).astype(np.float32)
+            probabilities = np.stack([height, *[(1 - height) / 9] * 9], axis=1).astype(np.float32)
+            yield Scores(probabilities, probabilities.max(axis=1))
 
 
 @pytest.fixture

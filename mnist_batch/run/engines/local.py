@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from mnist_batch.run.reading import ReadAhead
-from mnist_batch.run.scoring import Predictor, ScoringJob, ShardResult, score_chunks, score_shard
+from mnist_batch.run.scoring import Predictor, ScoringJob, ShardResult, score_shards
 from mnist_batch.shards import Shard
-from mnist_batch.timing import ProgressCallback, StopCheck
+from mnist_batch.timing import RowsCallback, StopCheck
 
 
-def score_shards(
-    job: ScoringJob, shards: Sequence[Shard], predictor: Predictor, progress: ProgressCallback, check_stop: StopCheck
-) -> Iterator[ShardResult]:
-    """Yields the result of each shard, in order, as soon as its part is written.
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """This process is the only worker. predictor: the job's model."""
 
-    progress: called with the rows of these shards that are done, and all their rows.
-    """
-    total = sum(shard.rows for shard in shards)
-    finished = 0
+    predictor: Predictor
 
-    def report_rows(done: int, _: int) -> None:
-        progress(finished + done, total)
-
-    with (
-        closing(job.readers()) as readers,
-        closing(ReadAhead(readers.chunks(shards, job.batch_size))) as chunks,
-        closing(score_chunks(job, chunks, predictor)) as scored_chunks,
-    ):
-        for shard in shards:
-            yield score_shard(job, shard, scored_chunks, readers, report_rows, check_stop)
-            finished += shard.rows
+    def run(
+        self, job: ScoringJob, shards: Iterable[Shard], progress: RowsCallback, check_stop: StopCheck
+    ) -> Iterator[ShardResult]:
+        return score_shards(job, shards, self.predictor, progress, check_stop)
