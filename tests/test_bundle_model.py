@@ -18,9 +18,11 @@ def test_bundle_is_a_saved_model_and_its_card(tmp_path: Path) -> None:
     assert (bundled / "seed" / "saved_model.pb").is_file()
     assert find_card(bundled / "seed", model_digest(bundled / "seed")) == card
     assert card.name == "seed"
-    assert card.training["seed"] == 1
-    assert card.training["validation"] == 0
+    assert card.training is not None
+    assert card.training.seed == 1
+    assert card.training.validation == 0
     assert card.profile is not None
-    assert card.profile["rows"] == card.training["rows"]
-    assert 0 < sum(card.profile["confidence"]["counts"]) < card.profile["rows"]
+    assert card.profile.rows == card.training.rows
+    assert card.profile.confidence is not None
+    assert 0 < sum(card.profile.confidence.counts) < card.profile.rows
     assert str(tmp_path) not in (bundled / "seed.card.json").read_text()

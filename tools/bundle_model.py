@@ -45,12 +45,14 @@ def add_profile(card: ModelCard, config: TrainConfig, print_line: PrintLine) -> 
     """
     with tempfile.TemporaryDirectory() as scratch:
         second_config = replace(config, output=Path(scratch) / "model", validation=_HELD_OUT_SHARE)
-        profile = dict(train(second_config, print_line).card.profile or {})
-    profile["confidence_of"] = (
+        profile = train(second_config, print_line).card.profile
+    if profile is None:
+        raise AssertionError("a training must write a profile")
+    confidence_of = (
         "a second model with the same recipe and seed, "
         f"on the {_HELD_OUT_SHARE:.0%} of the training rows that were held out from it"
     )
-    return replace(card, profile=profile)
+    return replace(card, profile=replace(profile, confidence_of=confidence_of))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -99,13 +99,14 @@ def inspect(
     from mnist_batch.run.inspection import inspect_inputs
 
     inspection = inspect_inputs(config.inputs, config.reading, config.rows_per_part)
+    summary = inspection.summarize()
     if sheet is not None:
         _write_sheet(sheet, inspection.samples)
     reporter: OutcomeReporter = context.obj
     if json:
-        reporter.print_json(inspection.as_json())
+        reporter.print_json(asdict(summary))
     else:
-        reporter.print(console.format_inspection(inspection.as_json()))
+        reporter.print(console.format_inspection(summary))
 
 
 @app.command()
@@ -165,8 +166,6 @@ def report(
 @app.command()
 def models(context: typer.Context, json: options.Json = False) -> None:
     """List the bundled models: size, accuracy, calibration, digest."""
-    from dataclasses import asdict
-
     from mnist_batch.model.bundled import list_bundled
 
     bundled = list_bundled()

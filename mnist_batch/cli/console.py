@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
 
 from mnist_batch.cli.log import Log
 from mnist_batch.errors import SkippedRun
@@ -15,6 +16,8 @@ from mnist_batch.names import printable
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
+    from mnist_batch.report.document import Timings
+    from mnist_batch.run.inspection import InspectionSummary, SampleSummary
     from mnist_batch.run.result import Result
 
 _BAR_WIDTH = 30
@@ -22,6 +25,33 @@ _BAR_WIDTH = 30
 _PREPROCESSING = {"as_is": "as they are", "inverted": "with dark ink inverted", "framed": "framed"}
 _TERMINAL_SECONDS = 0.1
 _LOG_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """The object that `--json` prints and `--summary-file` holds. After an error, most values are not known: null.
+
+    status: done, already_done, gate_failed, skipped or failed.
+    error: what is on stderr; null after a run that succeeded.
+    seconds, images_per_second: of this start.
+    stages: the share of the scoring time that each stage took.
+    model: the SHA-256 of the model.
+    """
+
+    status: str
+    exit_code: int
+    error: str | None
+    output: str | None
+    rows: int | None = None
+    predicted: int | None = None
+    rejected: int | None = None
+    labelled: int | None = None
+    accuracy: float | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    stages: Mapping[str, float] | None = None
+    model: str | None = None
+    fingerprint: str | None = None
 
 
 class Progress:
@@ -54,7 +84,7 @@ class Progress:
 def format_summary(result: Result) -> str:
     """The summary of a run, for a person."""
     report = result.report
-    model = report["model"]["name"]
+    model = report.model.name
     first = f"{result.rows:,} rows scored by model {model} in {result.seconds:.1f} s"
     if result.already_done:
         first = f"{result.rows:,} rows were scored before by model {model}; nothing has changed since"
@@ -64,18 +94,19 @@ def format_summary(result: Result) -> str:
         first,
         "",
         f"  predicted  {result.predicted:>10,}",
-        f"  rejected   {result.rejected:>10,}{_format_counts(report['rejects_by_reason'])}",
+        f"  rejected   {result.rejected:>10,}{_format_counts(report.rejects_by_reason)}",
     ]
-    if report["skipped"]:
-        lines.append(f"  skipped    {sum(report['skipped'].values()):>10,}{_format_counts(report['skipped'])}")
-    if result.accuracy is not None:
-        low, high = report["accuracy_interval"]
+    if report.skipped:
+        lines.append(f"  skipped    {sum(report.skipped.values()):>10,}{_format_counts(report.skipped)}")
+    if result.accuracy is not None and report.accuracy_interval is not None:
+        low, high = report.accuracy_interval
         lines.append(
             f"  accuracy   {result.accuracy:>10.2%}  of {result.labelled:,} labelled; "
             f"95 % interval {low:.2%} to {high:.2%}"
         )
-    counts = report["preprocessing"]
-    if counts["as_is"] < result.predicted:
+    treated = report.preprocessing
+    if treated.as_is < result.predicted:
+        counts = {"as_is": treated.as_is, "inverted": treated.inverted, "framed": treated.framed}
         parts = [f"{counts[name]:,} {text}" for name, text in _PREPROCESSING.items() if counts[name]]
         lines.append(f"  preprocess {result.predicted:>10,}  {', '.join(parts)}")
     lines += [f"  GATE FAILED  {gate}" for gate in result.failed_gates]
@@ -85,30 +116,30 @@ def format_summary(result: Result) -> str:
     return "\n".join([*lines, f"  report       {result.output / 'report.html'}"])
 
 
-def build_run_object(result: Result) -> dict[str, Any]:
-    """The `--json` object of a run that finished."""
+def summarize_result(result: Result) -> RunSummary:
+    """The summary of a run that finished."""
     failed = format_failed_gates(result)
-    return {
-        "status": "gate_failed" if failed else "already_done" if result.already_done else "done",
-        "exit_code": result.exit_code,
-        "error": failed,
-        "output": printable(result.output),
-        "rows": result.rows,
-        "predicted": result.predicted,
-        "rejected": result.rejected,
-        "labelled": result.labelled,
-        "accuracy": result.accuracy,
-        "seconds": round(result.seconds, 3),
-        "images_per_second": round(result.scored / result.seconds, 1),
-        "stages": {} if result.already_done else _stage_shares(result.report["timings"]),
-        "model": result.report["model"]["sha256"],
-        "fingerprint": result.fingerprint,
-    }
+    return RunSummary(
+        status="gate_failed" if failed else "already_done" if result.already_done else "done",
+        exit_code=result.exit_code,
+        error=failed,
+        output=printable(result.output),
+        rows=result.rows,
+        predicted=result.predicted,
+        rejected=result.rejected,
+        labelled=result.labelled,
+        accuracy=result.accuracy,
+        seconds=round(result.seconds, 3),
+        images_per_second=round(result.scored / result.seconds, 1),
+        stages={} if result.already_done else _stage_shares(result.report.timings),
+        model=result.report.model.sha256,
+        fingerprint=result.fingerprint,
+    )
 
 
-def _stage_shares(timings: Mapping[str, Any]) -> dict[str, float]:
+def _stage_shares(timings: Timings) -> dict[str, float]:
     """The share of the scoring time that each stage took. The first three stages overlap with the model."""
-    return {stage: round(seconds / timings["score"], 3) for stage, seconds in timings["stages"].items()}
+    return {stage: round(seconds / timings.score, 3) for stage, seconds in timings.stages.items()}
 
 
 def format_failed_gates(result: Result) -> str | None:
@@ -117,37 +148,31 @@ def format_failed_gates(result: Result) -> str | None:
     return f"{printable(result.output)}: {gates}: the set is written, but without _SUCCESS" if gates else None
 
 
-def build_error_object(line: str, exit_code: int, output: str | None) -> dict[str, Any]:
-    """The `--json` object of a run that ended in an error: the same keys, with null for unknown values."""
-    known = {
-        "status": "skipped" if exit_code == SkippedRun.exit_code else "failed",
-        "exit_code": exit_code,
-        "error": line,
-        "output": output,
-    }
-    keys = ("rows", "predicted", "rejected", "labelled", "accuracy", "seconds", "images_per_second", "stages")
-    return known | dict.fromkeys((*keys, "model", "fingerprint"))
+def summarize_error(line: str, exit_code: int, output: str | None) -> RunSummary:
+    """The summary of a run that ended in an error."""
+    return RunSummary("skipped" if exit_code == SkippedRun.exit_code else "failed", exit_code, line, output)
 
 
-def format_inspection(inspection: Mapping[str, Any]) -> str:
+def format_inspection(inspection: InspectionSummary) -> str:
     """The output of `inspect`, for a person. At most twenty sources are listed."""
-    sources = inspection["sources"]
-    rows = [[s["format"], f"{s['rows']:,}", "yes" if s["labelled"] else "no", s["name"]] for s in sources[:20]]
-    lines = [f"{inspection['root']}", "", _format_table(["format", "rows", "labels", "name"], rows, right=(1,))]
+    sources = inspection.sources
+    rows = [[s.format, f"{s.rows:,}", "yes" if s.labelled else "no", s.name] for s in sources[:20]]
+    lines = [inspection.root, "", _format_table(["format", "rows", "labels", "name"], rows, right=(1,))]
     if len(sources) > len(rows):
         lines.append(f"... and {len(sources) - len(rows):,} more")
-    parts = f"{inspection['shards']:,} part{'s' if inspection['shards'] != 1 else ''}"
-    parts += f" of up to {inspection['rows_per_part']:,}"
-    lines += ["", f"{inspection['rows']:,} rows in {parts}", _format_sample(inspection["preprocessing"])]
-    if inspection["skipped"]:
-        lines.append(f"skipped{_format_counts(inspection['skipped'])}")
+    parts = f"{inspection.shards:,} part{'s' if inspection.shards != 1 else ''}"
+    parts += f" of up to {inspection.rows_per_part:,}"
+    lines += ["", f"{inspection.rows:,} rows in {parts}", _format_sample(inspection.preprocessing)]
+    if inspection.skipped:
+        lines.append(f"skipped{_format_counts(inspection.skipped)}")
     return "\n".join(lines)
 
 
-def _format_sample(sample: Mapping[str, Any]) -> str:
-    counts = [f"{sample[name]:,} {text}" for name, text in _PREPROCESSING.items() if sample[name]]
-    counts += [f"{count:,} rejected as {reason}" for reason, count in sample["rejected"].items()]
-    return f"preprocessing {sample['mode']}, {sample['sampled']:,} images sampled: {', '.join(counts)}"
+def _format_sample(sample: SampleSummary) -> str:
+    found = {"as_is": sample.as_is, "inverted": sample.inverted, "framed": sample.framed}
+    counts = [f"{found[name]:,} {text}" for name, text in _PREPROCESSING.items() if found[name]]
+    counts += [f"{count:,} rejected as {reason}" for reason, count in sample.rejected.items()]
+    return f"preprocessing {sample.mode}, {sample.sampled:,} images sampled: {', '.join(counts)}"
 
 
 def format_models(models: Sequence[BundledModel]) -> str:

@@ -6,18 +6,18 @@ If a run fails, the time of the last success is copied from the existing file, s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
+from mnist_batch.cli.console import RunSummary
 from mnist_batch.names import printable
 from mnist_batch.output.files import storage_errors
+from mnist_batch.report.document import Timings
 
 _LAST_SUCCESS = "mnist_batch_last_success_timestamp_seconds"
-# Metrics by key of the object that `--json` prints.
+# Metrics by field of `RunSummary`.
 _FIGURES = {
     "exit_code": ("mnist_batch_last_run_exit_code", "Exit code of the last run."),
     "seconds": ("mnist_batch_last_run_seconds", "How long the last run took."),
@@ -28,11 +28,11 @@ _FIGURES = {
 }
 
 
-def write_metrics(path: Path, summary: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
+def write_metrics(path: Path, summary: RunSummary, timings: Timings | None) -> None:
     """Writes the metrics file, completely or not at all. Raises StorageError.
 
-    summary: the `--json` object of the run; its null values are left out.
-    timings: from the report.
+    summary: values that are None are left out.
+    timings: None if the run failed.
     Every sample has the name of the file as a label, because the collector rejects two files with the same sample.
     """
     registry, task = CollectorRegistry(), printable(path.stem)
@@ -42,28 +42,20 @@ def write_metrics(path: Path, summary: Mapping[str, Any], timings: Mapping[str, 
 
     now = time.time()
     gauge("mnist_batch_last_run_timestamp_seconds", "When the last run ended.", now)
-    success = now if summary["exit_code"] == 0 else _read_last_success(path)
+    success = now if summary.exit_code == 0 else _read_last_success(path)
     if success is not None:
         gauge(_LAST_SUCCESS, "When the last successful run ended.", success)
     for key, (name, text) in _FIGURES.items():
-        if summary[key] is not None:
-            gauge(name, text, summary[key])
+        if (value := getattr(summary, key)) is not None:
+            gauge(name, text, value)
     stage = Gauge(
         "mnist_batch_stage_seconds", "How long each stage of the scoring took.", ["task", "stage"], registry=registry
     )
-    for name, seconds in _flatten(timings):
-        stage.labels(task, name).set(seconds)
+    if timings is not None:
+        for name, seconds in {"start": timings.start, "score": timings.score, **timings.stages}.items():
+            stage.labels(task, name).set(seconds)
     with storage_errors(path):
         write_to_textfile(str(path), registry)
-
-
-def _flatten(timings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields the seconds of each stage by name, nested stages included."""
-    for name, value in timings.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value)
-        else:
-            yield name, float(value)
 
 
 def _read_last_success(path: Path) -> float | None:

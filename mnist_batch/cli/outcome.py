@@ -11,10 +11,10 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnist_batch.cli import console
 from mnist_batch.cli.interrupts import Interrupts
@@ -86,10 +86,10 @@ class OutcomeReporter:
                 self.log.warning(warning)
         if (line := console.format_failed_gates(result)) is not None:
             self.log.error(line)
-        summary = console.build_run_object(result)
+        summary = console.summarize_result(result)
         self._write_files(summary, result)
         if self._options.json:
-            self.print_json(summary)
+            self.print_json(asdict(summary))
         elif not self._options.quiet:
             self.print(console.format_summary(result))
 
@@ -116,7 +116,7 @@ class OutcomeReporter:
                 f"stdout: must take the result, but: {error.strerror}; the run itself is done"
             ) from error
 
-    def print_json(self, content: Any) -> None:
+    def print_json(self, content: object) -> None:
         """Prints a result as compact JSON, in ASCII, which every locale can write. Raises as `print` does."""
         self.print(_to_compact_json(content))
 
@@ -133,7 +133,7 @@ class OutcomeReporter:
 
     def _report(self, line: str, exit_code: int, trace: str = "") -> int:
         line = printable(" ".join(line.splitlines()))
-        summary = console.build_error_object(line, exit_code, self._options.output)
+        summary = console.summarize_error(line, exit_code, self._options.output)
         try:
             self._write_files(summary, None)
         except MnistBatchError as error:
@@ -142,25 +142,25 @@ class OutcomeReporter:
             self.log.error(line, trace)
         if self._options.json:
             with suppress(OSError):  # the exit code still reports the outcome
-                print(_to_compact_json(summary), file=self._stdout, flush=True)
+                print(_to_compact_json(asdict(summary)), file=self._stdout, flush=True)
         return exit_code
 
-    def _write_files(self, summary: dict[str, Any], result: Result | None) -> None:
+    def _write_files(self, summary: console.RunSummary, result: Result | None) -> None:
         """Writes the summary and metrics files, each completely or not at all. Raises StorageError."""
         # A start that found the folder locked reports nothing: the run that holds the lock will.
-        if self._options.metrics_file is not None and summary["exit_code"] != LockedError.exit_code:
+        if self._options.metrics_file is not None and summary.exit_code != LockedError.exit_code:
             from mnist_batch.cli.metrics import write_metrics
 
-            write_metrics(self._options.metrics_file, summary, {} if result is None else result.report["timings"])
+            write_metrics(self._options.metrics_file, summary, None if result is None else result.report.timings)
         if self._options.summary_file is not None:
             from mnist_batch.output.files import storage_errors, write_text
 
             path = self._options.summary_file
             own = path.with_name(f".{path.name}.{os.getpid()}")  # another start may write the file at the same time
-            write_text(own, _to_compact_json(summary) + "\n")
+            write_text(own, _to_compact_json(asdict(summary)) + "\n")
             with storage_errors(path):
                 own.rename(path)
 
 
-def _to_compact_json(content: Any) -> str:
+def _to_compact_json(content: object) -> str:
     return dumps(content, separators=(",", ":"))

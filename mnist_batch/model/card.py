@@ -8,17 +8,30 @@ This module imports no TensorFlow.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta
 
 from mnist_batch.config import Scale
+from mnist_batch.documents import (
+    Count,
+    DocumentError,
+    Share,
+    check_keys,
+    parse_document,
+    parse_json,
+    read_version,
+    to_json,
+)
 from mnist_batch.errors import ModelError
-from mnist_batch.records import first_line
+from mnist_batch.profile import Profile
 
+# Rises with each new key. A card of a later version is read as far as its keys are known.
+CARD_VERSION = 1
 _SUFFIXES = (".keras", ".h5", ".hdf5")
 # For error messages.
 ACCEPTED_FORMATS = "a .keras or .h5 file, or a SavedModel folder"
@@ -32,6 +45,30 @@ class OutputKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """How a model was trained.
+
+    seed: None for a different model each time.
+    kept_epoch: the epoch whose weights were saved, from 1.
+    rows: rows that it was trained on; `validation_rows` more were held out, a share of `validation`.
+    validation_by: "writer" if no writer is in both, "row" otherwise; None if nothing was held out.
+    """
+
+    recipe: str
+    seed: int | None
+    epochs: Count
+    kept_epoch: Count
+    batch_size: Count
+    rows: Count
+    validation: Share
+    validation_rows: Count
+    validation_by: str | None
+    tensorflow: str
+    keras: str
+    numpy: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a model takes and returns, how good it is, and how that was measured.
 
@@ -39,45 +76,41 @@ class ModelCard:
     temperature: divides the logits before the softmax; 1 if no calibration was fitted (Guo et al. 2017).
     digests: SHA-256 of each format the model was saved in, by file name.
     accuracy, ece, nll: measured on the `evaluated_rows` rows of `evaluated_on`, which no choice was based on.
-    training: recipe, seed, epochs, rows and library versions of the training.
-    profile: the reference for drift, as `report.drift.build_profile` makes it.
+    training: None if it is not known.
+    profile: the reference for drift, as `report.drift.build_profile` makes it. None if there is none.
     """
 
+    card_version: Annotated[int, Meta(ge=1)] = field(default=1, kw_only=True)
     name: str
     scale: Scale
     output: OutputKind
-    temperature: float
+    temperature: Annotated[float, Meta(gt=0)]
     digests: dict[str, str]
     accuracy: float
     ece: float
     nll: float
     evaluated_on: str
-    evaluated_rows: int
-    training: dict[str, Any]
-    profile: dict[str, Any] | None = None
+    evaluated_rows: Count
+    training: Training | None = None
+    profile: Profile | None = None
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        path.write_text(to_json(self), encoding="utf-8")
 
 
 def read_card(path: Path) -> ModelCard:
     """Reads the card in `path`. Raises ModelError if it cannot be read or is not a card."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        parsed = {
-            "scale": Scale(fields["scale"]),
-            "output": OutputKind(fields["output"]),
-            "temperature": float(fields["temperature"]),
-        }
-        card = ModelCard(**(fields | parsed))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise invalid_card(path, first_line(error)) from error
-    if not 0 < card.temperature < math.inf:
-        raise invalid_card(path, f"temperature {card.temperature}")
-    if not (card.profile is None or isinstance(card.profile, dict)):
-        raise invalid_card(path, "a profile that is not an object")
-    if not isinstance(card.digests, dict):
-        raise invalid_card(path, "digests that are not an object")
+        content = parse_json(path.read_bytes())
+        card = parse_document(content, ModelCard)
+        if read_version(content, "card_version") <= CARD_VERSION:
+            check_keys(content, card)
+        if not math.isfinite(card.temperature):
+            raise DocumentError(f"temperature {card.temperature}")
+    except OSError as error:
+        raise invalid_card(path, error.strerror or str(error)) from error
+    except DocumentError as error:
+        raise invalid_card(path, str(error)) from error
     return card
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from mnist_batch.documents import JsonObject, parse_json
 from mnist_batch.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -89,22 +88,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def to_json(document: Mapping[str, Any]) -> str:
-    """A document as indented JSON. A list of numbers is on one line, so that matrices are readable."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
-    # JSON escapes line breaks inside strings, so the pattern cannot match within one.
-    return re.sub(r"\[\n\s+([-+.\deE,\s]+?)\n\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
+def read_document(path: Path) -> JsonObject | None:
+    """Reads a JSON object. Returns None if the file does not exist.
 
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Returns the object in a JSON file, or None if the file does not exist or holds anything else.
-
-    Raises StorageError if the file exists and cannot be read, because it may be the journal of a commit.
+    Raises DocumentError if the file holds anything else, StorageError if it cannot be read, because it may be the
+    journal of a commit.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        return parse_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
         raise StorageError(f"{path}: must be readable, but: {error.strerror}; fix that and start again") from error
-    return content if isinstance(content, dict) else None

@@ -1,186 +1,68 @@
-"""The fingerprint of a run, and the differences between two runs.
-
-The fingerprint covers everything that can change a byte of `predictions/` or `rejects/`: the input files (name, size,
-modification time), the model's bytes, the options, and the builds and CPU features that float arithmetic depends on.
-This module does not import TensorFlow, so a run that is already complete is recognized at once.
-"""
+"""`manifest.json` of a complete set, and `run.json` of a run that has not finished."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from mnist_batch.documents import Count, Json, JsonObject, check_keys, parse_document, read_version
+from mnist_batch.output.files import FileRecord
+from mnist_batch.output.fingerprint import FingerprintInputs, ListedFile
+from mnist_batch.report.document import ModelFacts
+from mnist_batch.report.gates import Gate
 
-from mnist_batch.config import PredictConfig
-from mnist_batch.errors import InputError
-from mnist_batch.names import to_text
-from mnist_batch.output.environment import Environment
-from mnist_batch.records import text_array
-
-# The options that are not part of the fingerprint. Inputs, label files and the model are part of it by their content;
-# the others change no byte of `predictions/` or `rejects/`.
-_LEFT_OUT = frozenset(
-    ("inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "baseline")
-)
-# A manifest lists up to this many input files, which takes about 100 KB.
-_MAX_INLINE_FILES = 1000
-# Hash the listing in chunks of this many rows, because each row is briefly a Python object.
-_CHUNK_ROWS = 65_536
-# At most this many differences are named in a message.
-MAX_LISTED = 5
-_LISTING_SCHEMA = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})
+# 2: `facts` and `halved_batches` got the names that they have now, and `parts` may be null.
+MANIFEST_VERSION = 2
 
 
-def collect_fingerprint_inputs(
-    config: PredictConfig,
-    files: pa.Table,
-    arrays: Mapping[bytes, Sequence[str]],
-    label_files: Mapping[str, Path],
-    model: Mapping[str, Any],
-    environment: Environment,
-) -> dict[str, Any]:
-    """Returns everything the output depends on, by name. `compute_fingerprint` is its digest.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`run.json`: the run that the staging folder belongs to."""
 
-    files: the listing of the inputs.
-    arrays: the selected arrays of each npz file, by path.
-    label_files: the label files that are not in the listing, by name.
-    model: what of the model changes the output.
-    environment: of this process.
+    fingerprint: str
+    fingerprint_inputs: FingerprintInputs
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`manifest.json`: what a complete set is made of and of what it was made.
+
+    finished: date and time, ISO 8601.
+    gates: with the verdicts of the last start.
+    resumed_shards: number of shards that an earlier start had finished.
+    batch_splits: how many times a batch was split because the model failed on it. If any, last bits may differ.
+    files: the input files; null if there are too many, then they are in `files.arrow`.
+    parts: size and SHA-256 of each part by name; null if there are too many, then they are in `parts.arrow`.
     """
-    labels = config.reading.labels
-    return {
-        "inputs": {
-            "files": files.num_rows,
-            "bytes": int(pc.sum(files["size"]).as_py() or 0),
-            "sha256": _digest_files(files),
-        },
-        "arrays": {to_text(path): list(names) for path, names in arrays.items()},
-        "labels": str(labels) if isinstance(labels, str) else "file",
-        "label_files": [[name, *_stat_label_file(path)] for name, path in label_files.items()],
-        **model,
-        "options": _collect_options(config),
-        **asdict(environment),
-    }
+
+    manifest_version: int
+    model: ModelFacts
+    finished: str
+    fingerprint: str
+    fingerprint_inputs: FingerprintInputs
+    gates: Sequence[Gate]
+    rows: Count
+    resumed_shards: Count
+    batch_splits: Count
+    files: Sequence[ListedFile] | None
+    parts: Mapping[str, FileRecord] | None
 
 
-def _collect_options(config: PredictConfig) -> dict[str, Any]:
-    """All options that can change a byte, by name: every field of the config and of its parts, except `_LEFT_OUT`."""
-    fields = asdict(config)
-    reading = fields.pop("reading")
-    preprocess = reading.pop("preprocess_options")
-    options = fields | reading | preprocess
-    options["keep"] = list(config.reading.keep)  # as JSON gives it back
-    return {name: value for name, value in options.items() if name not in _LEFT_OUT}
+def parse_manifest(content: Mapping[str, Json]) -> Manifest:
+    """Returns the manifest of a JSON object of any version. Raises DocumentError if a field is not as declared."""
+    version = read_version(content, "manifest_version")
+    manifest = parse_document(_upgrade(content), Manifest)
+    if version == MANIFEST_VERSION:
+        check_keys(content, manifest)
+    return manifest
 
 
-def compute_fingerprint(facts: dict[str, Any]) -> str:
-    """Returns the SHA-256, in hex, of what the output depends on."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def parse_run(content: Mapping[str, Json]) -> Run:
+    """Returns the run of a JSON object. Raises DocumentError if a field is not as declared."""
+    return parse_document(_upgrade(content), Run)
 
 
-def list_differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], files_before: pa.Table | None, files: pa.Table
-) -> list[str]:
-    """Returns the differences between two runs, one per line.
-
-    Examples: `1.png is new`, `options.batch_size: 4096, now 512`.
-
-    before, now: what `collect_fingerprint_inputs` returned for each run.
-    files_before, files: their input listings. The first is None if it is not known.
-    """
-    facts_before, facts = dict(before), dict(now)
-    labels_before, labels = (parse_listing(run.pop("label_files", [])) for run in (facts_before, facts))
-    lines = (
-        [] if files_before is None else _list_file_differences(_with_text_names(files_before), _with_text_names(files))
-    )
-    if lines:  # the digest of the listing adds nothing to these
-        del facts_before["inputs"], facts["inputs"]
-    if facts_before.get("labels") == facts["labels"]:
-        lines += _list_file_differences(labels_before, labels)
-    return [*lines, *_list_value_differences(facts_before, facts, "")]
-
-
-def _list_value_differences(before: Any, now: Any, name: str) -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        lines = []
-        for key in sorted({*before, *now}):
-            lines += _list_value_differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-        return lines
-    return [] if before == now else [f"{name}: {_shorten_digest(before)}, now {_shorten_digest(now)}"]
-
-
-def _shorten_digest(value: Any) -> Any:
-    """Returns the first 12 characters of a digest, and any other value unchanged."""
-    return value[:12] if isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2 else value
-
-
-def list_inline(files: pa.Table) -> list[list[Any]] | None:
-    """Returns name, size and modification time of each input file for the manifest, or None if there are too many."""
-    if files.num_rows > _MAX_INLINE_FILES:
-        return None
-    columns = (files[name].to_pylist() for name in ("path", "size", "mtime_ns"))
-    return [[to_text(path), size, mtime] for path, size, mtime in zip(*columns, strict=True)]
-
-
-def parse_listing(files: Sequence[Sequence[Any]]) -> pa.Table:
-    """Returns the listing that `list_inline` put into a manifest, with paths as text."""
-    columns = zip(*files, strict=True) if files else ([], [], [])
-    return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, _LISTING_SCHEMA, strict=True)],
-        schema=_LISTING_SCHEMA,
-    )
-
-
-def _with_text_names(files: pa.Table) -> pa.Table:
-    """A listing with its paths as text instead of bytes."""
-    if files.schema.field("path").type == pa.string():
-        return files
-    columns = [text_array(files["path"].combine_chunks()), files["size"], files["mtime_ns"]]
-    return pa.table(columns, schema=_LISTING_SCHEMA)
-
-
-def _list_file_differences(before: pa.Table, now: pa.Table) -> list[str]:
-    """Says which files are gone, new or changed, with at most `MAX_LISTED` of each kind."""
-    lines = [f"{name} is gone" for name in _list_missing(before, now)]
-    lines += [f"{name} is new" for name in _list_missing(now, before)]
-    # New files have nulls here. A comparison with null is null, and `filter` drops it.
-    matching = before.take(pc.index_in(now["path"], before["path"]))
-    changed = pc.or_(pc.not_equal(now["size"], matching["size"]), pc.not_equal(now["mtime_ns"], matching["mtime_ns"]))
-    both = now.append_column("size_before", matching["size"]).filter(changed).slice(0, MAX_LISTED)
-    for name, size, _, size_before in zip(*both.to_pydict().values(), strict=True):
-        lines.append(
-            f"{name} was written again" if size == size_before else f"{name} had {size_before} bytes, now {size}"
-        )
-    return lines
-
-
-def _list_missing(files: pa.Table, others: pa.Table) -> list[str]:
-    """The first paths of `files` that are not in `others`."""
-    missing = pc.invert(pc.is_in(files["path"], others["path"]))
-    return files["path"].filter(missing).slice(0, MAX_LISTED).to_pylist()
-
-
-def _digest_files(files: pa.Table) -> str:
-    """SHA-256, in hex, over one line per file, in order: `BYTES_OF_PATH SIZE MTIME_NS PATH`."""
-    digest = hashlib.sha256()
-    for batch in files.to_batches(max_chunksize=_CHUNK_ROWS):
-        numbers = pc.binary_length(batch["path"]), batch["size"], batch["mtime_ns"]
-        fields = [column.cast(pa.string()).cast(pa.binary()) for column in numbers]
-        lines = pc.binary_join_element_wise(*fields, batch["path"], b" ")
-        digest.update(b"\n".join(lines.to_pylist()) + b"\n")
-    return digest.hexdigest()
-
-
-def _stat_label_file(path: Path) -> tuple[int, int]:
-    """Returns size and modification time in ns. Raises InputError if the file is no longer readable."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: labels must stay in place, but: {error.strerror}; start again") from error
-    return status.st_size, status.st_mtime_ns
+def _upgrade(content: Mapping[str, Json]) -> JsonObject:
+    """Gives the keys of version 1 (releases before 0.3.0) the names that they have now."""
+    names = {"facts": "fingerprint_inputs", "halved_batches": "batch_splits"}
+    return {"manifest_version": 1} | {names.get(key, key): value for key, value in content.items()}

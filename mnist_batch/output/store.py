@@ -1,10 +1,10 @@
 """The output folder: its content, the parts staged in `_work/`, and the journalled commit that publishes them.
 
-    _work/run.json            the fingerprint of the run and what it depends on
-    _work/files.arrow         the listing of the input files
+    _work/run.json              the fingerprint of the run and what it depends on
+    _work/files.arrow           the listing of the input files
     _work/predictions/, rejects/
-    _work/shards/00000.json   written when a shard's parts are complete: rows, counts, size and SHA-256 of each file
-    _work/commit.json         the journal: once it exists, the commit can only go forward
+    _work/shards/00000.json.gz  written when a shard's parts are complete: rows, counts, size and SHA-256 of each file
+    _work/commit.json           the journal: once it exists, the commit can only go forward
 
 Knows nothing of images or models.
 """
@@ -14,44 +14,72 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 
-from mnist_batch.errors import OutputError
+from mnist_batch.documents import DocumentError, JsonObject, check_keys, check_readable, parse_document, to_json
+from mnist_batch.errors import OutputError, StorageError
 from mnist_batch.output.files import (
     TEMPORARY_SUFFIX,
     FileRecord,
     matches_record,
-    read_json,
+    read_document,
     storage_errors,
     sync_folder,
-    to_json,
     write_text,
     write_whole,
 )
+from mnist_batch.output.fingerprint import parse_listing
 from mnist_batch.output.lock import LOCK_NAME
-from mnist_batch.output.manifest import parse_listing
+from mnist_batch.output.manifest import Manifest, Run, parse_manifest, parse_run
 from mnist_batch.output.protocol import Sink
+from mnist_batch.report.document import Report, parse_report
 
 WORK = "_work"
 PARTS = ("predictions", "rejects")
 _LISTING = "files.arrow"
+_PART_LISTING = "parts.arrow"
+_LISTINGS = (_LISTING, _PART_LISTING)
 PAGE = "report.html"
 _DOCUMENTS = ("report.json", PAGE, "manifest.json")
 _SUCCESS = "_SUCCESS"
 # The names that a commit may create or replace in the output folder.
-_PUBLISHED = (*PARTS, _LISTING, *_DOCUMENTS, _SUCCESS)
+_PUBLISHED = (*PARTS, *_LISTINGS, *_DOCUMENTS, _SUCCESS)
 # The paths that a run may leave in `_work` before its commit begins, with temporary names.
 _STAGED = re.compile(
-    r"(predictions|rejects|shards)(/\.?(part-)?\d+\.\w+(\.[0-9a-f]{8})?(\.tmp)?)?"
-    r"|\.?(files\.arrow|(run|report|manifest)\.json|report\.html)(\.tmp)?|\.commit\.json\.tmp"
+    r"(predictions|rejects|shards)(/\.?(part-)?\d+(\.\w+)+)?"
+    r"|\.?((files|parts)\.arrow|(run|report|manifest)\.json|report\.html)(\.tmp)?|\.commit\.json\.tmp"
 )
+# A manifest lists up to this many parts, which takes about 120 KB.
+_MAX_INLINE_PARTS = 1000
+_PART_SCHEMA = pa.schema({"name": pa.string(), "size": pa.int64(), "sha256": pa.string()})
+# The key with the inputs of the fingerprint; until 0.2.0 it was `facts`.
+_FINGERPRINT_INPUTS = ("fingerprint_inputs", "facts")
+# 2: `parts_listing` is new.
+_JOURNAL_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """`commit.json`: how a commit that has begun must be finished.
+
+    passed: whether the set gets `_SUCCESS`.
+    rejects: whether it has `rejects/`.
+    listing: whether it has `files.arrow`.
+    parts_listing: whether it has `parts.arrow`.
+    """
+
+    passed: bool
+    rejects: bool
+    listing: bool
+    parts_listing: bool = False
+    journal_version: int = 1
 
 
 class OutputStore:
@@ -92,7 +120,12 @@ class OutputStore:
         - a staging folder, and no name that its commit would replace
         """
         # In this order, because another run may be finishing its commit.
-        if self._read_journal() is not None or self.manifest() is not None:
+        if self._read_journal() is not None:
+            return True
+        try:
+            if self.manifest() is not None:
+                return True
+        except DocumentError:  # ours, but damaged: whoever needs it says so
             return True
         if not self._is_staging_ours():
             return False
@@ -106,43 +139,78 @@ class OutputStore:
             _STAGED.fullmatch(str(path.relative_to(self.staging))) for path in self.staging.rglob("*")
         )
 
-    def _read_journal(self) -> dict[str, Any] | None:
-        """Returns the journal of a commit that has begun, or None."""
-        return _read_document(self.staging / "commit.json", "passed", "rejects", "listing")
-
-    def manifest(self) -> dict[str, Any] | None:
-        """Returns the manifest of the complete set, or None if there is none by this program."""
-        return _read_document(self.path / "manifest.json", "fingerprint", "facts", "parts")
-
-    def report(self) -> dict[str, Any] | None:
-        """Returns the report of the complete set, or None if there is none."""
-        return read_json(self.path / "report.json")
-
-    def is_intact(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether every part of the complete set exists and has the size in the manifest."""
+    def _read_journal(self) -> Journal | None:
+        """Returns the journal of a commit that has begun, or None. Raises OutputError if it is damaged."""
+        path = self.staging / "commit.json"
+        content = _read_own(path, ["passed"], ["rejects"], ["listing"])
+        if content is None:
+            return None
         try:
-            parts = manifest["parts"].items()
-            return all((self.path / name).stat().st_size == part["size"] for name, part in parts)
-        except (OSError, KeyError, TypeError, AttributeError):
-            return False
+            check_readable(content, "journal_version", _JOURNAL_VERSION)
+            journal = parse_document(content, Journal)
+            check_keys(content, journal)
+        except DocumentError as error:
+            raise _damaged(path, error) from error
+        return journal
 
-    def interrupted_run(self) -> dict[str, Any] | None:
-        """Returns `run.json` of an interrupted run, or None if there is none."""
-        return _read_document(self.staging / "run.json", "fingerprint", "facts")
+    def manifest(self) -> Manifest | None:
+        """Returns the manifest of the complete set, or None if there is none by this program.
+
+        Raises DocumentError if it is damaged.
+        """
+        content = _read_own(self.path / "manifest.json", ["fingerprint"], _FINGERPRINT_INPUTS, ["parts"])
+        return None if content is None else parse_manifest(content)
+
+    def report(self) -> Report:
+        """Returns the report of the complete set. Raises DocumentError if there is none or it is damaged."""
+        content = read_document(self.path / "report.json")
+        if content is None:
+            raise DocumentError("no file")
+        return parse_report(content)
+
+    def find_damage(self, manifest: Manifest) -> str | None:
+        """Says what of the complete set is missing or changed; None if nothing is. Compares the sizes of parts."""
+        parts = self._read_parts(manifest)
+        if parts is None:
+            return f"{_PART_LISTING} is missing or damaged"
+        for name, size in parts.items():
+            try:
+                found = (self.path / name).stat().st_size
+            except OSError as error:
+                return f"{name}: {error.strerror}"
+            if found != size:
+                return f"{name} had {size:,} bytes, now {found:,}"
+        return None
+
+    def _read_parts(self, manifest: Manifest) -> dict[str, int] | None:
+        """The size of each part of the complete set by name, or None if the listing cannot be read."""
+        if manifest.parts is not None:
+            return {name: part.size for name, part in manifest.parts.items()}
+        table = _read_arrow(self.path / _PART_LISTING)
+        if table is None or table.schema != _PART_SCHEMA:
+            return None
+        return dict(zip(table["name"].to_pylist(), table["size"].to_pylist(), strict=True))
+
+    def interrupted_run(self) -> Run | None:
+        """Returns `run.json` of an interrupted run, or None if there is none. Raises OutputError if it is damaged."""
+        path = self.staging / "run.json"
+        content = _read_own(path, ["fingerprint"], _FINGERPRINT_INPUTS)
+        try:
+            return None if content is None else parse_run(content)
+        except DocumentError as error:
+            raise _damaged(path, error) from error
 
     def interrupted_run_files(self) -> pa.Table | None:
         """Returns the input listing of the interrupted run, or None if it cannot be read."""
         return _read_arrow(self.staging / _LISTING)
 
-    def read_set_files(self, manifest: Mapping[str, Any]) -> pa.Table | None:
+    def read_set_files(self, manifest: Manifest) -> pa.Table | None:
         """Returns the input listing of the complete set, or None if it cannot be read."""
-        inline = manifest.get("files")
-        return _read_arrow(self.path / _LISTING) if inline is None else parse_listing(inline)
+        return _read_arrow(self.path / _LISTING) if manifest.files is None else parse_listing(manifest.files)
 
-    def start_run(self, run: Mapping[str, Any], files: pa.Table) -> None:
+    def start_run(self, run: Run, files: pa.Table) -> None:
         """Creates an empty staging folder for a run. Raises StorageError if that fails.
 
-        run: the content of `run.json`.
         files: the listing of the inputs.
         """
         with storage_errors(self.staging):
@@ -163,25 +231,38 @@ class OutputStore:
         if self.staging.exists():
             shutil.rmtree(self.staging)
 
-    def read_shard_record(self, index: int) -> dict[str, Any] | None:
-        """Returns the record of a shard, or None if there is none or one of its files has changed."""
-        record = read_json(self.staging / "shards" / f"{index:05d}.json")
+    def read_shard_record(self, index: int) -> bytes | None:
+        """Returns what `write_shard_record` wrote for a shard, or None if there is none."""
+        path = self.staging / "shards" / _record_name(index)
         try:
-            files = {} if record is None else record["files"]
-            intact = all(matches_record(self.staging / name, FileRecord(**file)) for name, file in files.items())
-        except (KeyError, TypeError, AttributeError):
+            return path.read_bytes()
+        except FileNotFoundError:
             return None
-        return record if intact else None
+        except OSError as error:
+            raise StorageError(f"{path}: must be readable, but: {error.strerror}; fix that and start again") from error
 
-    def stage_documents(self, report: Mapping[str, Any], page: str, manifest: Mapping[str, Any]) -> None:
-        """Prepares the set for `commit`: writes the documents and removes files that no shard record names."""
-        recorded: Collection[str] = manifest["parts"]
+    def has_staged(self, files: Mapping[str, FileRecord]) -> bool:
+        """Whether the staged files, by name, still hold the bytes of their records."""
+        return all(matches_record(self.staging / name, record) for name, record in files.items())
+
+    def stage_documents(self, report: Report, page: str, manifest: Manifest) -> None:
+        """Prepares the set for `commit`: writes the documents and removes files that no shard record names.
+
+        manifest: with all parts. If they are many, they are written to a file of their own.
+        """
+        parts = manifest.parts or {}
         with storage_errors(self.staging):
             for part in PARTS:
                 for path in (self.staging / part).iterdir():
-                    if f"{part}/{path.name}" not in recorded:
+                    if f"{part}/{path.name}" not in parts:
                         path.unlink()
                 sync_folder(self.staging / part)
+            (self.staging / _PART_LISTING).unlink(missing_ok=True)
+        if len(parts) > _MAX_INLINE_PARTS:
+            columns = [list(parts), [part.size for part in parts.values()], [part.sha256 for part in parts.values()]]
+            table = pa.table(columns, schema=_PART_SCHEMA)
+            write_whole(self.staging / _PART_LISTING, lambda file: _write_arrow(file, table))
+            manifest = replace(manifest, parts=None)
         for name, text in zip(_DOCUMENTS, (to_json(report), page, to_json(manifest)), strict=True):
             write_text(self.staging / name, text)
 
@@ -192,8 +273,14 @@ class OutputStore:
         listing: whether the set gets `files.arrow`.
         """
         with storage_errors(self.staging):
-            rejects = any((self.staging / "rejects").iterdir())
-        write_text(self.staging / "commit.json", to_json({"passed": passed, "rejects": rejects, "listing": listing}))
+            journal = Journal(
+                passed=passed,
+                rejects=any((self.staging / "rejects").iterdir()),
+                listing=listing,
+                parts_listing=(self.staging / _PART_LISTING).exists(),
+                journal_version=_JOURNAL_VERSION,
+            )
+        write_text(self.staging / "commit.json", to_json(journal))
         self.roll_forward()
 
     def roll_forward(self) -> None:
@@ -209,14 +296,16 @@ class OutputStore:
             old = self.staging / "old"
             old.mkdir(exist_ok=True)
             for part in PARTS:
-                self._swap(part, old, wanted=part == "predictions" or journal["rejects"])
-            if not journal["listing"]:
-                (self.path / _LISTING).unlink(missing_ok=True)
-            for name in (_LISTING, *_DOCUMENTS) if journal["listing"] else _DOCUMENTS:
+                self._swap(part, old, wanted=part == "predictions" or journal.rejects)
+            has_listing = {_LISTING: journal.listing, _PART_LISTING: journal.parts_listing}
+            for name in _LISTINGS:
+                if not has_listing[name]:
+                    (self.path / name).unlink(missing_ok=True)
+            for name in (*filter(has_listing.get, _LISTINGS), *_DOCUMENTS):
                 if (self.staging / name).exists():
                     (self.staging / name).rename(self.path / name)
             sync_folder(self.path)
-            self.set_success(journal["passed"])
+            self.set_success(journal.passed)
             self._clear_staging()
 
     def _swap(self, part: str, old: Path, wanted: bool) -> None:
@@ -244,7 +333,7 @@ class OutputStore:
             elif not path.exists() or path.read_bytes() != digest.encode():
                 write_text(path, digest)
 
-    def replace_verdict(self, page: str, manifest: Mapping[str, Any]) -> None:
+    def replace_verdict(self, page: str, manifest: Manifest) -> None:
         """Replaces page and manifest of the complete set after its gates were judged again.
 
         Removes `_SUCCESS` first. Call `set_success` afterwards.
@@ -271,10 +360,22 @@ def _is_our_name(name: str) -> bool:
     return name in (WORK, *_PUBLISHED) or name.endswith(TEMPORARY_SUFFIX)
 
 
-def _read_document(path: Path, *keys: str) -> dict[str, Any] | None:
-    """The JSON object in a file, or None if there is none or it lacks one of the keys that this program writes."""
-    document = read_json(path)
-    return document if document is not None and document.keys() >= set(keys) else None
+def _read_own(path: Path, *keys: Sequence[str]) -> JsonObject | None:
+    """Reads a document of this program. Returns None if there is none, or something else has that name.
+
+    keys: those that every version of the document has, each with the names that it had in earlier versions.
+    """
+    try:
+        content = read_document(path)
+    except DocumentError:
+        return None
+    if content is None or not all(any(name in content for name in names) for names in keys):
+        return None
+    return content
+
+
+def _damaged(path: Path, error: DocumentError) -> OutputError:
+    return OutputError(f"{path}: must be as a run wrote it, found {error}: choose another --output")
 
 
 def write_part(
@@ -285,14 +386,13 @@ def write_part(
     return name, write_whole(staging / name, lambda file: sink.write(table, file, metadata), attempt)
 
 
-def write_shard_record(staging: Path, index: int, record: Mapping[str, Any], attempt: str) -> None:
+def write_shard_record(staging: Path, index: int, record: bytes, attempt: str) -> None:
     """Writes the record that marks a shard as done. Its parts must be complete by then."""
-    write_text(staging / "shards" / f"{index:05d}.json", to_json(record), attempt)
+    write_whole(staging / "shards" / _record_name(index), lambda file: file.write(record), attempt)
 
 
-def records_to_json(files: Mapping[str, FileRecord]) -> dict[str, Any]:
-    """Returns file records in the form of a shard record."""
-    return {name: asdict(file) for name, file in files.items()}
+def _record_name(index: int) -> str:
+    return f"{index:05d}.json.gz"
 
 
 def _read_arrow(path: Path) -> pa.Table | None:

@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from mnist_batch.records import CLASSES, Ints
-from mnist_batch.report.bins import IMAGE_EDGES
-from mnist_batch.report.drift import coarsen, compare_features
+from mnist_batch.profile import Bins
+from mnist_batch.records import Ints
+from mnist_batch.report.bins import IMAGE_EDGES, FeatureName
+from mnist_batch.report.document import AccuracyChange, Baseline, Report
+from mnist_batch.report.drift import coarsen, compare_features, keep_digits
 from mnist_batch.report.metrics import difference_interval
 
 
-def compare_reports(report: Mapping[str, Any], earlier: Mapping[str, Any], name: str) -> dict[str, Any]:
+def compare_reports(report: Report, earlier: Report, name: str) -> Baseline:
     """Returns the earlier report's figures and what changed since. name: the path of the earlier report."""
-    both_predicted = bool(report["predicted"] and earlier["predicted"])
-    return {
-        "name": name,
-        "finished": earlier["run"]["finished"],
-        "model": earlier["model"]["name"],
-        "same_model": earlier["model"]["sha256"] == report["model"]["sha256"],
-        "rows": earlier["rows"],
-        "rejected": earlier["rejected"],
-        "labelled": earlier["labelled"],
-        "accuracy": earlier["accuracy"],
-        "accuracy_change": _compare_accuracy(report, earlier),
-        "mean_confidence": earlier["mean_confidence"],
-        "features": (
-            compare_features(_read_histograms(report), _coarsen_all(_read_histograms(earlier)))
-            if both_predicted
-            else []
-        ),
-    }
+    both_predicted = bool(report.predicted and earlier.predicted)
+    return Baseline(
+        name=name,
+        finished=earlier.run.finished,
+        model=earlier.model.name,
+        same_model=earlier.model.sha256 == report.model.sha256,
+        rows=earlier.rows,
+        rejected=earlier.rejected,
+        labelled=earlier.labelled,
+        accuracy=earlier.accuracy,
+        accuracy_change=_compare_accuracy(report, earlier),
+        mean_confidence=earlier.mean_confidence,
+        features=compare_features(_list_counts(report), _coarsen_all(earlier)) if both_predicted else [],
+    )
 
 
-def _compare_accuracy(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any] | None:
+def _compare_accuracy(report: Report, earlier: Report) -> AccuracyChange | None:
     """The change and its 95 % interval, or None if one of the reports has no labels."""
-    if not report["labelled"] or not earlier["labelled"]:
+    if report.confusion is None or report.accuracy is None or earlier.confusion is None or earlier.accuracy is None:
         return None
-    now, then = ((int(np.trace(r["confusion"])), r["labelled"]) for r in (report, earlier))
-    return {"change": report["accuracy"] - earlier["accuracy"], "interval": list(difference_interval(now, then))}
+    now = int(np.trace(report.confusion)), report.labelled
+    then = int(np.trace(earlier.confusion)), earlier.labelled
+    return AccuracyChange(report.accuracy - earlier.accuracy, difference_interval(now, then))
 
 
-def _read_histograms(report: Mapping[str, Any]) -> dict[str, Ints]:
-    """The counts per bin of a report, by feature of `drift`."""
-    histograms = {
-        "digits": report["prediction_counts"],
-        "confidence": report["confidence_histogram"]["counts"],
-        **{name: report["images"][name]["counts"] for name in IMAGE_EDGES},
+def _list_counts(report: Report) -> dict[FeatureName, Ints]:
+    """The counts per bin of a report, by feature."""
+    counts: dict[FeatureName, Ints] = {
+        "digits": np.array(report.prediction_counts, np.int64),
+        "confidence": np.array(report.confidence_histogram.counts, np.int64),
     }
-    return {name: np.array(counts, np.int64) for name, counts in histograms.items()}
+    return counts | {name: np.array(getattr(report.images, name).counts, np.int64) for name in IMAGE_EDGES}
 
 
-def _coarsen_all(histograms: Mapping[str, Ints]) -> dict[str, Any]:
-    digits = {"edges": list(range(CLASSES)), "counts": histograms["digits"].tolist()}
-    return {name: coarsen(counts, name) for name, counts in histograms.items()} | {"digits": digits}
+def _coarsen_all(report: Report) -> dict[FeatureName, Bins]:
+    return {
+        name: keep_digits(counts) if name == "digits" else coarsen(counts, name)
+        for name, counts in _list_counts(report).items()
+    }

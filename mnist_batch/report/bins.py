@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
 from mnist_batch.records import Floats, Ints
+
+FeatureName = Literal["digits", "confidence", "ink", "stroke", "width", "height"]
 
 # As in the reliability diagrams of Guo et al. 2017.
 CALIBRATION_BINS = 15
@@ -27,7 +31,7 @@ CONFIDENCE_BINS = len(CONFIDENCE_EDGES) - 1
 CALIBRATION_STARTS: Ints = np.searchsorted(CONFIDENCE_EDGES, np.arange(CALIBRATION_BINS) / CALIBRATION_BINS)
 
 # The bin edges of what is measured on the images, in units that people read.
-IMAGE_EDGES: dict[str, npt.NDArray[np.float64]] = {
+IMAGE_EDGES: dict[FeatureName, npt.NDArray[np.float64]] = {
     "ink": np.arange(101) / 100,  # as a share: 1 is an image that is all white
     "stroke": np.arange(41) / 4,  # in pixels
     # The bounding box of the ink, in pixels. Bins are two pixels wide because MNIST's own scaling prefers even widths,

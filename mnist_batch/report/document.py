@@ -1,191 +1,420 @@
-"""`report.json`: the figures of a run as one JSON object, unrounded. `schema.json` describes its content."""
+"""`report.json`: the figures of a run as one JSON object, unrounded.
+
+`schema.json` is generated from these classes by `make goldens`. Figures that need labels are null without them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-import numpy as np
+from msgspec import Meta
 
-from mnist_batch.records import CLASSES, Ints
-from mnist_batch.report.bins import CALIBRATION_STARTS, CONFIDENCE_EDGES, IMAGE_EDGES
-from mnist_batch.report.drift import measure_drift
-from mnist_batch.report.metrics import (
-    calibration_error_by_chance,
-    expected_calibration_error,
-    precision_recall_f1,
-    wilson_interval,
+from mnist_batch.config import Preprocess
+from mnist_batch.documents import (
+    Count,
+    Digit,
+    DocumentError,
+    Interval,
+    Json,
+    Share,
+    check_readable,
+    parse_document,
 )
-from mnist_batch.report.tally import NLL_UNIT, UNIT, Tally
+from mnist_batch.report.bins import CALIBRATION_BINS, CONFIDENCE_EDGES, IMAGE_EDGES, FeatureName
+from mnist_batch.report.examples import MAX_EXAMPLES, MAX_REJECT_EXAMPLES, Example, RejectExample
 
+# Rises only for a change that breaks a reader. New keys do not.
 REPORT_VERSION = 1
+
 # The report counts the rows below each of these confidences.
-_CONFIDENCE_LIMITS = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)
-# The report gives the confidence threshold that reaches each of these accuracies.
-_TARGET_ACCURACIES = (0.99, 0.995, 0.999, 0.9999)
-_MAX_PAIRS = 10
+CONFIDENCE_LIMITS = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)
+MAX_PAIRS = 10
+# The fields that need labels. They are null without any.
+LABEL_FIELDS = (
+    "accuracy",
+    "accuracy_interval",
+    "confusion",
+    "per_digit",
+    "confused_pairs",
+    "calibration",
+    "coverage",
+    "coverage_targets",
+    "label_errors",
+    "mistakes",
+)
+Level = Literal["stable", "moderate", "major"]
+TenCounts = Annotated[list[Count], Meta(min_length=10, max_length=10)]
+Number = int | float
 
 
-def build_report(tally: Tally, profile: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Returns the part of `report.json` that depends on the rows alone. Figures that need labels are null without them.
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """One more edge than counts. A bin includes its lower edge; the last bin includes both."""
 
-    profile: the model card's profile of its training data (`drift.build_profile`).
+    edges: Sequence[Number]
+    counts: Sequence[Count]
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Predicted rows below a confidence. share: of the predicted rows, null if there are none."""
+
+    confidence: Share
+    rows: Count
+    share: Share | None
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Measurements of the images as they were scored.
+
+    Share of ink (0 to 1), stroke width in pixels, width and height of the bounding box of the ink in pixels.
     """
-    predicted = tally.predicted
-    return {
-        "report_version": REPORT_VERSION,
-        "rows": predicted + tally.rejected,
-        "predicted": predicted,
-        "rejected": tally.rejected,
-        "rejects_by_reason": dict(sorted(tally.rejects.items())),
-        "reject_examples": {
-            reason: [{"row": example.row, "id": example.id, "detail": example.detail} for example in examples]
-            for reason, examples in sorted(tally.reject_examples.items())
-        },
-        "prediction_counts": tally.predictions.tolist(),
-        "mean_confidence": _sum_fixed_point(tally.confidence_sum) / predicted if predicted else None,
-        "confidence_histogram": {"edges": CONFIDENCE_EDGES.tolist(), "counts": tally.confidence.tolist()},
-        "below": [_count_below(tally, limit) for limit in _CONFIDENCE_LIMITS],
-        "least_confident": [row.as_json() for row in tally.doubtful],
-        "images": {
-            name: {"edges": edges.tolist(), "counts": getattr(tally, name).tolist()}
-            for name, edges in IMAGE_EDGES.items()
-        },
-        "drift": measure_drift(tally, profile),
-        **_report_labelled(tally),
-    }
+
+    ink: Histogram
+    stroke: Histogram
+    width: Histogram
+    height: Histogram
 
 
-def _report_labelled(tally: Tally) -> dict[str, Any]:
-    labelled = tally.labelled
-    if not labelled:
-        names = ("accuracy", "accuracy_interval", "confusion", "per_digit", "confused_pairs", "calibration", "coverage")
-        return {"labelled": 0} | dict.fromkeys((*names, "coverage_targets", "label_errors", "mistakes"))
-    thresholds = _mean_own_probability(tally)
-    return {
-        "labelled": labelled,
-        "accuracy": tally.correct / labelled,
-        "accuracy_interval": list(wilson_interval(tally.correct, labelled)),
-        "confusion": tally.confusion.tolist(),
-        "per_digit": precision_recall_f1(tally.confusion),
-        "confused_pairs": _rank_confused_pairs(tally.confusion),
-        "calibration": _measure_calibration(tally),
-        "coverage": _measure_coverage(tally),
-        "coverage_targets": [_find_threshold(tally, target) for target in _TARGET_ACCURACIES],
-        "label_errors": {"thresholds": thresholds, "rows": _count_suspected(tally, thresholds)},
-        "mistakes": [
-            row.as_json() | {"suspected_label_error": row.confidence >= (thresholds[row.prediction] or 2)}
-            for row in tally.wrong
-        ],
-    }
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature of the images or predictions, compared with a reference."""
 
-
-def _sum_fixed_point(sums: Ints) -> float:
-    """The total of sums that are stored times `UNIT`."""
-    return int(sums.sum()) / UNIT
-
-
-def _count_below(tally: Tally, limit: float) -> dict[str, Any]:
-    rows = int(tally.confidence[: np.searchsorted(CONFIDENCE_EDGES, limit)].sum())
-    return {"confidence": limit, "rows": rows, "share": rows / tally.predicted if tally.predicted else None}
-
-
-def _rank_confused_pairs(confusion: Ints) -> list[dict[str, Any]]:
-    """The most frequent mistakes. share: of the rows with that label."""
-    pairs = [
-        (-int(confusion[i, j]), i, j) for i in range(CLASSES) for j in range(CLASSES) if i != j and confusion[i, j]
+    name: FeatureName
+    psi: Annotated[float, Meta(ge=0, description="Population stability index.")]
+    psi_by_chance: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="The psi that chance exceeds once in a thousand runs if the distribution has not changed.",
+        ),
     ]
-    return [
-        {"label": i, "prediction": j, "rows": -count, "share": -count / int(confusion[i].sum())}
-        for count, i, j in sorted(pairs)[:_MAX_PAIRS]
+    level: Level
+    edges: Annotated[Sequence[Number], Meta(description="The lower edge of each bin.")]
+    expected: Sequence[Share]
+    found: Sequence[Share]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The psi from which a feature counts as moved, and from which it is flagged."""
+
+    moderate: float
+    major: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Comparison with the profile of the training data in the model's card. flagged: the features of level major."""
+
+    thresholds: Thresholds
+    profile_rows: Count
+    confidence_of: str | None
+    flagged: Sequence[FeatureName]
+    features: Sequence[Feature]
+
+
+@dataclass(frozen=True, slots=True)
+class DigitFigures:
+    """Precision, recall and F1 of a digit. Null if the denominator is 0. support: rows with that label."""
+
+    digit: Digit
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+    support: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusedPair:
+    """A kind of mistake. share: of the rows with that label."""
+
+    label: Digit
+    prediction: Digit
+    rows: Count
+    share: Share
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorByChance:
+    """The ece of simulated runs in which each row is correct with the probability of its confidence."""
+
+    mean: Share
+    percentile_95: Share
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Labelled rows with a confidence from low to high. confidence and accuracy are null if there are none."""
+
+    low: Share
+    high: Share
+    rows: Count
+    confidence: Share | None
+    accuracy: Share | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How well confidences match accuracies."""
+
+    ece: Annotated[Share, Meta(description="Expected calibration error over 15 bins of equal width.")]
+    ece_by_chance: ErrorByChance
+    nll: Annotated[float, Meta(ge=0, description="Mean negative log-likelihood of the labels, in nats.")]
+    brier: Annotated[
+        float,
+        Meta(ge=0, le=2, description="Mean squared distance of the ten probabilities from the one-hot label."),
     ]
+    mean_confidence: Share
+    bins: Annotated[Sequence[CalibrationBin], Meta(min_length=CALIBRATION_BINS, max_length=CALIBRATION_BINS)]
 
 
-def _count_correct(tally: Tally) -> Ints:
-    """int64 [confidence bins]: labelled rows whose prediction is their label."""
-    return tally.labelled_confidence - tally.mistakes.sum(axis=0)
-
-
-def _measure_calibration(tally: Tally) -> dict[str, Any]:
-    confidence = tally.labelled_confidence_sum / UNIT
-    rows, sums, correct = (
-        np.add.reduceat(counts, CALIBRATION_STARTS)
-        for counts in (tally.labelled_confidence, confidence, _count_correct(tally))
-    )
-    edges = [*CONFIDENCE_EDGES[CALIBRATION_STARTS].tolist(), 1.0]
-    mean, high = calibration_error_by_chance(tally.labelled_confidence, confidence, CALIBRATION_STARTS)
-    return {
-        "ece": float(expected_calibration_error(sums, correct, tally.labelled)),
-        "ece_by_chance": {"mean": mean, "percentile_95": high},
-        "nll": int(tally.nll) / NLL_UNIT / tally.labelled,
-        "brier": int(tally.brier) / UNIT / tally.labelled,
-        "mean_confidence": _sum_fixed_point(tally.labelled_confidence_sum) / tally.labelled,
-        "bins": [
-            {
-                "low": edges[i],
-                "high": edges[i + 1],
-                "rows": int(rows[i]),
-                "confidence": float(sums[i] / rows[i]) if rows[i] else None,
-                "accuracy": float(correct[i] / rows[i]) if rows[i] else None,
-            }
-            for i in range(len(rows))
-        ],
-    }
-
-
-def _count_from_bin_up(counts: Ints) -> Ints:
-    """For each bin, the rows in it and in all higher bins."""
-    return counts[::-1].cumsum()[::-1]
-
-
-def _measure_coverage(tally: Tally) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Coverage:
     """For each confidence that occurs: the labelled rows at or above it, and how many of them are correct."""
-    occurs = tally.labelled_confidence > 0
-    return {
-        "confidence": CONFIDENCE_EDGES[:-1][occurs].tolist(),
-        "rows": _count_from_bin_up(tally.labelled_confidence)[occurs].tolist(),
-        "correct": _count_from_bin_up(_count_correct(tally))[occurs].tolist(),
-    }
+
+    confidence: Sequence[Share]
+    rows: Sequence[Count]
+    correct: Sequence[Count]
 
 
-def _find_threshold(tally: Tally, target: float) -> dict[str, Any]:
-    """The lowest confidence at and above which labelled rows reach the target accuracy; null if no confidence does.
+@dataclass(frozen=True, slots=True)
+class CoverageTarget:
+    """The lowest confidence at and above which labelled rows reach an accuracy. All null if no confidence does.
 
     below: the rows of the run below it, labelled or not.
     """
-    rows, correct = _count_from_bin_up(tally.labelled_confidence), _count_from_bin_up(_count_correct(tally))
-    sufficient = np.flatnonzero((rows > 0) & (correct >= target * rows))
-    if not len(sufficient):
-        return {"accuracy": target} | dict.fromkeys(
-            ("confidence", "rows", "correct", "interval", "below", "below_share")
-        )
-    at = int(sufficient[0])
-    below = int(tally.confidence[:at].sum())
-    return {
-        "accuracy": target,
-        "confidence": float(CONFIDENCE_EDGES[at]),
-        "rows": int(rows[at]),
-        "correct": int(correct[at]),
-        "interval": list(wilson_interval(int(correct[at]), int(rows[at]))),
-        "below": below,
-        "below_share": below / tally.predicted,
-    }
+
+    accuracy: Share
+    confidence: Share | None = None
+    rows: Count | None = None
+    correct: Count | None = None
+    interval: Interval | None = None
+    below: Count | None = None
+    below_share: Share | None = None
 
 
-def _mean_own_probability(tally: Tally) -> list[float | None]:
-    """For each digit, the mean probability of that digit over the rows labelled with it; None if there are none."""
-    support = tally.confusion.sum(axis=1)
-    return [
-        int(total) / UNIT / int(rows) if rows else None
-        for total, rows in zip(tally.own_probability, support, strict=True)
+@dataclass(frozen=True, slots=True)
+class LabelErrors:
+    """Suspected label errors (confident learning)."""
+
+    thresholds: Annotated[
+        Sequence[Share | None],
+        Meta(
+            min_length=10,
+            max_length=10,
+            description="For each digit, the mean probability of that digit over the rows labelled with it; "
+            "null if there are none.",
+        ),
+    ]
+    rows: Annotated[
+        Count,
+        Meta(
+            description="Rows whose prediction is wrong and whose confidence is at least the threshold of the "
+            "predicted digit. Thresholds are rounded up to the next bin."
+        ),
     ]
 
 
-def _count_suspected(tally: Tally, thresholds: list[float | None]) -> int:
-    """Counts wrong predictions that are at least as confident as rows labelled with that digit are on average.
+@dataclass(frozen=True, slots=True)
+class Mistake(Example):
+    """A row whose prediction is not its label."""
 
-    Northcutt et al. 2021, "Confident Learning": the off-diagonal of the confident joint. Only the predicted digit is
-    considered, and thresholds are rounded up to the next bin.
+    suspected_label_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """The model of a run. carded: whether a model card belongs to it."""
+
+    name: str
+    sha256: str
+    scale: str
+    output: str
+    carded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run. version: of mnist-batch."""
+
+    inputs: Sequence[str]
+    more_inputs: Annotated[Count, Meta(description="The number of inputs that are not named in `inputs`.")]
+    finished: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    version: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds. stages: of `score`, by `timing.Stage`; the first stages overlap with the model."""
+
+    start: float
+    score: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessingCounts:
+    """How images were brought to MNIST form. mode: the option `--preprocess`; the others count images."""
+
+    mode: Preprocess
+    as_is: Count
+    inverted: Count
+    framed: Count
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyChange:
+    """The accuracy now minus the accuracy then."""
+
+    change: float
+    interval: Annotated[
+        tuple[float, float], Meta(description="95 % confidence interval (Newcombe), for independent rows.")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The run that this one was compared with: its figures and what changed."""
+
+    name: str
+    finished: str
+    model: str
+    same_model: bool
+    rows: Count
+    rejected: Count
+    labelled: Count
+    accuracy: Share | None
+    accuracy_change: AccuracyChange | None
+    mean_confidence: Share | None
+    features: Sequence[Feature]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The content of `report.json`."""
+
+    report_version: Annotated[int, Meta(ge=1)]
+    rows: Annotated[Count, Meta(description="Rows of the input: predicted rows plus rejected rows.")]
+    predicted: Count
+    rejected: Count
+    rejects_by_reason: Mapping[str, Count]
+    reject_examples: Annotated[
+        Mapping[str, Annotated[Sequence[RejectExample], Meta(max_length=MAX_REJECT_EXAMPLES)]],
+        Meta(description="The first rejects of each reason, by reason."),
+    ]
+    prediction_counts: Annotated[TenCounts, Meta(description="Predicted rows by digit.")]
+    mean_confidence: Annotated[
+        Share | None,
+        Meta(description="The expected accuracy if the model is calibrated; null if no row was predicted."),
+    ]
+    confidence_histogram: Histogram
+    below: Annotated[Sequence[Below], Meta(description="Predicted rows below each of several confidences.")]
+    least_confident: Annotated[
+        Sequence[Example],
+        Meta(max_length=MAX_EXAMPLES, description="The least confident rows, in ascending order of confidence."),
+    ]
+    images: Images
+    drift: Annotated[Drift | None, Meta(description="null if there is no profile or no row was predicted.")]
+    labelled: Annotated[
+        Count,
+        Meta(description="Predicted rows that have a label. Figures that need labels are null if this is 0."),
+    ]
+    accuracy: Share | None
+    accuracy_interval: Annotated[Interval | None, Meta(description="95 % confidence interval (Wilson).")]
+    confusion: Annotated[
+        Annotated[list[TenCounts], Meta(min_length=10, max_length=10)] | None,
+        Meta(description="One row per label, one column per prediction."),
+    ]
+    per_digit: Annotated[Sequence[DigitFigures], Meta(min_length=10, max_length=10)] | None
+    confused_pairs: Annotated[
+        Annotated[Sequence[ConfusedPair], Meta(max_length=MAX_PAIRS)] | None,
+        Meta(description="The most frequent mistakes, in descending order."),
+    ]
+    calibration: Calibration | None
+    coverage: Coverage | None
+    coverage_targets: Annotated[Sequence[CoverageTarget] | None, Meta(description="For each target accuracy.")]
+    label_errors: LabelErrors | None
+    mistakes: Annotated[
+        Annotated[Sequence[Mistake], Meta(max_length=MAX_EXAMPLES)] | None,
+        Meta(description="The most confident mistakes, in descending order of confidence."),
+    ]
+    skipped: Annotated[Mapping[str, Count], Meta(description="Skipped files that are not images, by suffix.")]
+    model: ModelFacts
+    run: RunFacts
+    timings: Timings
+    preprocessing: PreprocessingCounts
+    warnings: Sequence[str]
+    baseline: Annotated[Baseline | None, Meta(description="null if the run was not compared with another.")]
+
+
+def parse_report(content: Mapping[str, Json]) -> Report:
+    """Returns the report of a JSON object.
+
+    Raises DocumentError if it has a later version, if a field is not as declared, or if fields contradict each other.
     """
-    starts = [np.searchsorted(CONFIDENCE_EDGES, 2 if threshold is None else threshold) for threshold in thresholds]
-    return sum(int(tally.mistakes[digit, start:].sum()) for digit, start in enumerate(starts))
+    if "report_version" not in content:
+        raise DocumentError("no `report_version`")
+    check_readable(content, "report_version", REPORT_VERSION)
+    report = parse_document(content, Report)
+    for name in _find_contradictions(report):
+        raise DocumentError(f"`{name}` contradicts other fields")
+    return report
+
+
+def _find_contradictions(report: Report) -> Iterator[str]:
+    """Yields the names of the fields that a reader cannot rely on: each is valid alone, but not with the others."""
+    histograms: dict[FeatureName, Histogram] = {"confidence": report.confidence_histogram}
+    histograms |= {name: getattr(report.images, name) for name in IMAGE_EDGES}
+    for name, histogram in histograms.items():
+        edges = CONFIDENCE_EDGES if name == "confidence" else IMAGE_EDGES[name]
+        valid = list(histogram.edges) == edges.tolist() and len(histogram.counts) == len(edges) - 1
+        if not valid or sum(histogram.counts) != report.predicted:
+            yield "confidence_histogram" if name == "confidence" else f"images.{name}"
+    if not report.rows or report.rows != report.predicted + report.rejected:
+        yield "rows"
+    if report.predicted != sum(report.prediction_counts):
+        yield "predicted"
+    if [row.confidence for row in report.below] != list(CONFIDENCE_LIMITS):
+        yield "below"
+    if report.drift is not None and not all(map(_is_comparable, report.drift.features)):
+        yield "drift"
+    if report.baseline is not None and not (
+        report.baseline.rows and all(map(_is_comparable, report.baseline.features))
+    ):
+        yield "baseline"
+    if report.labelled:
+        yield from _find_label_contradictions(report)
+    elif any(getattr(report, name) is not None for name in LABEL_FIELDS):
+        yield "labelled"
+
+
+def _find_label_contradictions(report: Report) -> Iterator[str]:
+    for name in LABEL_FIELDS:
+        if getattr(report, name) is None:
+            yield name
+            return
+    confusion, coverage, calibration = report.confusion, report.coverage, report.calibration
+    if confusion is None or coverage is None or calibration is None:  # named above
+        return
+    if report.labelled != sum(map(sum, confusion)):
+        yield "confusion"
+    lengths = {len(coverage.confidence), len(coverage.rows), len(coverage.correct)}
+    if len(lengths) != 1 or not coverage.rows or not all(coverage.rows):
+        yield "coverage"
+    if any(bin.rows and (bin.confidence is None or bin.accuracy is None) for bin in calibration.bins):
+        yield "calibration"
+    if any(
+        target.confidence is not None and (not target.rows or target.correct is None or target.interval is None)
+        for target in report.coverage_targets or ()
+    ):
+        yield "coverage_targets"
+
+
+def _is_comparable(feature: Feature) -> bool:
+    lengths = {len(feature.edges), len(feature.expected), len(feature.found)}
+    return len(lengths) == 1 and bool(feature.edges) and max(*feature.expected, *feature.found) > 0

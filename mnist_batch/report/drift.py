@@ -7,14 +7,17 @@ each of about ten bins. A run is compared with it by the population stability in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from mnist_batch.records import CLASSES, Ints, first_line
-from mnist_batch.report.bins import CONFIDENCE_EDGES, IMAGE_EDGES
+from mnist_batch.profile import Bins, Profile
+from mnist_batch.records import CLASSES, Ints
+from mnist_batch.report.bins import CONFIDENCE_EDGES, IMAGE_EDGES, FeatureName
+from mnist_batch.report.document import Drift, Feature, Thresholds
 from mnist_batch.report.metrics import population_stability, stability_by_chance
-from mnist_batch.report.tally import EMPTY_TALLY, Tally
+from mnist_batch.report.tally import Tally
 
 # The index from which a feature counts as moved, and from which it is flagged: the convention of credit scoring.
 MODERATE, MAJOR = 0.1, 0.25
@@ -23,7 +26,7 @@ _BIN_SHARE = 0.1
 # A smaller share than this does not get a bin of its own.
 _MIN_BIN_SHARE = 0.01
 
-FEATURES = {
+FEATURES: dict[FeatureName, str] = {
     "digits": "mix of digits",
     "confidence": "confidence",
     "ink": "share of ink",
@@ -31,91 +34,109 @@ FEATURES = {
     "width": "width of the digit",
     "height": "height of the digit",
 }
-_TALLY_FIELDS = {name: "predictions" if name == "digits" else name for name in FEATURES}
-_EDGES = {"digits": np.arange(CLASSES + 1.0), "confidence": CONFIDENCE_EDGES, **IMAGE_EDGES}
+# The fine bins of each feature. The bins of a profile are made of whole ones.
+_EDGES: dict[FeatureName, npt.NDArray[np.float64]] = {
+    "digits": np.arange(CLASSES + 1.0),
+    "confidence": CONFIDENCE_EDGES,
+    **IMAGE_EDGES,
+}
 
 
-def build_profile(training: Tally, held_out: Tally | None) -> dict[str, Any]:
+def build_profile(training: Tally, held_out: Tally | None) -> Profile:
     """Returns the profile of a model.
 
     training: the rows it was trained on, with their labels as predictions.
     held_out: rows it was not trained on, for the confidences. None if there are none.
     """
-    profile: dict[str, Any] = {
-        "rows": training.predicted,
-        "digits": {"edges": list(range(CLASSES)), "counts": training.predictions.tolist()},
-    }
-    profile |= {name: coarsen(getattr(training, name), name) for name in IMAGE_EDGES}
-    profile["confidence"] = None if held_out is None else coarsen(held_out.confidence, "confidence")
-    profile["confidence_of"] = None if held_out is None else "training rows that were held out to choose the epoch"
-    return profile
+    return Profile(
+        rows=training.predicted,
+        digits=keep_digits(training.predictions),
+        **{name: coarsen(getattr(training, name), name) for name in IMAGE_EDGES},
+        confidence=None if held_out is None else coarsen(held_out.confidence, "confidence"),
+        confidence_of=None if held_out is None else "training rows that were held out to choose the epoch",
+    )
 
 
-def measure_drift(tally: Tally, profile: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def measure_drift(tally: Tally, profile: Profile | None) -> Drift | None:
     """Compares a run with a profile, feature by feature. Returns None without a profile or without predictions."""
     if profile is None or not tally.predicted:
         return None
-    features = compare_features({name: getattr(tally, field) for name, field in _TALLY_FIELDS.items()}, profile)
-    return {
-        "thresholds": {"moderate": MODERATE, "major": MAJOR},
-        "profile_rows": profile["rows"],
-        "confidence_of": profile["confidence_of"],
-        "flagged": [feature["name"] for feature in features if feature["level"] == "major"],
-        "features": features,
-    }
+    counts: dict[FeatureName, Ints] = {"digits": tally.predictions, "confidence": tally.confidence}
+    counts |= {name: getattr(tally, name) for name in IMAGE_EDGES}
+    features = compare_features(counts, _list_bins(profile))
+    return Drift(
+        thresholds=Thresholds(MODERATE, MAJOR),
+        profile_rows=profile.rows,
+        confidence_of=profile.confidence_of,
+        flagged=[feature.name for feature in features if feature.level == "major"],
+        features=features,
+    )
 
 
-def check_profile(profile: Mapping[str, Any] | None) -> None:
-    """Raises ValueError for a profile that `build_profile` did not make, so that a run fails before it scores."""
+def _list_bins(profile: Profile) -> dict[FeatureName, Bins]:
+    """The bins of a profile by feature, without those that were not measured."""
+    return {name: bins for name in FEATURES if (bins := getattr(profile, name)) is not None}
+
+
+def check_profile(profile: Profile | None) -> None:
+    """Raises ValueError for a profile that a run cannot be compared with, so that it fails before it scores."""
     if profile is None:
         return
-    one_per_bin = {name: getattr(EMPTY_TALLY, field) + 1 for name, field in _TALLY_FIELDS.items()}
-    try:
-        figures = [feature["psi"] + feature["psi_by_chance"] for feature in compare_features(one_per_bin, profile)]
-        valid = bool(np.isfinite([*figures, profile["rows"]]).all()) and "confidence_of" in profile
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"an invalid profile: {first_line(error)}") from error
-    if not valid:
-        raise ValueError("a profile without rows")
+    for name, bins in _list_bins(profile).items():
+        edges = list(bins.edges)
+        valid = (
+            len(edges) == len(bins.counts)
+            and sum(bins.counts) > 0
+            and edges[0] == _EDGES[name][0]
+            and all(low < high for low, high in pairwise(edges))
+            and set(edges) <= set(_EDGES[name][:-1].tolist())
+        )
+        if not valid:
+            raise ValueError(f"edges or counts in `profile.{name}` that `train` does not write")
 
 
-def drift_warnings(drift: Mapping[str, Any] | None) -> list[str]:
+def drift_warnings(drift: Drift | None) -> list[str]:
     """Returns one line if a feature is flagged."""
-    if drift is None or not drift["flagged"]:
+    if drift is None or not drift.flagged:
         return []
-    names = ", ".join(FEATURES[name] for name in drift["flagged"])
+    names = ", ".join(FEATURES[name] for name in drift.flagged)
     return [
         f"what was scored does not look like what the model was trained on ({names}): "
         "look at the images in report.html before trusting the predictions"
     ]
 
 
-def compare_features(counts: Mapping[str, Ints], bins: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Compares the counts of each feature, in its fine bins, with the counts expected in the coarse ones of `bins`."""
-    return [_compare_feature(name, counts[name], bins[name]) for name in FEATURES if bins[name] is not None]
+def compare_features(counts: Mapping[FeatureName, Ints], reference: Mapping[FeatureName, Bins]) -> list[Feature]:
+    """Compares counts per fine bin with a reference, for each feature that the reference has."""
+    return [_compare_feature(name, counts[name], reference[name]) for name in FEATURES if name in reference]
 
 
-def _compare_feature(name: str, fine: Ints, coarse: Mapping[str, Any]) -> dict[str, Any]:
-    edges, expected = coarse["edges"], np.array(coarse["counts"])
+def _compare_feature(name: FeatureName, fine: Ints, reference: Bins) -> Feature:
+    edges, expected = reference.edges, np.array(reference.counts)
     counts = np.add.reduceat(fine, np.searchsorted(_EDGES[name], edges))
     index = population_stability(counts, expected)
     chance = stability_by_chance(len(edges), int(counts.sum()), int(expected.sum()))
     beyond = index > chance
-    return {
-        "name": name,
-        "psi": index,
-        "psi_by_chance": chance,
-        "level": "major" if beyond and index >= MAJOR else "moderate" if beyond and index >= MODERATE else "stable",
-        "edges": edges,
-        "expected": (expected / expected.sum()).tolist(),
-        "found": (counts / counts.sum()).tolist(),
-    }
+    return Feature(
+        name=name,
+        psi=index,
+        psi_by_chance=chance,
+        level="major" if beyond and index >= MAJOR else "moderate" if beyond and index >= MODERATE else "stable",
+        edges=edges,
+        expected=(expected / expected.sum()).tolist(),
+        found=(counts / counts.sum()).tolist(),
+    )
 
 
-def coarsen(fine: Ints, name: str) -> dict[str, Any]:
-    """Merges the fine bins of a feature into about ten of similar share. Returns their lower edges and counts."""
+def coarsen(fine: Ints, name: FeatureName) -> Bins:
+    """Merges the fine bins of a feature into about ten of similar share."""
     starts = _find_bin_starts(fine.tolist())
-    return {"edges": _EDGES[name][starts].tolist(), "counts": np.add.reduceat(fine, starts).tolist()}
+    return Bins(_EDGES[name][starts].tolist(), np.add.reduceat(fine, starts).tolist())
+
+
+def keep_digits(counts: Ints) -> Bins:
+    """The bins of the mix of digits: one per digit."""
+    return Bins(list(range(CLASSES)), counts.tolist())
 
 
 def _find_bin_starts(fine: Sequence[int]) -> list[int]:

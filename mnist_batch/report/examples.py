@@ -5,15 +5,14 @@ Among equally confident rows the first of the run are chosen, so that the choice
 
 from __future__ import annotations
 
-import zlib
-from base64 import b64decode, b64encode
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
-from mnist_batch.records import Floats, ImageBatch, Ints, Pixels
+from mnist_batch.documents import Count, Digit, Share
+from mnist_batch.records import IMAGE_SIDE, Floats, ImageBatch, Ints, Pixels
 
 # Images of each kind.
 MAX_EXAMPLES = 40
@@ -23,41 +22,28 @@ MAX_REJECT_EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row to show in the report.
+    """A row to show in the report."""
 
-    row: its number in the run, from 0.
-    pixels: its 784 bytes as they were scored.
-    """
-
-    row: int
+    row: Annotated[Count, Meta(description="The number of the row in the run, from 0.")]
     id: str
-    label: int | None
-    prediction: int
-    confidence: float
-    pixels: bytes
-
-    def as_json(self) -> dict[str, Any]:
-        """The form in `report.json`, with plain pixels."""
-        return asdict(self) | {"pixels": b64encode(self.pixels).decode()}
-
-    def as_record(self) -> dict[str, Any]:
-        """The form in a shard record, with compressed pixels, because there may be thousands of records."""
-        return asdict(self) | {"pixels": b64encode(zlib.compress(self.pixels)).decode()}
-
-    @classmethod
-    def from_record(cls, fields: Mapping[str, Any]) -> Example:
-        """Reads what `as_record` wrote. Raises KeyError, TypeError or ValueError for anything else."""
-        try:
-            return cls(**(dict(fields) | {"pixels": zlib.decompress(b64decode(fields["pixels"], validate=True))}))
-        except zlib.error as error:
-            raise ValueError(str(error)) from error
+    label: Digit | None
+    prediction: Digit
+    confidence: Share
+    pixels: Annotated[
+        bytes,
+        Meta(
+            min_length=IMAGE_SIDE**2,
+            max_length=IMAGE_SIDE**2,
+            description="784 gray levels as they were scored: white ink on black, row by row.",
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class RejectExample:
     """A rejected row to show in the report. row: its number in the run, from 0."""
 
-    row: int
+    row: Count
     id: str
     detail: str
 

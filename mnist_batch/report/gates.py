@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from mnist_batch.report.document import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Gate:
         return f"{self.name} must be {bound} {self.limit:g}, is {found}"
 
 
-def judge_gates(report: Mapping[str, Any], max_reject_rate: float, min_accuracy: float | None) -> list[Gate]:
+def judge_gates(report: Report, max_reject_rate: float, min_accuracy: float | None) -> list[Gate]:
     """Returns the verdicts on a report. Rates and accuracies are in 0..1. A value equal to its limit passes."""
-    rate = report["rejected"] / report["rows"]
+    rate = report.rejected / report.rows
     gates = [Gate("max_reject_rate", max_reject_rate, rate, rate <= max_reject_rate)]
     if min_accuracy is not None:
-        accuracy = report["accuracy"]
+        accuracy = report.accuracy
         gates.append(Gate("min_accuracy", min_accuracy, accuracy, accuracy is not None and accuracy >= min_accuracy))
     return gates

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_batch.records import Ints
+from mnist_batch.report.document import DigitFigures
 
 # The 97.5th percentile of the standard normal distribution.
 _Z95 = 1.959963984540054
@@ -74,23 +75,23 @@ def calibration_error_by_chance(rows: Ints, confidence: npt.NDArray[np.float64],
     return float(errors.mean()), float(np.quantile(errors, 0.95))
 
 
-def precision_recall_f1(confusion: Ints) -> list[dict[str, float | int | None]]:
+def precision_recall_f1(confusion: Ints) -> list[DigitFigures]:
     """Precision, recall, F1 and support of each class, from counts [true class, predicted class].
 
     A ratio with a zero denominator is None, not 0: a digit that was never predicted has no precision.
     """
-    figures: list[dict[str, float | int | None]] = []
+    figures: list[DigitFigures] = []
     for digit in range(len(confusion)):
         hits = int(confusion[digit, digit])
         support, predicted = int(confusion[digit].sum()), int(confusion[:, digit].sum())
         figures.append(
-            {
-                "digit": digit,
-                "precision": hits / predicted if predicted else None,
-                "recall": hits / support if support else None,
-                "f1": 2 * hits / (predicted + support) if predicted + support else None,
-                "support": support,
-            }
+            DigitFigures(
+                digit=digit,
+                precision=hits / predicted if predicted else None,
+                recall=hits / support if support else None,
+                f1=2 * hits / (predicted + support) if predicted + support else None,
+                support=support,
+            )
         )
     return figures
 

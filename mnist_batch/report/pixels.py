@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_batch.images.bitmaps import HALF, ONE, Words, occupied_columns, occupied_rows, pack_bitmaps
 from mnist_batch.records import IMAGE_SIDE, Ints, Pixels
-from mnist_batch.report.bins import IMAGE_BINS
+from mnist_batch.report.bins import IMAGE_BINS, FeatureName
 
 # A pixel counts as ink from half of white on.
 _MIN_INK = 128
@@ -18,12 +18,12 @@ _BYTE, _EVERY_OTHER = np.uint64(8), np.uint64(0x00FF00FF00FF00FF)
 _CHUNK_IMAGES = 4096
 
 
-def measure_pixels(pixels: Pixels) -> dict[str, Ints]:
+def measure_pixels(pixels: Pixels) -> dict[FeatureName, Ints]:
     """Returns how many images are in each bin of each of `bins.IMAGE_EDGES`. pixels: uint8 [n, 28, 28]."""
     counts = {name: np.zeros(bins, np.int64) for name, bins in IMAGE_BINS.items()}
     for first in range(0, len(pixels), _CHUNK_IMAGES):
         chunk = np.ascontiguousarray(pixels[first : first + _CHUNK_IMAGES])
-        bins_by_name = {"ink": _sum_levels(chunk) * IMAGE_BINS["ink"] // (255 * IMAGE_SIDE**2)}
+        bins_by_name: dict[FeatureName, Ints] = {"ink": _sum_levels(chunk) * IMAGE_BINS["ink"] // (255 * IMAGE_SIDE**2)}
         bins_by_name |= _measure_shapes(pack_bitmaps(chunk >= _MIN_INK))
         for name, bins in bins_by_name.items():
             counts[name] += np.bincount(np.minimum(bins, IMAGE_BINS[name] - 1), minlength=IMAGE_BINS[name])
@@ -42,7 +42,7 @@ def _sum_levels(pixels: Pixels) -> Ints:
     return np.add.reduce(sums, axis=1).view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int64)
 
 
-def _measure_shapes(ink: Words) -> dict[str, Ints]:
+def _measure_shapes(ink: Words) -> dict[FeatureName, Ints]:
     """Returns the bins of stroke, width and height of each image. They may exceed the last bin. ink: uint64 [14, n].
 
     The stroke width is twice the area of the ink divided by the length of its outline, in quarters of a pixel.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnist_batch.records import CLASSES, ImageBatch, Ints, Reject, Scores
+from mnist_batch.documents import Count, DocumentError
+from mnist_batch.records import CLASSES, ImageBatch, Ints, Reject, Scores, first_line
 from mnist_batch.report.bins import CONFIDENCE_BINS, IMAGE_BINS, confidence_bin
 from mnist_batch.report.examples import (
     MAX_EXAMPLES,
@@ -32,6 +33,8 @@ from mnist_batch.report.pixels import measure_pixels
 UNIT = 2**30
 # The same for sums of negative log-likelihoods. Each is at most 87.4.
 NLL_UNIT = 2**24
+
+SparseCounts = tuple[list[Count], list[Count]]
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "confusion": (CLASSES, CLASSES),
@@ -104,6 +107,17 @@ class Tally:
         return int(self.confusion.trace())
 
 
+@dataclass(frozen=True, slots=True)
+class TallyRecord:
+    """A tally as it is stored. counts: each array of the tally as the positions and values that are not 0."""
+
+    counts: Mapping[str, SparseCounts]
+    rejects: Mapping[str, Count]
+    reject_examples: Mapping[str, Sequence[RejectExample]]
+    doubtful: Sequence[Example]
+    wrong: Sequence[Example]
+
+
 _NO_COUNTS: dict[str, Any] = {name: np.zeros(shape, np.int64) for name, shape in _SHAPES.items()}
 EMPTY_TALLY = Tally(**_NO_COUNTS, rejects=Counter(), reject_examples={}, doubtful=(), wrong=())
 
@@ -127,7 +141,7 @@ def tally_batch(batch: ImageBatch, first_row: int, scores: Scores) -> Tally:
         return [make_example(batch, first_row, scored[i], pixels[i], digits[i], confidence[i]) for i in indices]
 
     bins = confidence_bin(confidence)
-    image_counts: dict[str, Any] = measure_pixels(pixels)
+    image_counts: dict[str, Any] = {str(name): counts for name, counts in measure_pixels(pixels).items()}
     wrong = np.flatnonzero((labels >= 0) & (labels != digits))
     return replace(
         EMPTY_TALLY,
@@ -165,31 +179,29 @@ def merge(tallies: Iterable[Tally]) -> Tally:
     return total
 
 
-def as_json(tally: Tally) -> dict[str, Any]:
-    """Returns a tally in the form of a shard record: each array as the positions and values that are not 0."""
-    return {
-        "counts": {name: _to_sparse(getattr(tally, name)) for name in _SHAPES},
-        "rejects": dict(sorted(tally.rejects.items())),
-        "reject_examples": {
-            reason: [asdict(example) for example in examples]
-            for reason, examples in sorted(tally.reject_examples.items())
-        },
-        "doubtful": [row.as_record() for row in tally.doubtful],
-        "wrong": [row.as_record() for row in tally.wrong],
-    }
+def to_record(tally: Tally) -> TallyRecord:
+    """Returns a tally in the form that is stored for each shard."""
+    return TallyRecord(
+        counts={name: _to_sparse(getattr(tally, name)) for name in _SHAPES},
+        rejects=dict(sorted(tally.rejects.items())),
+        reject_examples=dict(sorted(tally.reject_examples.items())),
+        doubtful=tally.doubtful,
+        wrong=tally.wrong,
+    )
 
 
-def from_json(fields: Mapping[str, Any]) -> Tally:
-    """Returns the tally that `as_json` wrote. Raises KeyError, TypeError, ValueError, ... for anything else."""
+def from_record(record: TallyRecord) -> Tally:
+    """Returns the tally that `to_record` stored. Raises DocumentError if a count is missing or out of place."""
+    try:
+        counts = {name: _to_dense(record.counts[name], shape) for name, shape in _SHAPES.items()}
+    except (LookupError, ValueError, OverflowError) as error:
+        raise DocumentError(f"counts that are not those of this version: {first_line(error)}") from error
     return Tally(
-        **{name: _to_dense(fields["counts"][name], shape) for name, shape in _SHAPES.items()},
-        rejects=Counter(fields["rejects"]),
-        reject_examples={
-            reason: [RejectExample(**example) for example in examples]
-            for reason, examples in fields["reject_examples"].items()
-        },
-        doubtful=[Example.from_record(row) for row in fields["doubtful"]],
-        wrong=[Example.from_record(row) for row in fields["wrong"]],
+        **counts,
+        rejects=Counter(record.rejects),
+        reject_examples=record.reject_examples,
+        doubtful=record.doubtful,
+        wrong=record.wrong,
     )
 
 
@@ -252,13 +264,13 @@ def _merge_two(one: Tally, other: Tally) -> Tally:
     )
 
 
-def _to_sparse(counts: Ints) -> list[list[int]]:
+def _to_sparse(counts: Ints) -> SparseCounts:
     flat = np.atleast_1d(counts).ravel()
     positions = np.flatnonzero(flat)
-    return [positions.tolist(), flat[positions].tolist()]
+    return positions.tolist(), flat[positions].tolist()
 
 
-def _to_dense(sparse: Sequence[Sequence[int]], shape: tuple[int, ...]) -> Ints:
+def _to_dense(sparse: SparseCounts, shape: tuple[int, ...]) -> Ints:
     flat = np.zeros(prod(shape), np.int64)
     positions, counts = sparse
     flat[np.array(positions, np.int64)] = np.array(counts, np.int64)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mnist_batch.config import PreprocessOptions, ReadOptions
 from mnist_batch.images.preprocess import decode_to_gray, preprocess
@@ -34,6 +33,42 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSummary:
+    """One source of the input."""
+
+    format: str
+    name: str
+    rows: int
+    labelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSummary:
+    """What preprocessing did to the sampled images. rejected: by reason."""
+
+    mode: str
+    sampled: int
+    as_is: int
+    inverted: int
+    framed: int
+    rejected: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionSummary:
+    """The object that `inspect --json` prints."""
+
+    root: str
+    rows: int
+    labelled: bool
+    shards: int
+    rows_per_part: int
+    sources: Sequence[SourceSummary]
+    skipped: Mapping[str, int]
+    preprocessing: SampleSummary
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What `inspect` found.
 
@@ -49,33 +84,35 @@ class Inspection:
     mode: str
     samples: Sequence[Sample]
 
-    def as_json(self) -> dict[str, Any]:
+    def summarize(self) -> InspectionSummary:
         counts = Counter(sample.verdict for sample in self.samples)
-        return {
-            "root": printable(self.inputs.root),
-            "rows": self.inputs.rows,
-            "labelled": self.label_file or self.inputs.labelled,
-            "shards": self.shards,
-            "rows_per_part": self.rows_per_part,
-            "sources": [
-                {
-                    "format": source.format,
-                    "name": source.name or ".",
-                    "rows": source.rows,
-                    "labelled": self.label_file or source.labelled,
-                }
+        return InspectionSummary(
+            root=printable(self.inputs.root),
+            rows=self.inputs.rows,
+            labelled=self.label_file or self.inputs.labelled,
+            shards=self.shards,
+            rows_per_part=self.rows_per_part,
+            sources=[
+                SourceSummary(
+                    format=source.format,
+                    name=source.name or ".",
+                    rows=source.rows,
+                    labelled=self.label_file or source.labelled,
+                )
                 for source in self.inputs.sources
             ],
-            "skipped": dict(self.inputs.skipped),
-            "preprocessing": {
-                "mode": self.mode,
-                "sampled": len(self.samples),
-                **{kind.value: counts[kind] for kind in Preprocessing},
-                "rejected": {
+            skipped=dict(self.inputs.skipped),
+            preprocessing=SampleSummary(
+                mode=self.mode,
+                sampled=len(self.samples),
+                as_is=counts[Preprocessing.AS_IS],
+                inverted=counts[Preprocessing.INVERTED],
+                framed=counts[Preprocessing.FRAMED],
+                rejected={
                     verdict: count for verdict, count in sorted(counts.items()) if verdict not in list(Preprocessing)
                 },
-            },
-        }
+            ),
+        )
 
 
 def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: int) -> Inspection:

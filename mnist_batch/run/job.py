@@ -5,32 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_batch.config import PredictConfig
+from mnist_batch.documents import DocumentError
 from mnist_batch.errors import InputError, InputMissingError, ModelError, OutputError, ScoringError, UsageError
 from mnist_batch.model.bundled import resolve_model
 from mnist_batch.output.environment import list_environment_differences
+from mnist_batch.output.fingerprint import MAX_LISTED, FingerprintInputs, list_differences, list_inline
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import hold_lock
-from mnist_batch.output.manifest import MAX_LISTED, list_differences, list_inline
+from mnist_batch.output.manifest import MANIFEST_VERSION, Manifest, Run
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.unique import check_unique_ids
-from mnist_batch.report.document import REPORT_VERSION
+from mnist_batch.report.document import Report
 from mnist_batch.report.gates import judge_gates
 from mnist_batch.run.engines.local import LocalEngine
 from mnist_batch.run.plan import Plan, make_plan
-from mnist_batch.run.reports import build_run_report, compare_with_baseline, read_baseline, render_page
+from mnist_batch.run.reports import build_run_report, compare_with_baseline, read_report, render_page
 from mnist_batch.run.result import Result
-from mnist_batch.run.scoring import ModelReference, RunTally, ScoredShards, ScoringJob, ShardResult, load_predictor
+from mnist_batch.run.scoring import ModelReference, ScoredShards, ScoringJob, load_predictor
+from mnist_batch.run.shard_result import RunTally, ShardResult, decode_result
 from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.runtime import import_in_background, pause_garbage_collection
-from mnist_batch.shards import spread_sample
+from mnist_batch.shards import Shard, spread_sample
 from mnist_batch.sources.label_file import LabelsById
 from mnist_batch.sources.listing import list_input_folders
 from mnist_batch.timing import ProgressCallback, StopCheck, ignore_progress, never_stop
@@ -55,26 +58,28 @@ def run_job(
     # Reject mistyped inputs and models before creating the output folder.
     _check_output_outside_inputs(config.output, list_input_folders(config.inputs))
     resolve_model(config.model)
-    baseline = None if config.baseline is None else read_baseline(config.baseline)
+    baseline = None if config.baseline is None else read_report(config.baseline)
     store = OutputStore(config.output)
     # Checked before locking, so that no lock file is written into somebody else's folder, and again under the lock.
     store.check_ownership(locked=False)
     with hold_lock(config.output), pause_garbage_collection() as resume_garbage_collection:
         store.check_ownership(locked=True)
         store.roll_forward()
-        manifest = store.manifest()
+        manifest = _read_manifest(store, config.overwrite)
         # A folder with a manifest probably holds this run already. Then TensorFlow is not needed.
         needs_tensorflow = manifest is None
         with import_in_background(_PREDICTOR, _IMPORT_DELAY_SECONDS) if needs_tensorflow else nullcontext():
             plan = make_plan(config)
-        if manifest is not None and manifest["fingerprint"] == plan.fingerprint and store.is_intact(manifest):
-            return _judge_again(config, store, manifest, started)
+        damage = None
+        if manifest is not None and manifest.fingerprint == plan.fingerprint:
+            report, damage = _read_complete_set(store, manifest)
+            if report is not None:
+                return _judge_again(config, store, manifest, report, started)
         interrupted = store.interrupted_run()
-        if interrupted is None or interrupted["fingerprint"] != plan.fingerprint:
+        if interrupted is None or interrupted.fingerprint != plan.fingerprint:
             if not config.overwrite:
-                _check_no_other_run(config, store, plan, manifest, interrupted)
-            run = {"fingerprint": plan.fingerprint, "facts": plan.fingerprint_inputs}
-            store.start_run(run, plan.inputs.files)
+                _check_no_other_run(config, store, plan, manifest, interrupted, damage)
+            store.start_run(Run(plan.fingerprint, plan.fingerprint_inputs), plan.inputs.files)
         # Otherwise this start continues the interrupted run: its staged parts are kept.
         try:
             scored = _score(config, store, plan, progress, check_stop, resume_garbage_collection)
@@ -99,14 +104,14 @@ def _score(
         stamps=plan.inputs.stamps,
         labels=plan.labels,
         preprocess_options=config.reading.preprocess_options,
-        model=ModelReference(plan.model_path, plan.fingerprint_inputs["model_sha256"], config.scale),
+        model=ModelReference(plan.model_path, plan.fingerprint_inputs.model_sha256, config.scale),
         batch_size=config.batch_size,
         format=config.format,
         probabilities=config.probabilities,
         staging=store.staging,
         metadata={
             "version": plan.environment.versions["mnist-batch"],
-            "model_sha256": plan.fingerprint_inputs["model_sha256"],
+            "model_sha256": plan.fingerprint_inputs.model_sha256,
             "fingerprint": plan.fingerprint,
         },
     )
@@ -116,9 +121,7 @@ def _score(
     started = time.monotonic()
     run_tally = RunTally()
     for shard in plan.shards:
-        record = store.read_shard_record(shard.index)
-        # A shard with a damaged record or part is scored again.
-        if record is not None and (finished := ShardResult.from_json(record, shard)) is not None:
+        if (finished := _read_finished(store, shard)) is not None:
             run_tally.add(shard, finished)
     resumed, resumed_rows = len(run_tally), run_tally.rows
 
@@ -181,30 +184,30 @@ def _commit(
     store: OutputStore,
     plan: Plan,
     scored: ScoredShards,
-    baseline: dict[str, Any] | None,
+    baseline: Report | None,
     started: float,
 ) -> Result:
     """Writes report and manifest, and publishes the staged parts. baseline: the report to compare with."""
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     report = build_run_report(config, plan, scored, finished, started)
-    report["baseline"] = compare_with_baseline(report, config.baseline, baseline)
+    report = compare_with_baseline(report, config.baseline, baseline)
     gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
-    manifest = {
-        "model": report["model"],
-        "finished": finished,
-        "fingerprint": plan.fingerprint,
-        "facts": plan.fingerprint_inputs,
-        "gates": [asdict(gate) for gate in gates],
-        "rows": plan.inputs.rows,
-        "resumed_shards": scored.resumed,
-        # If the model failed on whole batches, last bits may differ from those of a run in which it did not.
-        "halved_batches": scored.run_tally.batch_splits,
-        "files": list_inline(plan.inputs.files),
-        "parts": scored.run_tally.files,
-    }
-    store.stage_documents(report, render_page(report, manifest["gates"]), manifest)
+    manifest = Manifest(
+        manifest_version=MANIFEST_VERSION,
+        model=report.model,
+        finished=finished,
+        fingerprint=plan.fingerprint,
+        fingerprint_inputs=plan.fingerprint_inputs,
+        gates=gates,
+        rows=plan.inputs.rows,
+        resumed_shards=scored.resumed,
+        batch_splits=scored.run_tally.batch_splits,
+        files=list_inline(plan.inputs.files),
+        parts=scored.run_tally.files,
+    )
+    store.stage_documents(report, render_page(report, gates), manifest)
     # The listing of many input files is a file of its own, not part of the manifest.
-    store.commit(passed=all(gate.passed for gate in gates), listing=manifest["files"] is None)
+    store.commit(passed=all(gate.passed for gate in gates), listing=manifest.files is None)
     return Result(
         config,
         report,
@@ -217,20 +220,48 @@ def _commit(
     )
 
 
-def _judge_again(config: PredictConfig, store: OutputStore, manifest: dict[str, Any], started: float) -> Result:
-    """Applies the gates of this start to the finished run in the output folder. Its report stays as it is."""
-    report = store.report()
-    if report is None or report.get("report_version") != REPORT_VERSION:
+def _read_manifest(store: OutputStore, overwrite: bool) -> Manifest | None:
+    """Returns the manifest of the complete set, or None if there is none. With --overwrite, a damaged one is none."""
+    try:
+        return store.manifest()
+    except DocumentError as error:
+        if overwrite:
+            return None
         raise OutputError(
-            f"{config.output}/report.json: must be as the run wrote it, is missing or changed: remove the folder"
-        )
+            f"{store.path}/manifest.json: must be as a run wrote it, found {error}: "
+            "choose another --output, or pass --overwrite"
+        ) from error
+
+
+def _read_complete_set(store: OutputStore, manifest: Manifest) -> tuple[Report | None, str | None]:
+    """Returns the report of the complete set, or None and what of the set is missing or changed."""
+    try:
+        damage = store.find_damage(manifest)
+        return (store.report(), None) if damage is None else (None, damage)
+    except DocumentError as error:
+        return None, f"report.json: {error}"
+
+
+def _read_finished(store: OutputStore, shard: Shard) -> ShardResult | None:
+    """Returns the result of a shard that an earlier start has finished. None if its record or a part is damaged."""
+    record = store.read_shard_record(shard.index)
+    try:
+        result = None if record is None else decode_result(record, shard)
+    except DocumentError:
+        return None
+    return result if result is not None and store.has_staged(result.files) else None
+
+
+def _judge_again(
+    config: PredictConfig, store: OutputStore, manifest: Manifest, report: Report, started: float
+) -> Result:
+    """Applies the gates of this start to the finished run in the output folder. Its report stays as it is."""
     gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
-    verdict = [asdict(gate) for gate in gates]
-    if manifest.get("gates") != verdict:
-        store.replace_verdict(render_page(report, verdict), manifest | {"gates": verdict})
+    if manifest.gates != gates:
+        store.replace_verdict(render_page(report, gates), replace(manifest, gates=gates))
     store.set_success(all(gate.passed for gate in gates))
-    fingerprint, interrupted = manifest["fingerprint"], store.interrupted_run()
-    if interrupted is None or interrupted["fingerprint"] == fingerprint:  # keep another run's parts for its next start
+    fingerprint, interrupted = manifest.fingerprint, store.interrupted_run()
+    if interrupted is None or interrupted.fingerprint == fingerprint:  # keep another run's parts for its next start
         store.discard()
     return Result(config, report, gates, fingerprint, seconds=time.monotonic() - started, already_done=True)
 
@@ -239,17 +270,25 @@ def _check_no_other_run(
     config: PredictConfig,
     store: OutputStore,
     plan: Plan,
-    manifest: dict[str, Any] | None,
-    interrupted: dict[str, Any] | None,
+    manifest: Manifest | None,
+    interrupted: Run | None,
+    damage: str | None,
 ) -> None:
-    """Raises OutputError, naming the differences, if the folder holds another run or a damaged set of this one."""
-    files = plan.inputs.files
-    if manifest is not None:
-        changes = list_differences(manifest["facts"], plan.fingerprint_inputs, store.read_set_files(manifest), files)
-        held = "a finished run that differs" if changes else "this run, but parts of it are missing or changed"
+    """Raises OutputError, naming the differences, if the folder holds another run or a damaged set of this one.
+
+    damage: what of the complete set is missing or changed.
+    """
+    now, files = plan.fingerprint_inputs, plan.inputs.files
+    if manifest is not None and damage is not None:
+        held, changes = "this run, but parts of it are missing or changed", [damage]
+    elif manifest is not None:
+        before = manifest.fingerprint_inputs
+        held = f"a finished run {_name_version(before, now)}that differs"
+        changes = list_differences(before, now, store.read_set_files(manifest), files)
     elif interrupted is not None:
-        changes = list_differences(interrupted["facts"], plan.fingerprint_inputs, store.interrupted_run_files(), files)
-        held = "an interrupted run that differs"
+        before = interrupted.fingerprint_inputs
+        held = f"an interrupted run {_name_version(before, now)}that differs"
+        changes = list_differences(before, now, store.interrupted_run_files(), files)
     else:
         return
     differences = f" ({'; '.join(changes[:MAX_LISTED])})" if changes else ""
@@ -257,6 +296,11 @@ def _check_no_other_run(
         f"{config.output}: must hold this run or none, but holds {held}{differences}: "
         "choose another --output, or pass --overwrite"
     )
+
+
+def _name_version(before: FingerprintInputs, now: FingerprintInputs) -> str:
+    """Names the version that wrote a run if it is not this one. Ends with a space."""
+    return "" if before.version == now.version else f"of mnist-batch {before.version} "
 
 
 def _check_output_outside_inputs(output: Path, folders: Iterable[Path]) -> None:

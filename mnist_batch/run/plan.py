@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,8 +13,14 @@ from mnist_batch.model.bundled import resolve_model
 from mnist_batch.model.card import card_path, find_card, invalid_card, model_digest
 from mnist_batch.names import printable
 from mnist_batch.output.environment import Environment, read_environment
+from mnist_batch.output.fingerprint import (
+    CardFacts,
+    FingerprintInputs,
+    collect_fingerprint_inputs,
+    compute_fingerprint,
+)
 from mnist_batch.output.formats import check_extra_columns
-from mnist_batch.output.manifest import collect_fingerprint_inputs, compute_fingerprint
+from mnist_batch.profile import Profile
 from mnist_batch.report.drift import check_profile
 from mnist_batch.runtime import release_freed_memory
 from mnist_batch.shards import Shard, cut_shards
@@ -38,10 +43,10 @@ class Plan:
     shards: Sequence[Shard]
     labels: LabelFile | None
     model_path: Path
-    fingerprint_inputs: dict[str, Any]
+    fingerprint_inputs: FingerprintInputs
     fingerprint: str
     environment: Environment
-    profile: dict[str, Any] | None
+    profile: Profile | None
 
 
 def make_plan(config: PredictConfig) -> Plan:
@@ -62,12 +67,15 @@ def make_plan(config: PredictConfig) -> Plan:
         check_profile(profile)
     except ValueError as error:
         raise invalid_card(card_path(model_path), str(error)) from error
-    # What the output depends on in the model. There is no card if none belongs to these bytes.
-    fields = None if card is None else {"scale": card.scale, "output": card.output, "temperature": card.temperature}
-    model = {"model_sha256": digest, "card": fields}
     environment = read_environment()
     fingerprint_inputs = collect_fingerprint_inputs(
-        config, inputs.files, inputs.arrays, label_files=label_files, model=model, environment=environment
+        config,
+        inputs.files,
+        inputs.arrays,
+        label_files=label_files,
+        model_sha256=digest,
+        card=None if card is None else CardFacts(card.scale, card.output, card.temperature),
+        environment=environment,
     )
     shards = list(cut_shards(inputs.spans, config.rows_per_part))
     # Sorting and comparing a million names leaves 100 MB of freed memory in this process. Release it before TensorFlow.

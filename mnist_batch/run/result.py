@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.output.formats import sink_for
+from mnist_batch.report.document import Report
 from mnist_batch.report.gates import Gate
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Result:
     """Counts, accuracy and paths of a complete set.
 
-    report: the content of `report.json`.
+    report: the content of `report.json`, with its keys as attributes.
     gates: the gates with their verdicts.
     already_done: whether the set was complete before this start.
     resumed: number of shards that an earlier, interrupted start had finished.
@@ -27,7 +28,7 @@ class Result:
     """
 
     config: PredictConfig
-    report: Mapping[str, Any]
+    report: Report
     gates: Sequence[Gate]
     fingerprint: str
     seconds: float
@@ -41,24 +42,24 @@ class Result:
 
     @property
     def rows(self) -> int:
-        return int(self.report["rows"])
+        return self.report.rows
 
     @property
     def predicted(self) -> int:
-        return int(self.report["predicted"])
+        return self.report.predicted
 
     @property
     def rejected(self) -> int:
-        return int(self.report["rejected"])
+        return self.report.rejected
 
     @property
     def labelled(self) -> int:
-        return int(self.report["labelled"])
+        return self.report.labelled
 
     @property
     def accuracy(self) -> float | None:
         """Share of the labelled rows that are predicted correctly; None if no row has a label."""
-        return None if self.report["accuracy"] is None else float(self.report["accuracy"])
+        return self.report.accuracy
 
     @property
     def failed_gates(self) -> list[Gate]:
@@ -67,7 +68,7 @@ class Result:
     @property
     def warnings(self) -> Sequence[str]:
         """What a person should look at, one line each. Empty if an earlier run has reported it."""
-        return [] if self.already_done else self.report["warnings"]
+        return [] if self.already_done else self.report.warnings
 
     @property
     def exit_code(self) -> int:

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from mnist_batch.config import OutputFormat, PreprocessOptions, Scale
 from mnist_batch.errors import ModelError, ScoringError
-from mnist_batch.output.environment import Environment, read_environment
+from mnist_batch.output.environment import read_environment
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.schema import prediction_table, reject_table
-from mnist_batch.output.store import records_to_json, write_part, write_shard_record
+from mnist_batch.output.store import write_part, write_shard_record
 from mnist_batch.records import (
     ImageBatch,
     Pixels,
@@ -35,6 +35,7 @@ from mnist_batch.records import (
 from mnist_batch.report import tally as tallies
 from mnist_batch.report.tally import Tally
 from mnist_batch.run.reading import Chunk, ReadAhead, Readers
+from mnist_batch.run.shard_result import RunTally, ShardResult, encode_result
 from mnist_batch.shards import Shard
 from mnist_batch.sources.label_file import LabelFile
 from mnist_batch.sources.protocol import Source, Stamp
@@ -116,109 +117,6 @@ def load_predictor(job: ScoringJob) -> TensorFlowPredictor:
     if model.digest != job.model.digest:
         raise ModelError(f"{job.model.path}: must not change while a run starts, but it did: start again")
     return TensorFlowPredictor(model, job.batch_size)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardResult:
-    """The outcome of one shard. Every row is counted in `tally`, as a prediction or as a reject.
-
-    preprocessing: number of images by what was done to them, for each source.
-    files: size and SHA-256 of each part, by name.
-    batch_splits: how many times a batch was split in two.
-    seconds: by `timing.Stage`.
-    environment: of the process that scored it; None for a shard that an earlier start scored.
-    """
-
-    index: int
-    rows: int
-    tally: Tally
-    preprocessing: Mapping[int, Counter[str]]
-    files: Mapping[str, Any]
-    batch_splits: int
-    seconds: Mapping[str, float]
-    environment: Environment | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "index": self.index,
-            "rows": self.rows,
-            "batch_splits": self.batch_splits,
-            "files": self.files,
-            "tally": tallies.as_json(self.tally),
-            "preprocessing": self.preprocessing,
-            "seconds": self.seconds,
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any], shard: Shard) -> ShardResult | None:
-        """Reads the result of `shard` that `as_json` wrote. Returns None if `fields` is anything else."""
-        try:
-            tally = tallies.from_json(fields["tally"])
-            preprocessing = {int(source): Counter(counts) for source, counts in fields["preprocessing"].items()}
-            batch_splits = int(fields["batch_splits"])
-            seconds = {str(stage): float(value) for stage, value in fields["seconds"].items()}
-            result = cls(fields["index"], fields["rows"], tally, preprocessing, fields["files"], batch_splits, seconds)
-            rows = {result.rows, tally.predicted + tally.rejected}
-            parts = {name.partition(".")[0] for name in result.files}
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-            return None
-        number = f"part-{shard.index:05d}"
-        expected_parts = {f"predictions/{number}"} | ({f"rejects/{number}"} if tally.rejected else set())
-        matches = (
-            result.index == shard.index
-            and rows == {shard.rows}
-            and parts == expected_parts
-            and preprocessing.keys() <= {span.source for span in shard.spans}
-        )
-        return result if matches else None
-
-
-class RunTally:
-    """The merged results of the shards of a run. Its size does not grow with the number of rows.
-
-    tally: counts over all rows so far.
-    preprocessing: number of images by what was done to them, for each source.
-    batch_splits: how many times a batch was split in two.
-    rows: number of rows so far.
-    seconds: by `timing.Stage`.
-    """
-
-    def __init__(self) -> None:
-        self.tally = tallies.EMPTY_TALLY
-        self.preprocessing: dict[int, Counter[str]] = {}
-        self.batch_splits = 0
-        self.rows = 0
-        self.seconds: Mapping[str, float] = {}
-        self._files: dict[int, Mapping[str, Any]] = {}
-
-    def __contains__(self, shard: Shard) -> bool:
-        return shard.index in self._files
-
-    def __len__(self) -> int:
-        """Number of shards."""
-        return len(self._files)
-
-    @property
-    def files(self) -> dict[str, Any]:
-        """Size and SHA-256 of each part by name, in the order of the shards."""
-        return {name: file for _, files in sorted(self._files.items()) for name, file in files.items()}
-
-    def add(self, shard: Shard, result: ShardResult) -> None:
-        """Merges the result of a shard. A shard may arrive twice, from two workers, if both wrote the same bytes."""
-        rows = result.tally.predicted + result.tally.rejected
-        if not shard.rows == result.rows == rows:
-            raise AssertionError(f"shard {shard.index} has {shard.rows} rows, but {rows} came out")
-        if shard in self:
-            if self._files[shard.index] != result.files:
-                raise AssertionError(f"shard {shard.index} was scored twice, with different results")
-            return
-        self.tally = tallies.merge([self.tally, result.tally])
-        for source, counts in result.preprocessing.items():
-            self.preprocessing.setdefault(source, Counter()).update(counts)
-        self.batch_splits += result.batch_splits
-        self.rows += result.rows
-        self.seconds = add_laps([self.seconds, result.seconds])
-        self._files[shard.index] = result.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,11 +283,11 @@ def score_shard(
         shard.rows,
         tallies.merge([gathered.tally, tallies.tally_rejects(positioned, shard.first_row)]),
         gathered.preprocessing,
-        records_to_json(files),
+        files,
         gathered.batch_splits,
         add_laps([gathered.seconds, {Stage.WRITE: time.perf_counter() - started}]),
     )
-    write_shard_record(job.staging, shard.index, result.as_json(), attempt)
+    write_shard_record(job.staging, shard.index, encode_result(result), attempt)
     return result
 
 

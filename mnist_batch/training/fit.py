@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 # As in `model/loading.py`.
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -24,9 +23,9 @@ import pyarrow as pa
 import tensorflow as tf
 
 from mnist_batch.config import TrainConfig
-from mnist_batch.model.card import ModelCard, OutputKind
+from mnist_batch.model.card import CARD_VERSION, ModelCard, OutputKind, Training
 from mnist_batch.records import Floats, ImageBatch, Ints, Pixels, Scores, string_array
-from mnist_batch.report.document import build_report
+from mnist_batch.report.build import measure_calibration
 from mnist_batch.report.drift import build_profile
 from mnist_batch.report.tally import Tally, tally_batch
 from mnist_batch.training.data import TrainingData, load_training_data, one_hot, to_network_input
@@ -160,36 +159,38 @@ def _build_card(
         inputs = to_network_input(images, recipe.scale)
         return fitted.model.predict(inputs, batch_size=recipe.batch_size, verbose=0, callbacks=[callback])
 
-    metrics = build_report(_tally(data.test_images, data.test_labels, predict(data.test_images)))
+    test_tally = _tally(data.test_images, data.test_labels, predict(data.test_images))
+    calibration = measure_calibration(test_tally)
     # The profile needs only the pixels and labels of the training rows, so their labels take the place of predictions.
     training_tally = _tally(data.train_images, data.train_labels, one_hot(data.train_labels))
     held_out_tally = None
     if fitted.held_out is not None:
         images, labels = data.train_images[fitted.held_out], data.train_labels[fitted.held_out]
         held_out_tally = _tally(images, labels, predict(images))
-    training: dict[str, Any] = {
-        "recipe": recipe.name,
-        "seed": config.seed,
-        "epochs": config.epochs or recipe.epochs,
-        "kept_epoch": fitted.kept_epoch,
-        "batch_size": recipe.batch_size,
-        "rows": fitted.train_rows,
-        "validation": config.validation,
-        "validation_rows": 0 if fitted.held_out is None else int(fitted.held_out.sum()),
-        "validation_by": None if fitted.held_out is None else "row" if data.writers is None else "writer",
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-    }
+    training = Training(
+        recipe=recipe.name,
+        seed=config.seed,
+        epochs=config.epochs or recipe.epochs,
+        kept_epoch=fitted.kept_epoch,
+        batch_size=recipe.batch_size,
+        rows=fitted.train_rows,
+        validation=config.validation,
+        validation_rows=0 if fitted.held_out is None else int(fitted.held_out.sum()),
+        validation_by=None if fitted.held_out is None else "row" if data.writers is None else "writer",
+        tensorflow=tf.__version__,
+        keras=keras.__version__,
+        numpy=np.__version__,
+    )
     return ModelCard(
+        card_version=CARD_VERSION,
         name=recipe.name,
         scale=recipe.scale,
         output=OutputKind.PROBABILITIES,
         temperature=1.0,
         digests=digests,
-        accuracy=metrics["accuracy"],
-        ece=metrics["calibration"]["ece"],
-        nll=metrics["calibration"]["nll"],
+        accuracy=test_tally.correct / test_tally.labelled,
+        ece=calibration.ece,
+        nll=calibration.nll,
         evaluated_on=data.test_name,
         evaluated_rows=len(data.test_labels),
         training=training,

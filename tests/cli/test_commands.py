@@ -16,6 +16,7 @@ from mnist_batch.cli import console
 from mnist_batch.cli.log import Log
 from mnist_batch.records import Preprocessing
 from mnist_batch.run import job
+from mnist_batch.run.inspection import InspectionSummary, SampleSummary
 
 
 def test_run_prints_a_summary(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_json_object_has_documented_keys(cli: Cli, sample_data: Path, tmp_path: 
     assert (run.json["status"], run.json["rows"], run.json["error"]) == ("done", 300, None)
     assert run.json["images_per_second"] > 0
     assert set(run.json["stages"]) == {"read", "decode", "frame", "model", "count", "write"}
-    assert all(share > 0 for share in run.json["stages"].values())
+    assert all(share >= 0 for share in run.json["stages"].values())  # rounded: a short stage may be 0
     again = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--json")
     assert (again.json["status"], again.json["fingerprint"]) == ("already_done", run.json["fingerprint"])
     assert (again.json["images_per_second"], again.json["stages"]) == (0, {})
@@ -214,10 +215,8 @@ def test_closed_streams_keep_the_exit_code(closed: str, sample_data: Path) -> No
 
 def test_inspect_prints_all_preprocessing() -> None:
     counts = {kind.value: count for count, kind in enumerate(Preprocessing, 101)}
-    text = console.format_inspection(
-        {"root": "in", "sources": [], "rows": 0, "shards": 0, "rows_per_part": 1, "skipped": {}}
-        | {"preprocessing": {"mode": "auto", "sampled": 0, "rejected": {}, **counts}}
-    )
+    sample = SampleSummary("auto", sampled=0, **counts, rejected={})
+    text = console.format_inspection(InspectionSummary("in", 0, False, 0, 1, [], {}, sample))
     assert all(f" {count} " in text for count in counts.values())
 
 

@@ -23,7 +23,7 @@ from mnist_batch.config import (
     ReadOptions,
     Scale,
 )
-from mnist_batch.output.manifest import _collect_options
+from mnist_batch.output.fingerprint import _collect_options
 
 CONFIG = build_config("in", output="out")
 # The fields that change no byte of the output, or are part of the fingerprint by their content.

@@ -18,6 +18,7 @@ from reliability.readers import FAKE_JOB
 from mnist_batch.cli import console
 from mnist_batch.cli.metrics import write_metrics
 from mnist_batch.output.lock import hold_lock
+from mnist_batch.report.document import Timings
 from mnist_batch.run import job
 
 PREDICT = [sys.executable, "-m", "mnist_batch", "predict"]
@@ -241,7 +242,7 @@ def test_metrics_keep_the_last_success(cli: Cli, sample_data: Path, tmp_path: Pa
 def test_metrics_replace_an_invalid_file(content: bytes, tmp_path: Path) -> None:
     metrics = tmp_path / "a.prom"
     metrics.write_bytes(content)
-    write_metrics(metrics, console.build_error_object("no", 65, None), {"start": 1, "stages": {"read": 2.5}})
+    write_metrics(metrics, console.summarize_error("no", 65, None), Timings(1, 3, {"read": 2.5}))
     samples = read_samples(metrics)
     assert "mnist_batch_last_success_timestamp_seconds" not in samples
     assert (samples["start"], samples["read"]) == (1, 2.5)

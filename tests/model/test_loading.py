@@ -182,7 +182,6 @@ def card() -> ModelCard:
         nll=0.1,
         evaluated_on="drawn digits",
         evaluated_rows=300,
-        training={},
     )
 
 

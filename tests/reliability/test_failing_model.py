@@ -16,7 +16,8 @@ from mnist_batch.model.loading import LoadedModel
 from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.model.selftest import PROBABILITIES, Network, SelfTest
 from mnist_batch.records import ImageError, NumericRows, Pixels, RejectReason, null_labels, string_array
-from mnist_batch.run.scoring import ModelReference, Predictor, ScoringJob, ShardResult, score_shards
+from mnist_batch.run.scoring import ModelReference, Predictor, ScoringJob, score_shards
+from mnist_batch.run.shard_result import ShardResult
 from mnist_batch.shards import Shard, Span
 from mnist_batch.timing import never_stop
 

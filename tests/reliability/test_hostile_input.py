@@ -223,7 +223,7 @@ def test_many_empty_files_fail_the_gate(tmp_path: Path) -> None:
         (tmp_path / "in" / f"{index:06}.png").touch()
     result = predict(tmp_path / "in", output=tmp_path / "out")
     assert (result.exit_code, result.predicted, result.rejected) == (3, 0, count)
-    assert result.report["rejects_by_reason"] == {"empty": count}
+    assert result.report.rejects_by_reason == {"empty": count}
     assert result.rejects is not None
     assert sum(pq.read_table(path).num_rows for path in result.rejects.iterdir()) == count
     gates = json.loads((result.output / "manifest.json").read_text())["gates"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,12 +11,14 @@ import pytest
 from contracts import idx_bytes
 
 from mnist_batch import predict
-from mnist_batch.model.bundled import BUNDLED
+from mnist_batch.model.bundled import list_bundled
+from mnist_batch.profile import Bins
 from mnist_batch.records import Pixels
-from mnist_batch.report.document import build_report
+from mnist_batch.report.document import Report
 from mnist_batch.report.drift import FEATURES, build_profile, drift_warnings, measure_drift
 from mnist_batch.sources.idx import read_idx
 from report.rows import tally
+from report.runs import report as report_of
 
 
 def clothes(generator: np.random.Generator) -> Pixels:
@@ -41,11 +41,17 @@ def letter(generator: np.random.Generator) -> Pixels:
     return cv2.resize(image, (28, 28), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def score(folder: Path, images: Pixels, preprocess: str = "auto") -> Mapping[str, Any]:
+def score(folder: Path, images: Pixels, preprocess: str = "auto") -> Report:
     """Scores images from an idx file with MNIST's own name. Returns the report."""
     folder.mkdir(exist_ok=True)
     (folder / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(images))
     return predict(folder, output=folder.parent / "out", max_reject_rate=1, preprocess=preprocess).report
+
+
+def flagged(report: Report) -> Sequence[str]:
+    """The flagged features."""
+    assert report.drift is not None
+    return report.drift.flagged
 
 
 @pytest.mark.parametrize(
@@ -57,41 +63,42 @@ def test_images_without_digits_are_flagged(
 ) -> None:
     generator = np.random.default_rng(0)
     report = score(tmp_path / "in", np.stack([draw(generator) for _ in range(500)]), preprocess=preprocess)
-    assert report["drift"]["flagged"]
-    assert any("does not look like" in line for line in report["warnings"])
+    assert flagged(report)
+    assert any("does not look like" in line for line in report.warnings)
 
 
 @pytest.mark.real_data
 def test_mnist_test_images_are_stable(real_data: Path, tmp_path: Path) -> None:
     report = score(tmp_path / "in", read_idx(real_data / "mnist" / "t10k-images-idx3-ubyte.gz"))
-    assert {feature["level"] for feature in report["drift"]["features"]} == {"stable"}
+    assert report.drift is not None
+    assert {feature.level for feature in report.drift.features} == {"stable"}
 
 
 @pytest.mark.real_data
 def test_small_sample_is_not_flagged(real_data: Path, tmp_path: Path) -> None:
     report = score(tmp_path / "in", read_idx(real_data / "mnist" / "t10k-images-idx3-ubyte.gz")[:50])
-    assert report["drift"]["flagged"] == []
+    assert flagged(report) == []
 
 
 @pytest.mark.real_data
 def test_inverted_images_are_flagged(real_data: Path, tmp_path: Path) -> None:
     images = 255 - read_idx(real_data / "mnist" / "t10k-images-idx3-ubyte.gz")[:1000]
-    assert "ink" in score(tmp_path / "in", images, preprocess="none")["drift"]["flagged"]
+    assert "ink" in flagged(score(tmp_path / "in", images, preprocess="none"))
 
 
 @pytest.mark.real_data
 def test_one_digit_alone_is_flagged(real_data: Path, tmp_path: Path) -> None:
     images = read_idx(real_data / "mnist" / "t10k-images-idx3-ubyte.gz")
     sevens = images[read_idx(real_data / "mnist" / "t10k-labels-idx1-ubyte.gz") == 7]
-    assert "digits" in score(tmp_path / "in", sevens)["drift"]["flagged"]
+    assert "digits" in flagged(score(tmp_path / "in", sevens))
 
 
 def test_run_is_stable_against_itself() -> None:
     rows = [(digit, digit, 0.5 + digit / 20) for digit in range(10)] * 30
     drift = measure_drift(tally(rows), build_profile(tally(rows), tally(rows)))
     assert drift is not None
-    assert [feature["name"] for feature in drift["features"]] == list(FEATURES)
-    assert {feature["level"] for feature in drift["features"]} == {"stable"}
+    assert [feature.name for feature in drift.features] == list(FEATURES)
+    assert {feature.level for feature in drift.features} == {"stable"}
     assert drift_warnings(drift) == []
 
 
@@ -99,26 +106,29 @@ def test_profile_has_about_ten_bins() -> None:
     rows = [(digit, digit, 0.5 + digit / 20) for digit in range(10)] * 30
     profile = build_profile(tally(rows), tally(rows))
     for name in FEATURES:
-        bins = profile[name]
-        assert 2 <= len(bins["edges"]) == len(bins["counts"]) <= 13
-        assert sum(bins["counts"]) == 300
-        assert bins["edges"] == sorted(set(bins["edges"]))
-    assert profile["confidence"]["counts"][0] == profile["ink"]["counts"][-1] == 0
+        bins: Bins = getattr(profile, name)
+        assert 2 <= len(bins.edges) == len(bins.counts) <= 13
+        assert sum(bins.counts) == 300
+        assert bins.edges == sorted(set(bins.edges))
+    assert profile.confidence is not None
+    assert profile.confidence.counts[0] == profile.ink.counts[-1] == 0
 
 
 def test_confidence_needs_held_out_rows() -> None:
     drift = measure_drift(tally([(1, 1, 0.9)] * 20), build_profile(tally([(1, 1, 0.9)] * 20), None))
     assert drift is not None
-    assert "confidence" not in [feature["name"] for feature in drift["features"]]
+    assert "confidence" not in [feature.name for feature in drift.features]
 
 
 def test_no_profile_gives_no_drift() -> None:
-    assert build_report(tally([(1, 1, 0.9)]))["drift"] is None
+    assert report_of(tally([(1, 1, 0.9)])).drift is None
     assert drift_warnings(None) == []
 
 
 def test_bundled_card_has_a_profile() -> None:
-    card = json.loads((BUNDLED / "seed.card.json").read_text())
-    assert card["profile"]["rows"] == 60_000 == sum(card["profile"]["digits"]["counts"])
-    assert 6_000 <= sum(card["profile"]["confidence"]["counts"]) < 6_500
-    assert "not trained on" in card["profile"]["confidence_of"]
+    (profile,) = [model.card.profile for model in list_bundled() if model.name == "seed"]
+    assert profile is not None
+    assert profile.rows == 60_000 == sum(profile.digits.counts)
+    assert profile.confidence is not None
+    assert 6_000 <= sum(profile.confidence.counts) < 6_500
+    assert "not trained on" in (profile.confidence_of or "")

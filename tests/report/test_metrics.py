@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_batch.report.document import DigitFigures
 from mnist_batch.report.metrics import (
     calibration_error_by_chance,
     difference_interval,
@@ -56,15 +59,15 @@ def test_precision_recall_f1_by_hand() -> None:
     # has no rows.
     confusion = np.array([[8, 2, 0, 0], [1, 4, 0, 5], [0, 3, 0, 0], [0, 0, 0, 0]])
     zero, one, two, three = precision_recall_f1(confusion)
-    assert zero == pytest.approx({"digit": 0, "precision": 8 / 9, "recall": 0.8, "f1": 16 / 19, "support": 10})
-    assert one == pytest.approx({"digit": 1, "precision": 4 / 9, "recall": 0.4, "f1": 8 / 19, "support": 10})
-    assert two == {"digit": 2, "precision": None, "recall": 0.0, "f1": 0.0, "support": 3}
-    assert three == {"digit": 3, "precision": 0.0, "recall": None, "f1": 0.0, "support": 0}
+    assert asdict(zero) == pytest.approx({"digit": 0, "precision": 8 / 9, "recall": 0.8, "f1": 16 / 19, "support": 10})
+    assert asdict(one) == pytest.approx({"digit": 1, "precision": 4 / 9, "recall": 0.4, "f1": 8 / 19, "support": 10})
+    assert two == DigitFigures(digit=2, precision=None, recall=0.0, f1=0.0, support=3)
+    assert three == DigitFigures(digit=3, precision=0.0, recall=None, f1=0.0, support=0)
 
 
 def test_absent_class_has_no_figures() -> None:
     _, one = precision_recall_f1(np.array([[3, 0], [0, 0]]))
-    assert one == {"digit": 1, "precision": None, "recall": None, "f1": None, "support": 0}
+    assert one == DigitFigures(digit=1, precision=None, recall=None, f1=None, support=0)
 
 
 def test_difference_interval_matches_paper() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from mnist_batch.profile import Profile
 from mnist_batch.records import RejectReason
 from mnist_batch.report.baseline import compare_reports
 from mnist_batch.report.drift import build_profile
@@ -51,7 +52,7 @@ class Outline(HTMLParser):
 
 @pytest.mark.parametrize("rows", [LABELLED, UNLABELLED, tally([RejectReason.EMPTY]), tally([(7, 7, 1.0)])])
 @pytest.mark.parametrize("profile", [None, build_profile(LABELLED, None), build_profile(LABELLED, LABELLED)])
-def test_page_is_valid_and_self_contained(rows: Tally, profile: dict[str, Any] | None) -> None:
+def test_page_is_valid_and_self_contained(rows: Tally, profile: Profile | None) -> None:
     outline = Outline(render_html(report(rows, profile), GATES))
     assert not outline.all("script")
     addresses = [value or "" for _, a in outline.tags for name, value in a.items() if name in ("src", "href")]
@@ -83,10 +84,16 @@ def test_names_are_escaped_everywhere() -> None:
     name = "<img src=x onerror=alert(1)>\"'{{ 7*7 }}.png"
     rows = tally([(3, 5, 0.99), RejectReason.EMPTY])
     document = report(rows, inputs=[name])
-    for row in (*document["mistakes"], *document["least_confident"], *document["reject_examples"]["empty"]):
-        row["id"] = name
-    document["warnings"], document["skipped"], document["model"]["name"] = [name], {name: 1}, name
-    document["baseline"] = compare_reports(document, document, name)
+    document = replace(
+        document,
+        mistakes=[replace(row, id=name) for row in document.mistakes or ()],
+        least_confident=[replace(row, id=name) for row in document.least_confident],
+        reject_examples={"empty": [replace(row, id=name) for row in document.reject_examples["empty"]]},
+        warnings=[name],
+        skipped={name: 1},
+        model=replace(document.model, name=name),
+    )
+    document = replace(document, baseline=compare_reports(document, document, name))
     text = render_html(document, GATES)
     assert "<img src=x" not in text
     assert "49.png" not in text
@@ -96,7 +103,7 @@ def test_names_are_escaped_everywhere() -> None:
 
 def test_tables_and_images_are_accessible() -> None:
     document = report(LABELLED, build_profile(LABELLED, LABELLED))
-    document["baseline"] = compare_reports(document, document, "last week")
+    document = replace(document, baseline=compare_reports(document, document, "last week"))
     outline = Outline(render_html(document, GATES))
     assert len(outline.all("table")) == len(outline.all("caption")) >= 9
     assert all(header.get("scope") in ("row", "col") for header in outline.all("th") if "aria-hidden" not in header)
@@ -109,12 +116,12 @@ def test_tables_and_images_are_accessible() -> None:
 def test_stages_are_shown_if_known() -> None:
     document = report(LABELLED)
     assert "1 min 6 s" in render_html(document, GATES)
-    del document["timings"]["stages"]
+    document = replace(document, timings=replace(document.timings, stages={}))
     assert "1 min 6 s" not in render_html(document, GATES)
 
 
 def test_thumbnail_decodes_to_the_image() -> None:
-    address = thumbnail(base64.b64encode(draw_image(5).tobytes()).decode())
+    address = thumbnail(draw_image(5).tobytes())
     png = base64.b64decode(address.removeprefix("data:image/png;base64,"))
     decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     assert decoded is not None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_batch.records import Pixels
-from mnist_batch.report.bins import IMAGE_BINS, IMAGE_EDGES
+from mnist_batch.report.bins import IMAGE_BINS, IMAGE_EDGES, FeatureName
 from mnist_batch.report.pixels import measure_pixels
 from report.rows import draw_image
 
@@ -25,14 +25,15 @@ def measure_slowly(image: Pixels) -> dict[str, float]:
     return {"ink": image.sum(dtype=np.int64) / (784 * 255), "stroke": stroke, **sizes}
 
 
-def find_bins(image: Pixels) -> dict[str, int]:
+def find_bins(image: Pixels) -> dict[FeatureName, int]:
     return {name: int(np.flatnonzero(counts)[0]) for name, counts in measure_pixels(image[None]).items()}
 
 
-def find_bins_slowly(image: Pixels) -> dict[str, int]:
+def find_bins_slowly(image: Pixels) -> dict[FeatureName, int]:
+    measured = measure_slowly(image)
     return {
-        name: min(int(np.searchsorted(IMAGE_EDGES[name], value, side="right")), IMAGE_BINS[name]) - 1
-        for name, value in measure_slowly(image).items()
+        name: min(int(np.searchsorted(edges, measured[name], side="right")), IMAGE_BINS[name]) - 1
+        for name, edges in IMAGE_EDGES.items()
     }
 
 

@@ -12,10 +12,12 @@ from mnist_batch.api import build_config
 from mnist_batch.errors import InputError
 from mnist_batch.model.card import model_digest
 from mnist_batch.output.environment import read_environment
+from mnist_batch.output.files import FileRecord
 from mnist_batch.run.engines.local import LocalEngine
 from mnist_batch.run.engines.protocol import Engine
 from mnist_batch.run.plan import Plan, make_plan
-from mnist_batch.run.scoring import ModelReference, RunTally, ScoringJob, ShardResult, load_predictor
+from mnist_batch.run.scoring import ModelReference, ScoringJob, load_predictor
+from mnist_batch.run.shard_result import RunTally
 from mnist_batch.timing import never_stop
 
 ENGINES: dict[str, Callable[[ScoringJob], Engine]] = {"local": lambda job: LocalEngine(load_predictor(job))}
@@ -144,7 +146,7 @@ def test_a_shard_that_arrives_twice_is_ignored_if_equal(engine: Engine, job: Sco
     for result in results:
         tally.add(shard, result)
     assert tally.rows == 9
-    other: ShardResult = replace(results[0], files=dict.fromkeys(results[0].files))
+    other = replace(results[0], files=dict.fromkeys(results[0].files, FileRecord(1, "")))
     with pytest.raises(AssertionError, match="shard 0 was scored twice, with different results"):
         tally.add(shard, other)
 

@@ -52,7 +52,7 @@ def test_predictions_have_documented_columns(scored: Result) -> None:
     ]
     manifest = json.loads((scored.output / "manifest.json").read_text())
     assert schema.metadata[b"mnist_batch.fingerprint"].decode() == manifest["fingerprint"]
-    assert schema.metadata[b"mnist_batch.model_sha256"].decode() == scored.report["model"]["sha256"]
+    assert schema.metadata[b"mnist_batch.model_sha256"].decode() == scored.report.model.sha256
 
 
 def test_manifest_describes_the_model(scored: Result) -> None:
@@ -78,10 +78,12 @@ def test_report_agrees_with_predictions(scored: Result) -> None:
     assert report == json.loads((scored.output / "report.json").read_text())
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (frame["label"].to_numpy(int), frame["prediction"].to_numpy(int)), 1)
-    assert report["confusion"] == confusion.tolist()
-    assert report["accuracy"] == (frame["label"] == frame["prediction"]).mean()
-    assert report["accuracy_interval"][0] < report["accuracy"] < report["accuracy_interval"][1]
-    assert report["prediction_counts"] == frame["prediction"].value_counts().reindex(range(10), fill_value=0).tolist()
+    assert report.confusion == confusion.tolist()
+    assert report.accuracy == (frame["label"] == frame["prediction"]).mean()
+    assert report.accuracy is not None
+    assert report.accuracy_interval is not None
+    assert report.accuracy_interval[0] < report.accuracy < report.accuracy_interval[1]
+    assert report.prediction_counts == frame["prediction"].value_counts().reindex(range(10), fill_value=0).tolist()
 
 
 def test_success_file_has_manifest_digest(scored: Result) -> None:
@@ -184,8 +186,8 @@ def test_damaged_images_are_rejects(scans: Path, tmp_path: Path, scored: Result)
     assert frame["id"].tolist() == [f"{i:04d}.png" for i in range(1000) if i not in (100, 200, 300)]
     expected = scored.to_pandas()["prediction"]  # sorted by path, which is the order of the idx file
     assert frame["prediction"].tolist() == [expected[int(name[:4]) % 300] for name in frame["id"]]
-    assert result.report["skipped"] == {".txt": 1}
-    assert result.report["rejects_by_reason"] == {"empty": 1, "not_an_image": 1, "undecodable": 1}
+    assert result.report.skipped == {".txt": 1}
+    assert result.report.rejects_by_reason == {"empty": 1, "not_an_image": 1, "undecodable": 1}
 
 
 def test_preprocess_none_rejects_other_sizes(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_idx_labels_count_rejected_rows(scans: Path, tmp_path: Path) -> None:
 
 def test_no_accuracy_without_labels(sample_data: Path, tmp_path: Path) -> None:
     result = predict(sample_data / "digits", output=tmp_path / "out", labels="none")
-    assert (result.labelled, result.accuracy, result.report["confusion"]) == (0, None, None)
+    assert (result.labelled, result.accuracy, result.report.confusion) == (0, None, None)
 
 
 def test_label_ids_must_match_some_row(sample_data: Path, tmp_path: Path, left_in: Callable[[Path], set[str]]) -> None:

@@ -65,8 +65,9 @@ def test_three_formats_and_card_are_saved(
     assert card.name == "model_mnist"
     assert card.digests == {name: model_digest(output / name) for name in ARTEFACTS if "card" not in name}
     assert card.accuracy == np.mean(expected.argmax(axis=1) == arrays["y_test"])
-    assert card.training["rows"] == 200
-    assert (card.training["epochs"], card.training["kept_epoch"], card.training["seed"]) == (2, 2, 1)
+    assert card.training is not None
+    assert card.training.rows == 200
+    assert (card.training.epochs, card.training.kept_epoch, card.training.seed) == (2, 2, 1)
 
 
 def test_saved_model_holds_each_weight_once(idx_folder: Path, tmp_path: Path) -> None:
@@ -98,15 +99,17 @@ def test_best_epoch_on_held_out_rows_is_kept(idx_folder_with_writers: Path, tmp_
     accuracies = [float(line.split("val_accuracy ")[1][:6]) for line in lines if "val_accuracy" in line]
     assert len(accuracies) == 6
     assert result.kept_epoch == 1 + accuracies.index(max(accuracies))
-    assert result.card.training["validation_by"] == "writer"
+    training, profile = result.card.training, result.card.profile
+    assert training is not None
+    assert training.validation_by == "writer"
 
     data = load_training_data(idx_folder_with_writers)
     mask = hold_out(200, data.writers, 0.25, seed=2)
-    assert (result.card.training["rows"], result.card.training["validation_rows"]) == ((~mask).sum(), mask.sum())
-    profile = result.card.profile
+    assert (training.rows, training.validation_rows) == ((~mask).sum(), mask.sum())
     assert profile is not None
-    assert (profile["rows"], sum(profile["confidence"]["counts"])) == (len(mask), mask.sum())
-    assert "held out" in profile["confidence_of"]
+    assert profile.confidence is not None
+    assert (profile.rows, sum(profile.confidence.counts)) == (len(mask), mask.sum())
+    assert "held out" in (profile.confidence_of or "")
     model = keras.models.load_model(tmp_path / "model" / "model_mnist.keras")
     predicted = model.predict(to_network_input(data.train_images[mask], result.card.scale), verbose=0).argmax(axis=1)
     assert np.mean(predicted == data.train_labels[mask]) == pytest.approx(max(accuracies), abs=1e-4)
@@ -129,7 +132,9 @@ def test_overwrite_replaces_only_the_model(idx_folder: Path, tmp_path: Path) -> 
         (output / "notes.txt").write_text("mine")
     assert list_names(output) == [*ARTEFACTS, "notes.txt"]
     assert result.card.digests["model_mnist"] == model_digest(output / "model_mnist")
-    assert read_card(output / "model_mnist.card.json").training["seed"] == 2
+    training = read_card(output / "model_mnist.card.json").training
+    assert training is not None
+    assert training.seed == 2
 
 
 def test_unusable_output_is_refused_first(tmp_path: Path) -> None:

@@ -8,16 +8,20 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from os.path import commonprefix
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mnist_batch.records import IMAGE_SIDE
+from mnist_batch.report.document import Histogram, Report
 from mnist_batch.report.drift import FEATURES, drift_warnings
+from mnist_batch.report.examples import Example
+from mnist_batch.report.gates import Gate
 from mnist_batch.report.render import charts
 from mnist_batch.report.render.text import confidence, gate_lines, number, percent, points, seconds, significant
 
@@ -25,11 +29,35 @@ from mnist_batch.report.render.text import confidence, gate_lines, number, perce
 _STEPS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
-def render_html(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the page as HTML. gates: as in a manifest.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The rows with a confidence from low to high. share, below: shares of all predicted rows."""
 
-    Raises LookupError, TypeError, ValueError or AttributeError if the report is not as a run wrote it.
-    """
+    low: float
+    high: float
+    rows: int
+    share: float
+    below: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """An example and the end of its id, which no other example has."""
+
+    example: Example
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Some examples. shared: the prefix that all of their ids have."""
+
+    shared: str
+    thumbnails: Sequence[Thumbnail]
+
+
+def render_html(report: Report, gates: Sequence[Gate]) -> str:
+    """Returns the page as HTML."""
     environment = Environment(
         loader=PackageLoader("mnist_batch.report.render"),
         autoescape=True,
@@ -46,29 +74,24 @@ def render_html(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -
         "significant": significant,
         "thumbnail": thumbnail,
     }
-    labelled = report["labelled"]
-    try:
-        return environment.get_template("report.html").render(
-            r=report,
-            gates=gate_lines(gates),
-            features=FEATURES,
-            notes=[line for line in report["warnings"] if line not in drift_warnings(report["drift"])],
-            steps=_count_steps(report["confidence_histogram"]),
-            worst=_max_mistakes(report["confusion"]),
-            mistakes=_shorten_ids(report["mistakes"] or []),
-            doubtful=_shorten_ids(report["least_confident"]),
-            reliability=charts.layout_reliability(report["calibration"]["bins"]) if labelled else None,
-            coverage=charts.layout_coverage(report["coverage"], report["coverage_targets"]) if labelled else None,
-            pairs_of_bars=charts.layout_bars,
-        )
-    except UndefinedError as error:
-        raise LookupError(error.message) from error
+    return environment.get_template("report.html").render(
+        r=report,
+        gates=gate_lines(gates),
+        features=FEATURES,
+        notes=[line for line in report.warnings if line not in drift_warnings(report.drift)],
+        steps=_count_steps(report.confidence_histogram),
+        worst=_max_mistakes(report.confusion),
+        mistakes=_shorten_ids(report.mistakes or []),
+        doubtful=_shorten_ids(report.least_confident),
+        reliability=None if report.calibration is None else charts.layout_reliability(report.calibration.bins),
+        coverage=None if report.coverage is None else charts.layout_coverage(report.coverage, report.coverage_targets),
+        pairs_of_bars=charts.layout_bars,
+    )
 
 
-def thumbnail(pixels: str) -> str:
-    """Returns an image as the data URL of a PNG. pixels: 784 bytes in base64, white ink on black."""
-    gray = b64decode(pixels)
-    lines = b"".join(b"\0" + gray[at : at + IMAGE_SIDE] for at in range(0, len(gray), IMAGE_SIDE))
+def thumbnail(pixels: bytes) -> str:
+    """Returns an image as the data URL of a PNG. pixels: 784 bytes, white ink on black."""
+    lines = b"".join(b"\0" + pixels[at : at + IMAGE_SIDE] for at in range(0, len(pixels), IMAGE_SIDE))
     header = struct.pack(">2I5B", IMAGE_SIDE, IMAGE_SIDE, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -77,19 +100,19 @@ def thumbnail(pixels: str) -> str:
     return "data:image/png;base64," + b64encode(png).decode()
 
 
-def _count_steps(histogram: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _count_steps(histogram: Histogram) -> list[Step]:
     """The rows between each two of `_STEPS`, and all rows below the upper one."""
-    edges, counts = histogram["edges"], histogram["counts"]
-    at = [edges.index(step) for step in _STEPS]
+    edges, counts = histogram.edges, histogram.counts
+    at = [bisect_left(edges, step) for step in _STEPS]
     total = sum(counts) or 1
     return [
-        {
-            "low": edges[low],
-            "high": edges[high],
-            "rows": sum(counts[low:high]),
-            "share": sum(counts[low:high]) / total,
-            "below": sum(counts[:high]) / total,
-        }
+        Step(
+            low=edges[low],
+            high=edges[high],
+            rows=sum(counts[low:high]),
+            share=sum(counts[low:high]) / total,
+            below=sum(counts[:high]) / total,
+        )
         for low, high in pairwise(at)
     ]
 
@@ -101,9 +124,9 @@ def _max_mistakes(confusion: Sequence[Sequence[int]] | None) -> int:
     return max(1, *(count for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j))
 
 
-def _shorten_ids(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _shorten_ids(rows: Sequence[Example]) -> Gallery:
     """Splits ids into the prefix that all of them share, up to a separator, and the rest of each."""
-    common = commonprefix([row["id"] for row in rows]) if len(rows) > 1 else ""  # noqa: RUF071 - not of paths
+    common = commonprefix([row.id for row in rows]) if len(rows) > 1 else ""  # noqa: RUF071 - not of paths
     match = re.match(r".*[/#!:]", common, re.DOTALL)
     shared = match[0] if match else ""
-    return {"shared": shared, "rows": [dict(row) | {"end": row["id"][len(shared) :] or row["id"]} for row in rows]}
+    return Gallery(shared, [Thumbnail(row, row.id[len(shared) :] or row.id) for row in rows])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from mnist_batch.report.document import Baseline, Report
 from mnist_batch.report.drift import FEATURES
 from mnist_batch.report.gates import Gate
 
@@ -59,63 +60,72 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Adds title, bound and found value as text to the gates of a manifest."""
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """A gate as text."""
+
+    passed: bool
+    title: str
+    bound: str
+    found: str
+
+
+def gate_lines(gates: Sequence[Gate]) -> list[GateLine]:
+    """Returns the gates as text."""
     return [
-        {
-            **gate,
-            "title": _GATE_TITLES.get(gate["name"], gate["name"]),
-            "bound": f"{'at most' if gate['name'].startswith('max') else 'at least'} {percent(gate['limit'])}",
-            "found": "not known" if gate["value"] is None else percent(gate["value"]),
-        }
+        GateLine(
+            passed=gate.passed,
+            title=_GATE_TITLES.get(gate.name, gate.name),
+            bound=f"{'at most' if gate.name.startswith('max') else 'at least'} {percent(gate.limit)}",
+            found="not known" if gate.value is None else percent(gate.value),
+        )
         for gate in gates
     ]
 
 
-def render_markdown(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
+def render_markdown(report: Report, gates: Sequence[Gate]) -> str:
     """Renders the overview of the page as Markdown, for a pull request or a chat message."""
-    run, drift, baseline = report["run"], report["drift"], report["baseline"]
+    run, drift, baseline = report.run, report.drift, report.baseline
     rows = [
-        ("rows", number(report["rows"])),
-        ("predicted", number(report["predicted"])),
-        ("rejected", number(report["rejected"]) + _format_reasons(report["rejects_by_reason"])),
+        ("rows", number(report.rows)),
+        ("predicted", number(report.predicted)),
+        ("rejected", number(report.rejected) + _format_reasons(report.rejects_by_reason)),
     ]
-    if report["labelled"]:
-        low, high = report["accuracy_interval"]
-        interval = f"95 % interval {percent(low)} to {percent(high)}, n = {number(report['labelled'])}"
-        rows += [
-            ("accuracy", f"{percent(report['accuracy'])} ({interval})"),
-            ("calibration error (ECE)", significant(report["calibration"]["ece"])),
-        ]
-    rows.append(("mean confidence", percent(report["mean_confidence"])))
+    if report.accuracy_interval is not None:
+        low, high = report.accuracy_interval
+        interval = f"95 % interval {percent(low)} to {percent(high)}, n = {number(report.labelled)}"
+        rows.append(("accuracy", f"{percent(report.accuracy)} ({interval})"))
+    if report.calibration is not None:
+        rows.append(("calibration error (ECE)", significant(report.calibration.ece)))
+    rows.append(("mean confidence", percent(report.mean_confidence)))
     if baseline is not None:
-        rows.append((f"compared with {_escape_markdown(baseline['name'])}", _format_change(baseline)))
+        rows.append((f"compared with {_escape_markdown(baseline.name)}", _format_change(baseline)))
     if drift is not None:
-        rows.append(("drift", ", ".join(FEATURES[name] for name in drift["flagged"]) or "none flagged"))
+        rows.append(("drift", ", ".join(FEATURES[name] for name in drift.flagged) or "none flagged"))
     verdicts = [
-        f"- {'passed' if gate['passed'] else '**FAILED**'}: {gate['title']} {gate['found']}, must be {gate['bound']}"
+        f"- {'passed' if gate.passed else '**FAILED**'}: {gate.title} {gate.found}, must be {gate.bound}"
         for gate in gate_lines(gates)
     ]
-    inputs = ", ".join(map(_escape_markdown, run["inputs"]))
+    inputs = ", ".join(map(_escape_markdown, run.inputs))
     return "\n".join(
         [
-            f"### {inputs} scored by {_escape_markdown(report['model']['name'])}",
+            f"### {inputs} scored by {_escape_markdown(report.model.name)}",
             "",
             "| | |",
             "|---|---|",
             *(f"| {name} | {value} |" for name, value in rows),
             "",
             *verdicts,
-            *(f"- {_escape_markdown(warning)}" for warning in report["warnings"]),
+            *(f"- {_escape_markdown(warning)}" for warning in report.warnings),
             "",
-            f"{run['finished']}, mnist-batch {run['version']}",
+            f"{run.finished}, mnist-batch {run.version}",
         ]
     )
 
 
-def render_junit(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> str:
+def render_junit(report: Report, gates: Sequence[Gate]) -> str:
     """Renders the gates as JUnit XML for CI servers, one test case per gate."""
-    failed = sum(not gate["passed"] for gate in gates)
+    failed = sum(not gate.passed for gate in gates)
     suite = ET.Element(
         "testsuite",
         name="mnist-batch gates",
@@ -123,28 +133,28 @@ def render_junit(report: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) 
         failures=str(failed),
         errors="0",
         skipped="0",
-        timestamp=report["run"]["finished"],
+        timestamp=report.run.finished,
     )
     properties = ET.SubElement(suite, "properties")
     for name in ("rows", "predicted", "rejected", "labelled", "accuracy", "mean_confidence"):
-        ET.SubElement(properties, "property", name=name, value=str(report[name]))
-    ET.SubElement(properties, "property", name="model", value=_NOT_XML.sub("?", report["model"]["name"]))
+        ET.SubElement(properties, "property", name=name, value=str(getattr(report, name)))
+    ET.SubElement(properties, "property", name="model", value=_NOT_XML.sub("?", report.model.name))
     for gate in gates:
-        case = ET.SubElement(suite, "testcase", classname="mnist-batch", name=gate["name"])
-        if not gate["passed"]:
-            ET.SubElement(case, "failure", message=str(Gate(**gate)), type="gate")
+        case = ET.SubElement(suite, "testcase", classname="mnist-batch", name=gate.name)
+        if not gate.passed:
+            ET.SubElement(case, "failure", message=str(gate), type="gate")
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode")
 
 
-def _format_change(baseline: Mapping[str, Any]) -> str:
-    change = baseline["accuracy_change"]
+def _format_change(baseline: Baseline) -> str:
+    change = baseline.accuracy_change
     if change is None:
-        return f"mean confidence was {percent(baseline['mean_confidence'])}"
-    low, high = change["interval"]
-    return f"accuracy {points(change['change'])} points (95 % interval {points(low)} to {points(high)})"
+        return f"mean confidence was {percent(baseline.mean_confidence)}"
+    low, high = change.interval
+    return f"accuracy {points(change.change)} points (95 % interval {points(low)} to {points(high)})"
 
 
 def _format_reasons(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mnist_batch.run.scoring import Predictor, ScoringJob, ShardResult, score_shards
+from mnist_batch.run.scoring import Predictor, ScoringJob, score_shards
+from mnist_batch.run.shard_result import ShardResult
 from mnist_batch.shards import Shard
 from mnist_batch.timing import RowsCallback, StopCheck
 

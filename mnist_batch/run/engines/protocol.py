@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from mnist_batch.run.scoring import ScoringJob, ShardResult
+from mnist_batch.run.scoring import ScoringJob
+from mnist_batch.run.shard_result import ShardResult
 from mnist_batch.shards import Shard
 from mnist_batch.timing import RowsCallback, StopCheck
 
