@@ -63,7 +63,8 @@ check: $(VENV)/ready-dev ## format, lint, types, layers: what CI runs first
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
 
-goldens: $(VENV)/ready-dev ## record the expected --help again, and the output of a new version
+goldens: $(VENV)/ready-dev ## write the report's schema and the expected --help again, and the output of a new version
+	@PYTHONPATH=. $(BIN)/python tools/write_schema.py
 	@MNIST_BATCH_GOLDENS=1 $(BIN)/python -m pytest tests/cli/test_help.py tests/test_recorded_output.py
 
 format: $(VENV)/ready-dev ## format the code

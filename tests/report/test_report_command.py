@@ -27,8 +27,10 @@ from mnist_batch.report.render.text import render_junit, render_markdown
 from report.rows import tally
 from report.runs import GATES
 from report.runs import report as report_of
+from tools.write_schema import build_schema
 
-SCHEMA = json.loads((Path(report.__file__).parent / "schema.json").read_text())
+SCHEMA_FILE = Path(report.__file__).parent / "schema.json"
+SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,10 @@ def test_reports_match_the_schema(finished_run: Path, sample_data: Path, tmp_pat
         jsonschema.validate(document, SCHEMA, format_checker=jsonschema.FormatChecker())
     assert unlabelled.report.baseline is not None
     assert unlabelled.report.baseline.accuracy_change is None
+
+
+def test_schema_is_current() -> None:
+    assert build_schema() == SCHEMA_FILE.read_text(), "run `make goldens`"
 
 
 def test_markdown_has_the_overview(cli: Cli, run: Path) -> None:
@@ -183,14 +189,15 @@ def test_any_damaged_field_is_refused_or_shown() -> None:
         render_junit(document, GATES)
         compare_reports(whole, document, "this one")
         shown += 1
-    assert refused > 1000
-    assert shown > 50
+    assert refused > 800
+    assert shown > 100
 
 
 def damage(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields the content with one value changed, for each value except those that are far down in a list."""
     for path in list(find_paths(content)):
-        for value in (None, -1, 0, 7, "x", []):
+        values: list[Any] = [None, -1, 0, 7, "x", []]
+        for value in values:
             changed = copy.deepcopy(content)
             inner: Any = changed
             for key in path[:-1]:

@@ -12,10 +12,11 @@ from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from os.path import commonprefix
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from mnist_batch.records import IMAGE_SIDE
 from mnist_batch.report.document import Histogram, Report
@@ -58,6 +59,24 @@ class Gallery:
 
 def render_html(report: Report, gates: Sequence[Gate]) -> str:
     """Returns the page as HTML."""
+    calibration, coverage, targets = report.calibration, report.coverage, report.coverage_targets
+    return _load_template().render(
+        r=report,
+        gates=gate_lines(gates),
+        features=FEATURES,
+        notes=[line for line in report.warnings if line not in drift_warnings(report.drift)],
+        steps=_count_steps(report.confidence_histogram),
+        worst=_max_mistakes(report.confusion),
+        mistakes=_shorten_ids(report.mistakes or []),
+        doubtful=_shorten_ids(report.least_confident),
+        reliability=None if calibration is None else charts.layout_reliability(calibration.bins),
+        coverage=None if coverage is None else charts.layout_coverage(coverage, targets),
+        pairs_of_bars=charts.layout_bars,
+    )
+
+
+@cache
+def _load_template() -> Template:
     environment = Environment(
         loader=PackageLoader("mnist_batch.report.render"),
         autoescape=True,
@@ -74,19 +93,7 @@ def render_html(report: Report, gates: Sequence[Gate]) -> str:
         "significant": significant,
         "thumbnail": thumbnail,
     }
-    return environment.get_template("report.html").render(
-        r=report,
-        gates=gate_lines(gates),
-        features=FEATURES,
-        notes=[line for line in report.warnings if line not in drift_warnings(report.drift)],
-        steps=_count_steps(report.confidence_histogram),
-        worst=_max_mistakes(report.confusion),
-        mistakes=_shorten_ids(report.mistakes or []),
-        doubtful=_shorten_ids(report.least_confident),
-        reliability=None if report.calibration is None else charts.layout_reliability(report.calibration.bins),
-        coverage=None if report.coverage is None else charts.layout_coverage(report.coverage, report.coverage_targets),
-        pairs_of_bars=charts.layout_bars,
-    )
+    return environment.get_template("report.html")
 
 
 def thumbnail(pixels: bytes) -> str:
