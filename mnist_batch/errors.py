@@ -85,5 +85,5 @@ class InterruptedRun(MnistBatchError):
         self._arguments = signal_number, outcome
         self.exit_code = 128 + signal_number  # type: ignore[misc]  # the only error whose code depends on its cause
 
-    def __reduce__(self) -> tuple[type[InterruptedRun], tuple[int, str]]:
-        return type(self), self._arguments
+    def __reduce__(self) -> tuple[type[InterruptedRun], tuple[int, str], dict[str, object]]:
+        return type(self), self._arguments, self.__dict__

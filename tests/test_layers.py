@@ -27,9 +27,9 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 # The parts and modules that may import a heavy library.
 ALLOWED = {
-    "tensorflow": {"model", "training"},
-    "keras": {"model", "training"},
-    "cv2": {"images"},
+    "tensorflow": {"model.backend"},
+    "keras": {"model.backend"},
+    "cv2": {"images.opencv"},
     "pandas": {"run.result", "output.unique", "sources.label_file"},
     "jinja2": {"report.render.page"},
     "h5py": {"model"},

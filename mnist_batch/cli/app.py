@@ -21,7 +21,7 @@ from mnist_batch.cli.usage import describe_usage_error
 from mnist_batch.config import LogFormat, OnEmpty, PredictConfig, ReportFormat, TrainConfig
 from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
 from mnist_batch.names import printable
-from mnist_batch.runtime import exit_now, keep_freed_memory, limit_blas_threads, shorten_switch_interval
+from mnist_batch.runtime import exit_now, limit_native_output, prepare
 from mnist_batch.timing import ignore_progress
 
 if TYPE_CHECKING:
@@ -73,15 +73,16 @@ def predict(
     """Score images: a prediction and a confidence for each, and a report, with accuracy if there are labels."""
     reporter: OutcomeReporter = context.obj
     reporter.check_files()
-    limit_blas_threads()
-    keep_freed_memory()
-    shorten_switch_interval()
     from mnist_batch.run.job import run_job
+
+    def check_stop() -> None:
+        limit_native_output()
+        reporter.check_interrupted()
 
     progress = ignore_progress if quiet else console.Progress(reporter.log)
     try:
         with reporter.quiet():
-            result = run_job(config, progress, reporter.check_interrupted)
+            result = run_job(config, progress, check_stop)
     except EmptyInputError as error:
         if on_empty is OnEmpty.SKIP:
             raise SkippedRun(str(error)) from error
@@ -196,7 +197,7 @@ def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> i
 def run(*command: str) -> None:
     """The console script. `command` is put before the arguments of the process. Does not return."""
     arguments = [*command, *sys.argv[1:]]
-    console.redirect_native_output()
+    prepare()
     outcome = "what was done is kept: start it again and it continues"
     if arguments[:1] != ["predict"]:
         outcome = "nothing was written: start it again"

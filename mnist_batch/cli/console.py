@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from mnist_batch.cli.log import Log
 from mnist_batch.errors import SkippedRun
@@ -189,29 +189,6 @@ def format_models(models: Sequence[BundledModel]) -> str:
         for model in models
     ]
     return _format_table(["model", "size", "accuracy", "ECE", "measured on", "digest"], rows, right=(1, 2, 3))
-
-
-def redirect_native_output() -> None:
-    """Discards what C libraries write to file descriptors 1 and 2. Python's own streams keep working.
-
-    libpng and OpenCV print a message for every damaged image, which is a reject anyway, and TensorFlow prints
-    messages about the machine. Done once per process: doing it per image would take longer than decoding.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stdout, sys.stderr = _redirect(sys.stdout, 1), _redirect(sys.stderr, 2)
-
-
-def _redirect(stream: TextIO | None, number: int) -> TextIO:
-    """Returns a new stream to the target of a file descriptor, and points the descriptor at the null device."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    # If the parent process closed the descriptor, none of our files must get its number.
-    own = os.dup(null if stream is None else number)
-    if null != number:
-        os.dup2(null, number)
-        os.close(null)
-    # A file name must not end a run because the locale cannot write it.
-    encoding = "utf-8" if stream is None else stream.encoding
-    return os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
 def discard_output() -> None:

@@ -22,6 +22,7 @@ from mnist_batch.cli.log import Log
 from mnist_batch.config import LogFormat
 from mnist_batch.errors import InterruptedRun, LockedError, MnistBatchError, OutputError, SkippedRun, StorageError
 from mnist_batch.names import printable
+from mnist_batch.runtime import quote_native_output
 
 if TYPE_CHECKING:
     from mnist_batch.run.result import Result
@@ -103,7 +104,9 @@ class OutcomeReporter:
         self._claim()
         line = f"a bug in this program, please report it: {error!r}"
         if not self._options.quiet:
-            return self._report(line, 70, "".join(traceback.format_exception(error)))
+            output = quote_native_output()
+            trace = f"last output of native libraries:\n{output}\n" if output else ""
+            return self._report(line, 70, trace + "".join(traceback.format_exception(error)))
         frame = traceback.extract_tb(error.__traceback__)[-1]
         return self._report(f"{line} at {frame.filename}:{frame.lineno}; without --quiet there is a traceback", 70)
 

@@ -9,8 +9,10 @@ This module knows nothing about digits: size and framing belong to `framing/`.
 
 from __future__ import annotations
 
-import os
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from mnist_batch.images.header import (
     MAX_PIXELS,
@@ -21,16 +23,7 @@ from mnist_batch.images.header import (
     may_hold_exif,
     tiff_white_is_zero,
 )
-
-# OpenCV reads both variables once, at import. `decode` checks the size in the header first; this is a second guard.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-# Otherwise OpenCV writes several lines to stderr per damaged image. Each of those becomes a reject with a reason.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
-import cv2
-import numpy as np
-import numpy.typing as npt
-
+from mnist_batch.images.opencv import cv2
 from mnist_batch.records import ImageError, Pixels, RejectReason
 
 # Shares of blue, green and red in luminance (ITU-R BT.601).

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from mnist_batch.images.framing.ink import shrink
+from mnist_batch.images.opencv import cv2
 from mnist_batch.records import Pixels, Preprocessing
 
 _SIDE = 84  # three times 28

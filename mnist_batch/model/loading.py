@@ -6,19 +6,14 @@ This module knows nothing of batches, shards or inputs: `model/predictor.py` map
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Overrides the environment and ~/.keras/keras.json. Set before importing TensorFlow, which imports parts of Keras.
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
-import tensorflow as tf
-
 from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
+from mnist_batch.model.backend import tf
 from mnist_batch.model.card import ModelCard, OutputKind, check_model_path, find_card, model_digest
 from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model, shorten_cause
 from mnist_batch.model.selftest import (

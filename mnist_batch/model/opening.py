@@ -130,10 +130,9 @@ def _open_h5(path: Path) -> OpenedModel:
 
 def _build(path: Path, file: Path) -> OpenedModel:
     """Builds the Keras model in `file`, a link to or copy of the user's `path`, which error messages name."""
-    # Imported here because only a Keras file needs it.
-    import keras
+    from mnist_batch.model.backend import keras
 
-    if (backend := keras.backend.backend()) != "tensorflow":  # Keras was imported before `model/loading.py`
+    if (backend := keras.backend.backend()) != "tensorflow":  # Keras was imported before `model/backend.py`
         raise ModelError(
             f"{path}: Keras must run on TensorFlow, runs on {backend} in this process: set KERAS_BACKEND=tensorflow"
         )
@@ -187,7 +186,7 @@ def _explain_refusal(error: Exception) -> str:
 
 
 def _open_saved_model(path: Path) -> OpenedModel:
-    import tensorflow as tf
+    from mnist_batch.model.backend import tf
 
     try:
         loaded = tf.saved_model.load(str(path))

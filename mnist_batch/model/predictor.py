@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
-import tensorflow as tf
 
+from mnist_batch.model.backend import tf
 from mnist_batch.model.loading import LoadedModel
 from mnist_batch.model.selftest import DIGIT_SCORE
 from mnist_batch.records import IMAGE_SIDE, Pixels, Scores, first_line, unscored

@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
+from mnist_batch.model.backend import tf
 from mnist_batch.model.card import OutputKind
 from mnist_batch.records import CLASSES, Floats, Ints, Pixels
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import to_text
-from mnist_batch.runtime import has_spare_core, read_output, script_command
+from mnist_batch.sources.child_process import has_spare_core, read_output, script_command
 from mnist_batch.sources.folder import list_folder
 from mnist_batch.sources.members import Skipped
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mnist_batch.records import CLASSES, IMAGE_SIDE
 
 if TYPE_CHECKING:
-    import keras
+    from mnist_batch.model.backend import keras
 
 
 def build_mlp_512() -> keras.Sequential:
@@ -19,7 +19,7 @@ def build_mlp_512() -> keras.Sequential:
 
     Keras's own first example on MNIST (keras-team/keras 2, examples/mnist_mlp.py) without its dropout.
     """
-    import keras
+    from mnist_batch.model.backend import keras
 
     return keras.Sequential(
         [

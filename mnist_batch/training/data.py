@@ -132,12 +132,12 @@ def _load_npz(path: Path) -> TrainingData:
 
 
 def _load_keras_copy() -> dict[str, npt.NDArray[Any]]:
-    from keras.datasets import mnist
+    from mnist_batch.model.backend import keras
 
     try:
         # Keras prints its progress bar to stdout, which is for results only.
         with redirect_stdout(io.StringIO()):
-            (x_train, y_train), (x_test, y_test) = mnist.load_data()
+            (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception if the download fails
         cause = " ".join(str(error).split())
         raise InputMissingError(

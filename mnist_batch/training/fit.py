@@ -5,7 +5,6 @@ The test rows are scored once, by the finished model. No choice is based on them
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# As in `model/loading.py`.
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
-import keras
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import tensorflow as tf
 
 from mnist_batch.config import TrainConfig
+from mnist_batch.model.backend import keras, tf
 from mnist_batch.model.card import CARD_VERSION, ModelCard, OutputKind, Training
 from mnist_batch.records import Floats, ImageBatch, Ints, Pixels, Scores, string_array
 from mnist_batch.report.build import measure_calibration

@@ -15,7 +15,7 @@ from mnist_batch.errors import UsageError
 from mnist_batch.training.architectures import build_mlp_512
 
 if TYPE_CHECKING:
-    import keras
+    from mnist_batch.model.backend import keras
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Recipe:
 
 def make_rmsprop() -> keras.optimizers.Optimizer:
     """Returns RMSprop with Keras's default learning rate, 0.001."""
-    import keras
+    from mnist_batch.model.backend import keras
 
     return keras.optimizers.RMSprop(learning_rate=0.001)
 

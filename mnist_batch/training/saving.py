@@ -16,10 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
-import keras
-import tensorflow as tf
-
 from mnist_batch.errors import OutputError, StorageError
+from mnist_batch.model.backend import keras, tf
 from mnist_batch.model.card import ModelCard, model_digest
 
 MODEL_NAME = "model_mnist"

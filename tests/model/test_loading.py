@@ -224,15 +224,15 @@ def test_contradicting_card_is_refused(
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"temperature": "hot"}, "hot"),
-        ({"temperature": None}, "NoneType"),
-        ({"temperature": 0}, "temperature 0.0"),
-        ({"temperature": float("nan")}, "temperature nan"),
+        ({"temperature": "hot"}, "in `temperature`: expected `float`, got `str`"),
+        ({"temperature": None}, "in `temperature`: expected `float`, got `null`"),
+        ({"temperature": 0}, "in `temperature`: expected `float` > 0.0"),
+        ({"temperature": float("nan")}, "in `temperature`: expected `float` > 0.0"),
         ({"temperature": float("inf")}, "temperature inf"),
-        ({"temperature": 10**400}, "too large"),
-        ({"digests": []}, "digests that are not an object"),
-        ({"scale": []}, "is not a valid Scale"),
-        ({"more": 1}, "more"),
+        ({"temperature": 10**400}, "in `temperature`: number out of range"),
+        ({"digests": []}, "in `digests`: expected `object`, got `array`"),
+        ({"scale": []}, "in `scale`: expected `str`, got `array`"),
+        ({"more": 1}, "an unknown key `more`"),
     ],
 )
 def test_malformed_card_is_refused(change: dict[str, Any], found: str, card: ModelCard, tmp_path: Path) -> None:

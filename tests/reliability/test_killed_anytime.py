@@ -78,7 +78,7 @@ def poll(output: Path) -> Iterator[None]:
 def count_steps(output: Path) -> int:
     """How many steps of a run are done: its parts, then the staged documents, then the steps of the commit."""
     work = output / "_work"
-    parts = len(list((work / "shards").glob("0*.json")))
+    parts = len(list((work / "shards").glob("0*.json.gz")))
     commit_steps = [work / "manifest.json", work / "commit.json", work / "old"]
     return parts + sum(path.exists() for path in commit_steps)
 

@@ -1,5 +1,6 @@
 """An interrupted run continues where it stopped, with the same bytes. If anything differs, the start is refused."""
 
+import gzip
 import json
 import os
 import shutil
@@ -52,12 +53,12 @@ def start_and_stop(shards: int, digits: Path, output: Path, **options: Any) -> N
     records = output / "_work" / "shards"
 
     def stop() -> None:
-        if len(list(records.glob("*.json"))) >= shards:
+        if len(list(records.glob("*.json.gz"))) >= shards:
             raise PulledPlugError
 
     with pytest.raises(PulledPlugError):
         run_job(config(digits, output, **options), check_stop=stop)
-    assert len(list(records.glob("*.json"))) == shards
+    assert len(list(records.glob("*.json.gz"))) == shards
 
 
 @pytest.mark.parametrize("format", [OutputFormat.PARQUET, pytest.param(OutputFormat.CSV, marks=SLOW)])
@@ -115,10 +116,10 @@ WRONG_FIELDS: list[dict[str, Any]] = [
 def test_damaged_record_is_scored_again(wrong: dict[str, Any], digits: Path, tmp_path: Path) -> None:
     start(digits, tmp_path / "reference")
     start_and_stop(4, digits, tmp_path / "out")
-    path = tmp_path / "out" / "_work" / "shards" / "00002.json"
-    record = json.loads(path.read_text())
+    path = tmp_path / "out" / "_work" / "shards" / "00002.json.gz"
+    record = json.loads(gzip.decompress(path.read_bytes()))
     assert wrong.keys() <= record.keys()
-    path.write_text(json.dumps(record | wrong))
+    path.write_bytes(gzip.compress(json.dumps(record | wrong).encode()))
     assert start(digits, tmp_path / "out").resumed == 3
     assert set_in(tmp_path / "out") == set_in(tmp_path / "reference")
 

@@ -68,7 +68,7 @@ def test_signal_while_scoring_keeps_state(
 ) -> None:
     shards = tmp_path / "out" / "_work" / "shards"
     exit_code, outcome, err = run_and_signal(
-        command(digits, tmp_path / "out"), number, lambda: shards.is_dir() and any(shards.glob("*.json"))
+        command(digits, tmp_path / "out"), number, lambda: shards.is_dir() and any(shards.glob("*.json.gz"))
     )
     assert (exit_code, outcome["exit_code"]) == (code, code)
     assert err.splitlines()[-1] == f"mnist-batch: {outcome['error']}"

@@ -16,6 +16,7 @@ import pytest
 
 from mnist_batch import predict
 from mnist_batch.errors import InputError, OutputError, UsageError
+from mnist_batch.report.document import parse_report
 from mnist_batch.run.result import Result
 from mnist_batch.sources.idx import read_idx
 
@@ -75,7 +76,7 @@ def test_bundled_model_reads_drawn_digits(scored: Result) -> None:
 
 def test_report_agrees_with_predictions(scored: Result) -> None:
     frame, report = scored.to_pandas(), scored.report
-    assert report == json.loads((scored.output / "report.json").read_text())
+    assert parse_report(json.loads((scored.output / "report.json").read_text())) == report
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (frame["label"].to_numpy(int), frame["prediction"].to_numpy(int)), 1)
     assert report.confusion == confusion.tolist()

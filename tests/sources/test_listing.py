@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mnist_batch.errors import StorageError
-from mnist_batch.runtime import has_spare_core
+from mnist_batch.sources.child_process import has_spare_core
 from mnist_batch.sources.listing import list_files
 from sources.conftest import StartedProcess
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from mnist_batch.images.framing.ink import Ink, Mask
+from mnist_batch.images.opencv import cv2
 from mnist_batch.records import ImageError, RejectReason
 
 # All sizes below are shares: of the image's sides, or of the body, the largest object.

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from mnist_batch.images.framing.digit import find_digit, is_too_wide
 from mnist_batch.images.framing.ink import Ink, Mask, find_ink, mask_above, shrink, to_gray
 from mnist_batch.images.mnist_form import CENTRE, INK_SIDE
+from mnist_batch.images.opencv import cv2
 from mnist_batch.records import IMAGE_SIDE, ImageError, Pixels, RejectReason
 
 # Digits of 8x8 (UCI's optdigits) can still be read; smaller ones cannot.

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnist_batch.images.opencv import cv2
 from mnist_batch.records import Floats, ImageError, Pixels, RejectReason
 
 Mask = npt.NDArray[np.uint8]

@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.runtime import PIPE_BYTES, has_spare_core, script_command, widen_pipe
+from mnist_batch.sources.child_process import PIPE_BYTES, has_spare_core, script_command, widen_pipe
 from mnist_batch.sources.folder import read_files
 
 # The most that one request asks for.
