@@ -95,6 +95,6 @@ def make_plan(config: PredictConfig) -> Plan:
 
 def _list_label_files(inputs: Inputs) -> dict[str, Path]:
     """The label files beside the inputs, by name, except those that the listing of an input folder contains."""
-    sidecars = [path for source in inputs.sources for path in source.sidecars]
+    sidecars = [path for source in inputs.sources for path in source.list_sidecars()]
     beside = [path for path in sidecars if not any(path.is_relative_to(folder) for folder in inputs.folders)]
     return {display_name(path, inputs.root): path for path in beside}

@@ -1,66 +1,95 @@
-"""The table of container formats. A new format is a new module in this package and one line in `FORMATS`.
+"""The table of container formats. A new format is a new module in this package and an entry of `FORMATS`.
 
 Formats are recognized by their first bytes, never by a name.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from mnist_batch.config import ReadOptions
 from mnist_batch.sources import idx, npz, parquet
-from mnist_batch.sources.protocol import Source
+from mnist_batch.sources.head import Head
+from mnist_batch.sources.protocol import Container, Source
+from mnist_batch.sources.tar.headers import is_tar
 from mnist_batch.sources.tar.reader import open_tar
 from mnist_batch.sources.zip.reader import open_zip
 
-# Takes the file, the root of all inputs, and the options.
-_OpenFunction = Callable[[Path, Path, ReadOptions], Sequence[Source]]
+# The fields of `ReadOptions` that name columns.
+_COLUMN_OPTIONS = frozenset(("image_column", "label_column", "id_column", "keep"))
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """A container format.
 
-    matches: whether a file has this format, by its first bytes (inflated if it is gzip).
+    name: in counts of skipped files.
+    title: in messages, with an article.
+    matches: whether a file has this format, by its first bytes.
+    open: returns the sources in a file, none if it holds no rows.
     suffixes: the usual endings of its file names.
+    options: the fields of `ReadOptions` that have a meaning for it, besides those that apply to all.
+    has_arrays: whether `FILE:ARRAY` names a part of such a file.
+    rowless_names: the names of files of this format that hold no rows.
+    is_sidecar: whether such a file only accompanies another one.
     """
 
     name: str
-    matches: Callable[[bytes], bool]
-    open: _OpenFunction
-    suffixes: tuple[str, ...]
+    title: str
+    matches: Callable[[Head], bool]
+    open: Callable[[Container], Sequence[Source]]
+    suffixes: tuple[str, ...] = ()
+    options: frozenset[str] = frozenset()
+    has_arrays: bool = False
+    rowless_names: frozenset[bytes] = frozenset()
+    is_sidecar: bool = False
 
 
-def _is_tar(head: bytes) -> bool:
-    """POSIX.1-1988 and GNU tars have `ustar` at offset 257. Older ones are recognized by the header's checksum."""
-    if head[257:262] == b"ustar":
-        return True
-    field = head[148:156].strip(b" \0")
-    if len(head) < 512 or not field or not all(b in b"01234567" for b in field) or not head[0]:
-        return False
-    return int(field, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])
-
-
-def is_npz(head: bytes) -> bool:
-    """Whether a file that begins with `head` is a zip whose first member is a NumPy array."""
-    if not head.startswith(b"PK\3\4") or len(head) < 30:
-        return False
-    (size,) = struct.unpack_from("<H", head, 26)
-    return head[30 : 30 + size].endswith(b".npy")
-
-
+# The first that matches is taken.
 FORMATS = (
     Format(
-        "idx of images (00 00 08 03)",
-        lambda head: head.startswith(idx.IMAGES_MAGIC),
+        "idx",
+        "an idx file of images (00 00 08 03)",
+        lambda head: head.content().startswith(idx.IMAGES_MAGIC),
         idx.open_idx,
         ("idx3-ubyte", "idx3-ubyte.gz"),
     ),
-    Format("npz", is_npz, npz.open_npz, (".npz",)),
-    Format("zip", lambda head: head.startswith((b"PK\3\4", b"PK\5\6")), open_zip, (".zip",)),
-    Format("tar", _is_tar, open_tar, (".tar", ".tar.gz", ".tgz")),
-    Format("parquet", lambda head: head.startswith(b"PAR1"), parquet.open_parquet, (".parquet",)),
+    Format(
+        "idx labels",
+        "an idx file of labels",
+        lambda head: idx.is_labels(head.content()),
+        idx.open_labels,
+        is_sidecar=True,
+    ),
+    Format(
+        "npz",
+        "an npz",
+        lambda head: npz.is_npz(head.content()),
+        npz.open_npz,
+        (".npz",),
+        options=frozenset(("pixel_range",)),
+        has_arrays=True,
+    ),
+    Format("zip", "a zip", lambda head: head.content().startswith((b"PK\3\4", b"PK\5\6")), open_zip, (".zip",)),
+    Format("tar", "a tar", lambda head: is_tar(head.content()), open_tar, (".tar", ".tar.gz", ".tgz")),
+    Format(
+        "parquet",
+        "a Parquet file",
+        lambda head: head.content().startswith(b"PAR1"),
+        parquet.open_parquet,
+        (".parquet",),
+        options=_COLUMN_OPTIONS | {"pixel_range"},
+        rowless_names=parquet.SUMMARIES,
+    ),
 )
+
+
+def find_format(head: Head) -> Format | None:
+    """Returns the format of a file, None if it has none of them."""
+    return next((format for format in FORMATS if format.matches(head)), None)
+
+
+def list_titles(option: str | None = None) -> str:
+    """The formats, or those that an option applies to, for a message: "an npz or a Parquet file"."""
+    titles = [f.title for f in FORMATS if not f.is_sidecar and (option is None or option in f.options)]
+    return f"{', '.join(titles[:-1])} or {titles[-1]}" if len(titles) > 1 else "".join(titles)

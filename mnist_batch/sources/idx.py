@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,15 +15,15 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from mnist_batch.config import AutoLabels, ReadOptions
+from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, is_gzip, open_plain_or_gzip
+from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import find_label_file, to_digit_labels
-from mnist_batch.sources.protocol import display_name
+from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
 
 IMAGES_MAGIC = b"\0\0\x08\x03"
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -34,8 +33,8 @@ _INFLATE_CHUNK = 1 << 20
 _MAX_READ_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class IdxSource:
+@dataclass(frozen=True, slots=True, repr=False)
+class IdxSource(SourceDefaults):
     """The images of one idx file.
 
     image_shape: (height, width) of each image.
@@ -53,16 +52,8 @@ class IdxSource:
     def labelled(self) -> bool:
         return self.labels is not None
 
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        return Counter()
-
-    @property
-    def sidecars(self) -> Sequence[Path]:
+    def list_sidecars(self) -> Sequence[Path]:
         return [] if self.labels is None else [self.labels]
-
-    def split_points(self) -> Sequence[int]:
-        return [0, self.rows]
 
     def open(self) -> IdxReader:
         return IdxReader(self)
@@ -97,11 +88,29 @@ class IdxReader:
         self._file.close()
 
 
-def open_idx(path: Path, root: Path, options: ReadOptions) -> Sequence[IdxSource]:
+def is_labels(head: bytes) -> bool:
+    """Whether a file that begins with `head` is an idx file of anything but images."""
+    known = head[:2] == b"\0\0" and len(head) >= 4 and head[2] in DTYPES and 1 <= head[3] <= 4
+    return known and not head.startswith(IMAGES_MAGIC)
+
+
+def open_labels(container: Container) -> Sequence[IdxSource]:
+    """Returns no source. Raises InputError if the file was meant as images: by its dimensions, or named as an input."""
+    magic = Head(container.path).content(4)
+    if container.named or magic[3] == 3:
+        raise InputError(
+            f"{container.path}: an idx file of images must begin with 00 00 08 03, this one begins with "
+            f"{magic.hex(' ')} and holds something else: name the file that holds the images"
+        )
+    return []
+
+
+def open_idx(container: Container) -> Sequence[IdxSource]:
     """The source for an idx image file. Checks that the file and its labels are complete.
 
     Raises InputError if the header, the length, the gzip checksum, or the labels' count or values are wrong.
     """
+    path = container.path
     with open_plain_or_gzip(path) as file:
         try:
             dtype, shape = _read_header(file, path)
@@ -114,7 +123,7 @@ def open_idx(path: Path, root: Path, options: ReadOptions) -> Sequence[IdxSource
         raise InputError(
             f"{path}: images must have 1 to {MAX_PIXELS} pixels, the header says {height}x{width}: fetch it again"
         )
-    labels = find_label_file(path) if options.labels is AutoLabels.AUTO else None
+    labels = find_label_file(path) if container.options.labels is AutoLabels.AUTO else None
     # Check the count before reading: a small gzip file can inflate to more labels than fit in memory.
     if labels is not None and (count := count_labels(labels)) != rows:
         raise InputError(
@@ -123,7 +132,7 @@ def open_idx(path: Path, root: Path, options: ReadOptions) -> Sequence[IdxSource
         )
     if labels is not None:
         read_labels(labels)
-    return [IdxSource(path, display_name(path, root), rows, (height, width), labels)]
+    return [IdxSource(path, container.name, rows, (height, width), labels)]
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
@@ -150,12 +159,6 @@ def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_
     """Reads the rows start..stop in pieces of at most 64 MB (or one row); `read` returns the rows of one piece."""
     rows = max(1, _MAX_READ_BYTES // row_bytes)
     return (read(first, min(stop, first + rows)) for first in range(start, stop, rows))
-
-
-def format_row_ids(name: str, start: int, stop: int) -> pa.StringArray:
-    """Ids of the rows start..stop of a container without ids of its own: `NAME#ROW`, counted from 0."""
-    rows = pa.array(np.arange(start, stop)).cast(pa.string())
-    return pc.binary_join_element_wise(f"{name}#", rows, "")
 
 
 def count_labels(path: Path) -> int:

@@ -10,8 +10,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from mnist_batch.config import AutoLabels, PixelRange, ReadOptions
+from mnist_batch.config import AutoLabels, PixelRange
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
-from mnist_batch.sources.idx import format_row_ids, read_in_pieces
+from mnist_batch.sources.idx import read_in_pieces
 from mnist_batch.sources.labels import to_digit_labels
-from mnist_batch.sources.protocol import display_name
+from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
 from mnist_batch.sources.zip.directory import seek_data
 
 # Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted.
@@ -40,8 +39,8 @@ _READ_ERRORS = (
 _CHECKSUM_CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class NpzSource:
+@dataclass(frozen=True, slots=True, repr=False)
+class NpzSource(SourceDefaults):
     """One array of images in an npz file.
 
     shape: of one row.
@@ -66,17 +65,6 @@ class NpzSource:
     @property
     def labelled(self) -> bool:
         return self.labels is not None
-
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        return Counter()
-
-    @property
-    def sidecars(self) -> Sequence[Path]:
-        return []
-
-    def split_points(self) -> Sequence[int]:
-        return [0, self.rows]
 
     def open(self) -> NpzReader:
         return NpzReader(self)
@@ -115,12 +103,21 @@ class NpzReader:
         self._zip.close()
 
 
-def open_npz(path: Path, root: Path, options: ReadOptions, array: str | None = None) -> Sequence[NpzSource]:
-    """The source for `array`, or if it is None, one source per `x_*` array, sorted by name.
+def is_npz(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a zip whose first member is a NumPy array."""
+    if not head.startswith(b"PK\3\4") or len(head) < 30:
+        return False
+    (size,) = struct.unpack_from("<H", head, 26)
+    return head[30 : 30 + size].endswith(b".npy")
 
-    Raises UsageError if the file has no array of that name, InputError if the file is damaged or the arrays are not
-    usable as images.
+
+def open_npz(container: Container) -> Sequence[NpzSource]:
+    """One source per requested array. Without any, one per `x_*` array, sorted by name.
+
+    Raises UsageError if the file has no array of a requested name, InputError if the file is damaged or the arrays are
+    not usable as images.
     """
+    path = container.path
     with _input_errors(path, "its directory"), zipfile.ZipFile(path) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         if len(set(names)) < len(names):
@@ -128,17 +125,18 @@ def open_npz(path: Path, root: Path, options: ReadOptions, array: str | None = N
         damaged = next((member.filename for member in archive.infolist() if not _has_valid_crc(archive, member)), None)
     if damaged is not None:
         raise InputError(f"{path}: the checksum of {damaged} must match, it does not: fetch the file again")
-    if array is not None and array not in names:
-        raise UsageError(
-            f"{path}:{array}: must name an array of the file, it holds {', '.join(names)}: choose one of these"
-        )
-    image_arrays = [array] if array is not None else [name for name in names if name.startswith("x_")]
+    for array in container.arrays:
+        if array not in names:
+            raise UsageError(
+                f"{path}:{array}: must name an array of the file, it holds {', '.join(names)}: choose one of these"
+            )
+    image_arrays = container.arrays or [name for name in names if name.startswith("x_")]
     if not image_arrays:
         raise InputError(
             f"{path}: an npz of images must hold arrays named x_*, found {', '.join(names) or 'none'}: "
             f"name the array as {path.name}:ARRAY"
         )
-    return [_open_array(path, root, options, name, names) for name in image_arrays]
+    return [_open_array(container, name, names) for name in image_arrays]
 
 
 def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
@@ -168,7 +166,8 @@ def _has_valid_crc(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     return not remaining and crc == member.CRC
 
 
-def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names: Sequence[str]) -> NpzSource:
+def _open_array(container: Container, array: str, names: Sequence[str]) -> NpzSource:
+    path, options = container.path, container.options
     with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
         shape, dtype = _read_header(file, path, array)
         data_bytes = archive.getinfo(f"{array}.npy").file_size - file.tell()
@@ -199,8 +198,7 @@ def _open_array(path: Path, root: Path, options: ReadOptions, array: str, names:
         )
     if labels is not None:
         read_labels(path, labels)
-    name = f"{display_name(path, root)}:{array}"
-    return NpzSource(path, name, array, shape[0], shape[1:], dtype, labels, options.pixel_range)
+    return NpzSource(path, f"{container.name}:{array}", array, shape[0], shape[1:], dtype, labels, options.pixel_range)
 
 
 def read_labels(path: Path, array: str) -> pa.Int32Array:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.names import to_text
 from mnist_batch.records import Rows
@@ -80,31 +85,79 @@ class Source(Protocol):
     def rows(self) -> int: ...
     @property
     def labelled(self) -> bool: ...
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        """The number of entries inside that are neither images nor labels, by suffix."""
+    def count_skipped(self) -> Mapping[str, int]:
+        """Returns the number of entries inside that are neither images nor labels, by suffix."""
         ...
 
-    @property
-    def sidecars(self) -> Sequence[Path]:
-        """Files besides the container that affect the rows, such as a label file."""
+    def list_sidecars(self) -> Sequence[Path]:
+        """Returns the files besides the container that affect the rows, such as a label file."""
+        ...
+
+    def list_kept_columns(self) -> Sequence[pa.Field]:
+        """Returns the columns that are copied to the output."""
         ...
 
     def split_points(self) -> Sequence[int]:
-        """Row numbers where shards should be cut if possible, in order, including 0 and `rows`."""
+        """Returns the row numbers where shards should be cut if possible, in order, including 0 and `rows`."""
         ...
 
     def open(self) -> Reader: ...
 
 
-def format_repr(source: Source) -> str:
-    """The `repr` of a source that holds its rows in a table."""
-    return f"{type(source).__name__}(format={source.format!r}, name={source.name!r}, rows={source.rows})"
+class SourceDefaults:
+    """What a source is unless it says otherwise: a container that nothing is skipped in, and that needs no other file.
+
+    A base class for sources. Declare them with `dataclass(repr=False)`.
+    """
+
+    __slots__ = ()
+
+    def count_skipped(self) -> Mapping[str, int]:
+        return {}
+
+    def list_sidecars(self) -> Sequence[Path]:
+        return []
+
+    def list_kept_columns(self) -> Sequence[pa.Field]:
+        return []
+
+    def split_points(self: Source) -> Sequence[int]:
+        return [0, self.rows]
+
+    def __repr__(self: Source) -> str:
+        return f"{type(self).__name__}(format={self.format!r}, name={self.name!r}, rows={self.rows})"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A file that a format is asked to open.
+
+    root: the deepest folder common to all inputs.
+    arrays: the arrays that were requested as `FILE:ARRAY`; without any, the format chooses.
+    named: whether the file is itself an input, and not only found in a folder.
+    """
+
+    path: Path
+    root: Path
+    options: ReadOptions
+    arrays: Sequence[str] = ()
+    named: bool = True
+
+    @property
+    def name(self) -> str:
+        """The file's name in ids."""
+        return display_name(self.path, self.root)
 
 
 def display_name(path: Path, root: Path) -> str:
     """A file's name in ids: its path relative to `root`, separated by `/`."""
     return to_text(os.fsencode(path.relative_to(root).as_posix()))
+
+
+def format_row_ids(name: str, start: int, stop: int) -> pa.StringArray:
+    """Ids of the rows start..stop of a container without ids of its own: `NAME#ROW`, counted from 0."""
+    rows = pa.array(np.arange(start, stop)).cast(pa.string())
+    return pc.binary_join_element_wise(f"{name}#", rows, "")
 
 
 def suffix_of(path: bytes) -> str:

@@ -1,6 +1,7 @@
-"""Finds the image column of a table by its type, and reads its values as pixels.
+"""Tables of images: finds the columns to read, and turns rows of a table into `Rows`.
 
-`ImageLayout` lists the types. If several columns have one of them, the user must name one: nothing is guessed.
+The image column is found by its type; `ImageLayout` lists the types. If several columns have one of them, the user must
+name one: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mnist_batch.config import PixelRange, ReadOptions
+from mnist_batch.config import AutoLabels, PixelRange, ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.images.header import image_format
-from mnist_batch.records import IMAGE_SIDE, ImageError, Pixels, RejectReason
+from mnist_batch.records import (
+    IMAGE_SIDE,
+    EncodedRows,
+    ImageError,
+    NumericRows,
+    Pixels,
+    RejectReason,
+    Rows,
+    null_labels,
+)
+from mnist_batch.sources.labels import parse_label_column
+from mnist_batch.sources.protocol import format_row_ids
 
 _PIXELS = IMAGE_SIDE * IMAGE_SIDE
 # Names of the 784 columns: Kaggle's Digit Recognizer counts from pixel0, OpenML's mnist_784 from pixel1.
@@ -50,16 +62,98 @@ class ImageColumn:
     pixel_range: PixelRange
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table that are read.
+
+    label, id_column: None if they are not read.
+    keep: the columns to copy to the output.
+    """
+
+    image: ImageColumn
+    label: str | None
+    id_column: str | None
+    keep: tuple[pa.Field, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns to read, each once."""
+        names = [*self.image.names, self.label, self.id_column, *(field.name for field in self.keep)]
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+
 # First bytes of the image files that `image_format` recognizes.
 _FIRST_BYTES = np.frombuffer(b"\x89\xffGIMRB", np.uint8)
 
 
-def find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> ImageColumn:
-    """The only image column of a table. where: how messages name the file.
+def find_columns(schema: pa.Schema, where: str, options: ReadOptions) -> Columns:
+    """Finds the columns to read. where: how messages name the file.
 
-    Raises InputError if there is no image column, more than one, or one of floats without a range; UsageError if the
-    column named by `--image-column` is missing.
+    Raises InputError if there is no image column, more than one, or one of floats without a range, or if two columns
+    share a name that is read; UsageError if a column named by an option is missing.
     """
+    for option, name in (("--label-column", options.label_column), ("--id-column", options.id_column)):
+        _require_column(schema, name, option, where)
+    if options.id_column is not None:
+        _require_text_or_numbers(schema.field(schema.names.index(options.id_column)), where)
+    for name in options.keep:
+        _require_column(schema, name, "--keep", where)
+    image = _find_image_column(schema, where, options)
+    label = None
+    if options.labels is AutoLabels.AUTO:
+        label = options.label_column or ("label" if "label" in schema.names else None)
+    _check_unique_columns(schema, filter(None, (label, options.id_column, *options.keep)), where)
+    return Columns(image, label, options.id_column, tuple(schema.field(name) for name in options.keep))
+
+
+def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: int) -> Rows:
+    """Returns the rows of a table.
+
+    name: of the source. Without an id column, ids are made of it and the row numbers.
+    where: how messages name the file.
+    start: the number of the first row.
+
+    Raises InputError if an id is null or a label is not a digit.
+    """
+    ids = format_row_ids(name, start, start + table.num_rows)
+    if columns.id_column is not None:
+        ids = table[columns.id_column].combine_chunks().cast(pa.string())
+        if ids.null_count:
+            row = start + ids.is_null().index(pa.scalar(True)).as_py()
+            raise InputError(
+                f"{where}: every row must have an id, row {row} of column {columns.id_column} is null: "
+                "leave --id-column out to number the rows"
+            )
+    labels = null_labels(table.num_rows)
+    if columns.label is not None:
+        labels = parse_label_column(table[columns.label].combine_chunks(), f"{where}, column {columns.label}", start)
+    extra_columns = table.select([field.name for field in columns.keep]) if columns.keep else None
+    if (pixels := _read_raw_images(table, columns.image)) is not None:
+        return NumericRows(ids, labels, pixels, extra_columns=extra_columns)
+    if columns.image.layout in (ImageLayout.STRUCT, ImageLayout.BINARY):
+        return EncodedRows(ids, labels, _read_encoded_images(table, columns.image), extra_columns)
+    values, image_errors = _read_numeric_images(table, columns.image)
+    return NumericRows(ids, labels, values, columns.image.pixel_range, extra_columns, image_errors)
+
+
+def _require_column(schema: pa.Schema, name: str | None, option: str, where: str) -> None:
+    if name is not None and name not in schema.names:
+        columns = join_names(schema.names)
+        raise UsageError(
+            f"{option} {name}: must be a column of {where}, its columns are {columns}: choose one of these"
+        )
+
+
+def _require_text_or_numbers(column: pa.Field, where: str) -> None:
+    try:
+        pa.nulls(0, column.type).cast(pa.string())
+    except pa.ArrowNotImplementedError as error:
+        raise UsageError(
+            f"--id-column {column.name}: must hold text or numbers, in {where} it is {column.type}: choose another"
+        ) from error
+
+
+def _find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> ImageColumn:
     if options.image_column is not None and options.image_column not in schema.names:
         raise UsageError(
             f"--image-column {options.image_column}: must be a column of {where}, {_describe_columns(schema)}"
@@ -85,11 +179,11 @@ def find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> Im
         columns = join_names([f"{names[0]} ({layout})" for names, layout in candidates])
         raise InputError(f"{where}: must have one image column, has {columns}: name one with --image-column")
     names, layout = candidates[0]
-    check_unique_columns(schema, names, where)
+    _check_unique_columns(schema, names, where)
     return ImageColumn(names, layout, _find_pixel_range(schema, names, where, options))
 
 
-def check_unique_columns(schema: pa.Schema, names: Iterable[str], where: str) -> None:
+def _check_unique_columns(schema: pa.Schema, names: Iterable[str], where: str) -> None:
     """Raises InputError if several columns share one of these names."""
     counts = Counter(schema.names)
     if (name := next((name for name in names if counts[name] > 1), None)) is not None:
@@ -103,16 +197,16 @@ def join_names(names: Sequence[str]) -> str:
     return " ".join((", ".join(names[:8]) + (", ..." if len(names) > 8 else "")).splitlines())
 
 
-def read_encoded_images(table: pa.Table, column: ImageColumn) -> list[bytes | Pixels | ImageError]:
+def _read_encoded_images(table: pa.Table, column: ImageColumn) -> list[bytes | Pixels | ImageError]:
     """One entry per row, for the layouts STRUCT and BINARY: an encoded image, raw pixels, or why there is no image."""
     read_value = _read_struct if column.layout is ImageLayout.STRUCT else _read_binary
     return [read_value(value) for value in table[column.names[0]].to_pylist()]
 
 
-def read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
+def _read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
     """The images of all rows, uint8 [n, 28, 28]; None unless the layout is BINARY and every value is surely raw pixels.
 
-    A fast path: `read_encoded_images` gives the same pixels for these rows.
+    A fast path: `_read_encoded_images` gives the same pixels for these rows.
     """
     rows = table[column.names[0]].combine_chunks()
     if column.layout is not ImageLayout.BINARY or rows.null_count:
@@ -128,7 +222,7 @@ def read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
     return None if np.isin(images[:, 0, 0], _FIRST_BYTES).any() else images
 
 
-def read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
+def _read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
     """The images of all rows, for the layouts NUMBERS, NESTED, TENSOR and COLUMNS.
 
     Returns the values as stored, [n, 28, 28], and by row index an error for each row without an image.
@@ -154,7 +248,7 @@ def read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArr
 
 
 def _read_row_by_row(rows: list[Any]) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
-    """As `read_numeric_images`, for rows of which some are null or of another length. Slower."""
+    """As `_read_numeric_images`, for rows of which some are null or of another length. Slower."""
     images = np.zeros((len(rows), IMAGE_SIDE, IMAGE_SIDE))
     image_errors: dict[int, ImageError] = {}
     for index, row in enumerate(rows):

@@ -1,6 +1,6 @@
 """A model that fails on a batch does not fail the run. A model that fails on every row does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mnist_batch.records import ImageError, NumericRows, Pixels, RejectReason, n
 from mnist_batch.run.scoring import ModelReference, Predictor, ScoringJob, score_shards
 from mnist_batch.run.shard_result import ShardResult
 from mnist_batch.shards import Shard, Span
+from mnist_batch.sources.protocol import SourceDefaults
 from mnist_batch.timing import never_stop
 
 BATCH_SIZE = 128
@@ -56,7 +57,7 @@ def predictor_of(network: Network, batch_size: int = BATCH_SIZE) -> TensorFlowPr
 
 
 @dataclass(frozen=True, eq=False)
-class MemorySource:
+class MemorySource(SourceDefaults):
     """Rows in memory, and their own reader. image_errors: rows that are not images, by row number."""
 
     pixels: Pixels
@@ -64,15 +65,10 @@ class MemorySource:
     format: str = "memory"
     name: str = "memory"
     labelled: bool = False
-    skipped: Mapping[str, int] = field(default_factory=dict)
-    sidecars: Sequence[Path] = ()
 
     @property
     def rows(self) -> int:
         return len(self.pixels)
-
-    def split_points(self) -> Sequence[int]:
-        return (0, self.rows)
 
     def open(self) -> "MemorySource":
         return self

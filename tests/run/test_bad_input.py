@@ -115,7 +115,7 @@ def text_file(folder: Path) -> Path:
 CASES: list[tuple[Callable[[Path], Path], int, str]] = [
     (missing, 66, "but does not exist"),
     (empty_folder, 66, "must hold an image, found nothing"),
-    (wrong_magic, 65, "must be idx of images (00 00 08 03), as its name says, but begins with 00 00 08 07"),
+    (wrong_magic, 65, "must be an idx file of images (00 00 08 03), as its name says, but begins with 00 00 08 07"),
     (cut_short, 65, "header promises 2 images of 28x28 (1568 bytes), file has 1567 bytes"),
     (too_long, 65, "header promises 2 images of 28x28 (1568 bytes), file has 1569 bytes"),
     (wrong_number_of_labels, 65, "a label for each of the 2 images of a-images-idx3-ubyte, holds 3"),
@@ -127,7 +127,7 @@ CASES: list[tuple[Callable[[Path], Path], int, str]] = [
     (zip_of_texts, 66, "must hold an image, found 1 x .txt"),
     (cut_tar_gz, 65, "tar must be whole"),
     (pickled_npz, 65, "pickled Python objects, which are never loaded"),
-    (text_file, 65, "must be an image, idx, npz, zip, tar or Parquet"),
+    (text_file, 65, "must be an image, an idx file of images (00 00 08 03), an npz, a zip, a tar or a Parquet file"),
 ]
 
 

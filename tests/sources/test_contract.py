@@ -98,7 +98,7 @@ def test_split_points_span_all_rows(source: Source) -> None:
 
 
 def test_sidecars_are_files(source: Source) -> None:
-    assert all(path.is_file() for path in source.sidecars)
+    assert all(path.is_file() for path in source.list_sidecars())
 
 
 def test_nothing_is_skipped(written: Written) -> None:

@@ -99,10 +99,10 @@ def test_idx_labels_are_found_beside_images(tmp_path: Path, labels: np.ndarray, 
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(PIXELS))
     inputs = opened(tmp_path)
     assert labels_of(inputs) == LABELS.tolist()
-    assert inputs.sources[0].sidecars == [tmp_path / f"train-labels-idx1-ubyte{suffix}"]
+    assert inputs.sources[0].list_sidecars() == [tmp_path / f"train-labels-idx1-ubyte{suffix}"]
     without = opened(tmp_path, options=NO_LABELS)
     assert not without.labelled
-    assert without.sources[0].sidecars == []
+    assert without.sources[0].list_sidecars() == []
 
 
 def test_idx_images_without_labels(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -17,13 +16,13 @@ from mnist_batch.names import to_text
 from mnist_batch.records import EncodedRows, ImageError, RejectReason, Rows, text_array
 from mnist_batch.sources.folder.prefetch import FilePrefetcher, can_prefetch
 from mnist_batch.sources.members import check_encoded_size
-from mnist_batch.sources.protocol import Stamp, format_repr, missing_file
+from mnist_batch.sources.protocol import SourceDefaults, Stamp, missing_file
 
 _PREFETCH_MIN_FILES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class FolderSource:
+@dataclass(frozen=True, slots=True, repr=False)
+class FolderSource(SourceDefaults):
     """The image files below `root`.
 
     files: a table of `path` (binary, relative to root), `label` (int8 or null), and the state of each file when it was
@@ -43,22 +42,8 @@ class FolderSource:
     def rows(self) -> int:
         return self.files.num_rows
 
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        return Counter()  # skipped files are counted when the folder is listed
-
-    @property
-    def sidecars(self) -> Sequence[Path]:
-        return []
-
-    def split_points(self) -> Sequence[int]:
-        return [0, self.rows]
-
     def open(self) -> FolderReader:
         return FolderReader(self)
-
-    def __repr__(self) -> str:
-        return format_repr(self)
 
 
 class FolderReader:

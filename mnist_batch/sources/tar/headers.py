@@ -174,3 +174,16 @@ class _LastBlock:
 
     def tell(self) -> int:
         return self._file.tell()
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a tar.
+
+    POSIX.1-1988 and GNU tars have `ustar` at offset 257. Older ones are recognized by the header's checksum.
+    """
+    if head[257:262] == b"ustar":
+        return True
+    field = head[148:156].strip(b" \0")
+    if len(head) < 512 or not field or not all(b in b"01234567" for b in field) or not head[0]:
+        return False
+    return int(field, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])

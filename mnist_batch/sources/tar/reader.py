@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.members import PEEK_BYTES, check_encoded_size, contiguous_runs, find_images, ids_and_labels
-from mnist_batch.sources.protocol import display_name, format_repr
+from mnist_batch.sources.protocol import Container, SourceDefaults
 from mnist_batch.sources.tar.listing import list_tar, tar_error
 
 # Used as the size of a sparse file; larger than any member.
@@ -27,8 +26,8 @@ _SPARSE_SIZE = 2**62
 _UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, ValueError, OverflowError, *GZIP_ERRORS)
 
 
-@dataclass(frozen=True, slots=True)
-class TarSource:
+@dataclass(frozen=True, slots=True, repr=False)
+class TarSource(SourceDefaults):
     """The images of one tar.
 
     members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64). The size is null if a member is not
@@ -47,18 +46,11 @@ class TarSource:
     def rows(self) -> int:
         return self.members.num_rows
 
-    @property
-    def sidecars(self) -> Sequence[Path]:
-        return []
-
-    def split_points(self) -> Sequence[int]:
-        return [0, self.rows]
+    def count_skipped(self) -> Mapping[str, int]:
+        return self.skipped
 
     def open(self) -> TarReader:
         return TarReader(self)
-
-    def __repr__(self) -> str:
-        return format_repr(self)
 
 
 class TarReader:
@@ -99,11 +91,12 @@ class TarReader:
         return [content[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
-def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource]:
+def open_tar(container: Container) -> Sequence[TarSource]:
     """The source for the images in a tar, plain or gzip.
 
     Raises InputError if a header is damaged, or if the file ends before the end mark of tar or gzip.
     """
+    path = container.path
     try:
         listing = list_tar(path)
         with open_plain_or_gzip(path) as file:
@@ -112,10 +105,10 @@ def open_tar(path: Path, root: Path, options: ReadOptions) -> Sequence[TarSource
                 file.seek(listing.members["offset"][position].as_py())
                 return file.read(min(PEEK_BYTES, listing.members["size"][position].as_py() or 0))
 
-            images = find_images(path, listing.members["name"], first_bytes, options)
+            images = find_images(path, listing.members["name"], first_bytes, container.options)
     except _UNREADABLE as error:
         raise tar_error(path, str(error)) from error
     members = images.to_table(listing.members)
     skipped = images.skipped + listing.skipped
     format = "tar.gz" if is_gzip(path) else "tar"
-    return [TarSource(path, display_name(path, root), members, images.labelled, skipped, format)]
+    return [TarSource(path, container.name, members, images.labelled, skipped, format)]

@@ -22,7 +22,6 @@ import pyarrow as pa
 from deflate import DeflateError, deflate_decompress
 from isal.isal_zlib import crc32
 
-from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
 from mnist_batch.sources.members import (
@@ -33,7 +32,7 @@ from mnist_batch.sources.members import (
     find_images,
     ids_and_labels,
 )
-from mnist_batch.sources.protocol import display_name, format_repr
+from mnist_batch.sources.protocol import Container, SourceDefaults
 from mnist_batch.sources.zip.directory import LOCAL_HEADER, LOCAL_SIGNATURE, list_members, seek_data
 
 # The members of a run are held in memory together if they have at most this size, inflated.
@@ -44,8 +43,8 @@ _PACKED_HEAD_BYTES = 4096
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
-@dataclass(frozen=True, slots=True)
-class ZipSource:
+@dataclass(frozen=True, slots=True, repr=False)
+class ZipSource(SourceDefaults):
     """The images of one zip file.
 
     members: where each member is, with the columns of `ImageMembers` and `zip.directory.MEMBERS`.
@@ -63,18 +62,11 @@ class ZipSource:
     def rows(self) -> int:
         return self.members.num_rows
 
-    @property
-    def sidecars(self) -> Sequence[Path]:
-        return []
-
-    def split_points(self) -> Sequence[int]:
-        return [0, self.rows]
+    def count_skipped(self) -> Mapping[str, int]:
+        return self.skipped
 
     def open(self) -> ZipReader:
         return ZipReader(self)
-
-    def __repr__(self) -> str:
-        return format_repr(self)
 
 
 class ZipReader:
@@ -178,16 +170,17 @@ def _read_start(file: IO[bytes], offset: int, packed: int, method: int, max_byte
         return ImageError(RejectReason.UNREADABLE, f"damaged zip member: {error}")
 
 
-def open_zip(path: Path, root: Path, options: ReadOptions) -> Sequence[ZipSource]:
+def open_zip(container: Container) -> Sequence[ZipSource]:
     """The source for the images in a zip. Raises InputError if its directory is unreadable."""
+    path = container.path
     try:
         members = list_members(path)
         with path.open("rb") as file:
-            images = find_images(path, members["name"], partial(_read_head, file, members), options)
+            images = find_images(path, members["name"], partial(_read_head, file, members), container.options)
     except _UNREADABLE as error:
         raise InputError(f"{path}: zip must be whole, but: {error}; it was probably cut off: fetch it again") from error
     table = images.to_table(members)
-    return [ZipSource(path, display_name(path, root), table, images.labelled, images.skipped)]
+    return [ZipSource(path, container.name, table, images.labelled, images.skipped)]
 
 
 def _read_head(file: IO[bytes], members: pa.Table, position: int) -> bytes:
