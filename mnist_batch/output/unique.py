@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mnist_batch.errors import InputError
+from mnist_batch.hashing import hash_texts
 from mnist_batch.output.protocol import Sink
 from mnist_batch.output.store import list_staged_parts
 
@@ -19,17 +20,14 @@ def check_unique_ids(staging: Path, sink: Sink) -> None:
 
     Holds a hash of 8 bytes per row. Ids whose hashes are equal are then compared themselves.
     """
-    from pandas.util import hash_array
-
-    hashes = np.concatenate([hash_array(ids.to_numpy(zero_copy_only=False)) for ids in _read_ids(staging, sink)])
+    hashes = np.concatenate([hash_texts(ids) for ids in _read_ids(staging, sink)])
     values, counts = np.unique(hashes, return_counts=True)
     if len(values) == len(hashes):
         return
     repeated_hashes = values[counts > 1].tolist()
     occurrences: Counter[str] = Counter()
     for ids in _read_ids(staging, sink):
-        array = ids.to_numpy(zero_copy_only=False)
-        occurrences.update(array[np.isin(hash_array(array), repeated_hashes)].tolist())
+        occurrences.update(ids.filter(pa.array(np.isin(hash_texts(ids), repeated_hashes))).to_pylist())
     (name, times), *_ = occurrences.most_common(1)
     if times > 1:
         raise InputError(
@@ -38,6 +36,6 @@ def check_unique_ids(staging: Path, sink: Sink) -> None:
         )
 
 
-def _read_ids(staging: Path, sink: Sink) -> Iterator[pa.Array]:
+def _read_ids(staging: Path, sink: Sink) -> Iterator[pa.StringArray]:
     for path in list_staged_parts(staging, sink.suffix):
         yield sink.read(path)["id"].combine_chunks()

@@ -41,6 +41,7 @@ class Head:
         if not self.stored().startswith(GZIP_MAGIC):
             return self.stored(size)
         try:
-            return zlib.decompressobj(wbits=31).decompress(self.stored(size), size)
+            # Incompressible data is a little longer when it is compressed.
+            return zlib.decompressobj(wbits=31).decompress(self.stored(size + HEAD_BYTES), size)
         except zlib.error:
             return self.stored(size)
