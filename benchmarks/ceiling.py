@@ -25,14 +25,14 @@ def measure_rate(threads: int, parallel: int, rows: int, batch: int) -> float:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(parallel)
     model = load_model(resolve_model("seed"), None)
-    score = tf.function(model.probabilities, input_signature=[tf.TensorSpec((None, 28, 28), tf.uint8)])
+    score = tf.function(model.score, input_signature=[tf.TensorSpec((None, 28, 28), tf.uint8)])
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (batch, 28, 28), np.uint8))
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(score, repeat(pixels, 2 * parallel)))
         batches = -(-rows // batch)
         started = time.monotonic()
         for scored in pool.map(score, repeat(pixels, batches)):
-            scored.numpy()
+            scored["probabilities"].numpy()
         return batches * batch / (time.monotonic() - started)
 
 

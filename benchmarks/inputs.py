@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 import cv2
 import numpy as np
@@ -79,7 +79,7 @@ def _write_idx(path: Path, digits: Digits, rows: int) -> None:
 
 def _write_idx_gz(path: Path, digits: Digits, rows: int) -> None:
     with gzip.open(path, "wb", compresslevel=6) as file:
-        _write_idx_to(file, digits, rows)
+        _write_idx_to(cast(IO[bytes], file), digits, rows)
 
 
 def _write_npz(path: Path, digits: Digits, rows: int) -> None:

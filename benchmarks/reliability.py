@@ -28,9 +28,9 @@ PARTS = 20
 
 def measure_seconds_to_end(images: Path, output: Path, rows: int) -> float:
     """Seconds from SIGTERM, sent when the first part is written, to the end of the process."""
-    command = [sys.executable, "-m", "mnist_batch", "predict", images, "-o", output, "--labels", "none", "--quiet"]
+    command = [sys.executable, "-m", "mnist_batch", "predict", str(images), "-o", str(output), "--labels", "none", "-q"]
     run = subprocess.Popen([*command, "--rows-per-part", str(rows // PARTS)])
-    while not (output / "_work" / "shards" / "00000.json").exists():
+    while not (output / "_work" / "shards" / "00000.json.gz").exists():
         if run.poll() is not None:
             sys.exit(f"a run must live until its first part is written, ended with {run.returncode}: see its message")
         time.sleep(0.001)

@@ -9,7 +9,6 @@ characters. Counting is what `score_shard` does for the report with each batch, 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -24,10 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from report.rows import guessed, scores_of, tally
 from report.runs import GATES, report
 
-from mnist_batch.output.files import to_json
+from mnist_batch.documents import to_json
 from mnist_batch.records import ImageBatch, RejectReason, string_array
 from mnist_batch.report.drift import build_profile
-from mnist_batch.report.tally import Tally, as_json, merge, tally_batch
+from mnist_batch.report.tally import Tally, merge, tally_batch
+from mnist_batch.run.shard_result import ShardResult, encode_result
 
 BATCH, PASSES = 4096, 5
 
@@ -71,7 +71,8 @@ def measure_row(rows: int, render_html: Callable[[Any, Any], str]) -> str:
     writing, json_text = time_work(lambda: to_json(document))
     rendering, html = time_work(lambda: render_html(document, GATES))
     times = [f"{counting / total.predicted * 1e6:.2f} µs", f"{building + writing:.3f} s", f"{rendering:.3f} s"]
-    sizes = [len(text.encode()) for text in (json_text, html, json.dumps(as_json(total)))]
+    record = encode_result(ShardResult(0, rows, total, {}, {}, 0, {}))
+    sizes = [len(json_text.encode()), len(html.encode()), len(record)]
     return " | ".join(["", f"{total.predicted:,}", *times, *(f"{size / 1000:,.0f} KB" for size in sizes), ""]).strip()
 
 

@@ -189,7 +189,7 @@ class Benchmark:
         """Completes a run and returns its command line."""
         output = self.folder / f"completed {form}"
         shutil.rmtree(output, ignore_errors=True)
-        command = ["predict", self.make_cached_input(form, rows), "-o", output, "--quiet"]
+        command: list[str | Path] = ["predict", self.make_cached_input(form, rows), "-o", output, "--quiet"]
         run(*OURS, *command)
         return command
 

@@ -26,6 +26,7 @@ def draw_sheet(images: Path, output: Path, path: Path) -> None:
     for position, row in enumerate(table.to_pylist()):
         top, left = position // COLUMNS * (CELL + 28) + 6, position % COLUMNS * CELL + (CELL - 28 * ZOOM) // 2
         digit = cv2.imread(str(images / row["id"]), cv2.IMREAD_GRAYSCALE)
+        assert digit is not None
         ink = cv2.resize(digit, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
         canvas[top : top + 28 * ZOOM, left : left + 28 * ZOOM] = ink[..., None]
         wrong = row["label"] is not None and row["label"] != row["prediction"]

@@ -24,6 +24,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 def read_digit(label: int, number: int, side: int) -> Pixels:
     """Reads one of the sample digits and enlarges it: white on black."""
     image = cv2.imread(str(DIGITS / f"{label}/{label}_{number:03}.png"), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
