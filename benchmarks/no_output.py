@@ -23,7 +23,7 @@ class EmptySink:
         self._sink = sink
         self.suffix = sink.suffix
 
-    def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:
+    def write(self, table: pa.Table, file: IO[bytes], metadata: Mapping[str, str]) -> None:
         self._sink.write(table.slice(0, 0), file, metadata)
 
     def read(self, path: Path) -> pa.Table:

@@ -19,7 +19,7 @@ from mnist_batch.records import first_line
 class CsvSink:
     suffix = ".csv"
 
-    def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:  # noqa: ARG002  (CSV has no place for metadata)
+    def write(self, table: pa.Table, file: IO[bytes], metadata: Mapping[str, str]) -> None:  # noqa: ARG002  (CSV has no place for metadata)
         try:
             pa.csv.write_csv(table, file)
         except pa.ArrowInvalid as error:  # a column of lists or structs, or bytes that are not UTF-8

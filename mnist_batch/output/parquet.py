@@ -17,7 +17,7 @@ _ROW_GROUP_ROWS = 65_536
 class ParquetSink:
     suffix = ".parquet"
 
-    def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:
+    def write(self, table: pa.Table, file: IO[bytes], metadata: Mapping[str, str]) -> None:
         table = table.replace_schema_metadata({f"mnist_batch.{key}": value for key, value in metadata.items()})
         pq.write_table(table, file, row_group_size=_ROW_GROUP_ROWS, compression="zstd")
 

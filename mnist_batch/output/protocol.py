@@ -17,7 +17,7 @@ class Sink(Protocol):
         """The end of its files' names, with the dot."""
         ...
 
-    def write(self, table: pa.Table, file: Path | IO[bytes], metadata: Mapping[str, str]) -> None:
+    def write(self, table: pa.Table, file: IO[bytes], metadata: Mapping[str, str]) -> None:
         """Writes the whole table to a new file, with `metadata` if the format has a place for it.
 
         Raises UsageError if the format cannot hold a column.

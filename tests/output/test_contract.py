@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +64,14 @@ def predictions(rows: Sequence[tuple[object, ...]], probabilities: bool) -> pa.T
     return prediction_table(batch, probabilities)
 
 
+def write(sink: Sink, table: pa.Table, path: Path, metadata: Mapping[str, str] = {"version": "1"}) -> None:
+    with path.open("wb") as file:
+        sink.write(table, file, metadata)
+
+
 def round_trip(sink: Sink, table: pa.Table, folder: Path) -> pa.Table:
     path = folder / f"part{sink.suffix}"
-    sink.write(table, path, {"version": "1"})
+    write(sink, table, path)
     return sink.read(path)
 
 
@@ -108,7 +113,7 @@ def test_same_table_gives_same_bytes(sink: Sink, folder: Path, rows: list[tuple[
     written = []
     for name in ("one", "two"):
         path = folder / f"{name}{sink.suffix}"
-        sink.write(predictions(rows, True), path, {"version": "1"})
+        write(sink, predictions(rows, True), path)
         written.append(path.read_bytes())
     assert written[0] == written[1]
 
@@ -117,7 +122,7 @@ def test_chunks_do_not_change_the_bytes(sink: Sink, folder: Path) -> None:
     table = predictions([(str(row), row % 10, row % 10, 0.5, "p", None) for row in range(100)], True)
     pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 60), table.slice(61)])
     for name, content in (("whole", table), ("pieces", pieces)):
-        sink.write(content, folder / f"{name}{sink.suffix}", {})
+        write(sink, content, folder / f"{name}{sink.suffix}")
     whole, in_pieces = (folder / f"{name}{sink.suffix}" for name in ("whole", "pieces"))
     assert whole.read_bytes() == in_pieces.read_bytes()
 
@@ -128,7 +133,7 @@ def test_suffixes_are_distinct() -> None:
 
 def test_parquet_footer_has_the_metadata(folder: Path) -> None:
     path = folder / "part.parquet"
-    ParquetSink().write(predictions([], False), path, {"version": "1", "fingerprint": "ab"})
+    write(ParquetSink(), predictions([], False), path, {"version": "1", "fingerprint": "ab"})
     footer = pq.read_schema(path).metadata
     assert footer[b"mnist_batch.version"] == b"1"
     assert footer[b"mnist_batch.fingerprint"] == b"ab"
@@ -137,7 +142,7 @@ def test_parquet_footer_has_the_metadata(folder: Path) -> None:
 def test_csv_follows_rfc_4180(folder: Path) -> None:
     table = predictions([('a "b",\nc', None, 4, 0.5, "", None)], False)
     sink = sink_for(OutputFormat.CSV)
-    sink.write(table, folder / "part.csv", {})
+    write(sink, table, folder / "part.csv")
     header, row = (folder / "part.csv").read_bytes().split(b"\n", 1)
     assert header == b'"id","label","prediction","confidence","digit_score","page","note"'
     assert row == b'"a ""b"",\nc",,4,0.5,,"",\n'

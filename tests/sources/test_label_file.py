@@ -91,7 +91,8 @@ def test_numeric_ids_match_as_written(tmp_path: Path, write: Write) -> None:
 
 def test_csv_predictions_can_be_a_label_file(tmp_path: Path) -> None:
     table = pa.table({"id": string_array(IDS), "label": pa.array(range(7), pa.int32())})
-    CsvSink().write(table, tmp_path / "part.csv", {})
+    with (tmp_path / "part.csv").open("wb") as file:
+        CsvSink().write(table, file, {})
     assert labels_by_id(tmp_path / "part.csv", IDS) == list(range(7))
 
 
