@@ -165,6 +165,7 @@ def format_inspection(inspection: InspectionSummary) -> str:
     lines += ["", f"{inspection.rows:,} rows in {parts}", _format_sample(inspection.preprocessing)]
     if inspection.skipped:
         lines.append(f"skipped{_format_counts(inspection.skipped)}")
+    lines += [f"warning: {line}" for line in inspection.warnings]
     return "\n".join(lines)
 
 

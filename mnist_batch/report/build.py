@@ -33,6 +33,7 @@ from mnist_batch.report.document import (
     Timings,
 )
 from mnist_batch.report.drift import drift_warnings, measure_drift
+from mnist_batch.report.labels import label_warnings
 from mnist_batch.report.metrics import (
     calibration_error_by_chance,
     expected_calibration_error,
@@ -104,7 +105,7 @@ def build_report(tally: Tally, profile: Profile | None, origin: Origin) -> Repor
         run=origin.run,
         timings=origin.timings,
         preprocessing=origin.preprocessing,
-        warnings=[*origin.warnings, *drift_warnings(drift)],
+        warnings=[*origin.warnings, *label_warnings(tally), *drift_warnings(drift)],
         baseline=None,
     )
 

@@ -66,6 +66,7 @@ class InspectionSummary:
     sources: Sequence[SourceSummary]
     skipped: Mapping[str, int]
     preprocessing: SampleSummary
+    warnings: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Inspection:
                     verdict: count for verdict, count in sorted(counts.items()) if verdict not in list(Preprocessing)
                 },
             ),
+            warnings=self.inputs.warnings,
         )
 
 
@@ -122,7 +124,7 @@ def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: in
     """
     inputs = open_inputs(tuple(paths), reading)
     if label_file := isinstance(reading.labels, Path):
-        open_label_file(reading.labels, inputs.rows)
+        open_label_file(reading.labels, inputs.rows, inputs.numbered)
     shards = sum(1 for _ in cut_shards(inputs.spans, rows_per_part))
     options = reading.preprocess_options
     return Inspection(inputs, label_file, shards, rows_per_part, options.preprocess, sample_images(inputs, options))

@@ -22,7 +22,7 @@ from mnist_batch.output.formats import sink_for
 from mnist_batch.output.lock import hold_lock
 from mnist_batch.output.manifest import MANIFEST_VERSION, Manifest, Run
 from mnist_batch.output.store import OutputStore
-from mnist_batch.output.unique import check_unique_ids
+from mnist_batch.output.unique import check_unique_ids, find_first_absent, read_staged_ids
 from mnist_batch.report.document import Report
 from mnist_batch.report.gates import judge_gates
 from mnist_batch.run.engines.local import LocalEngine
@@ -83,7 +83,8 @@ def run_job(
         # Otherwise this start continues the interrupted run: its staged parts are kept.
         try:
             scored = _score(config, store, plan, progress, check_stop, resume_garbage_collection)
-            _reconcile(config, store, plan, scored.run_tally)
+            warnings = _reconcile(config, store, plan, scored.run_tally)
+            scored = replace(scored, warnings=[*scored.warnings, *warnings])
             return _commit(config, store, plan, scored, baseline, started)
         except (UsageError, InputError, InputMissingError, ModelError):
             store.discard()
@@ -162,8 +163,8 @@ def _transpose_warning(plan: Plan, job: ScoringJob, predictor: TensorFlowPredict
     return transpose_warning(batches, predictor, job.preprocess_options.transpose)
 
 
-def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally: RunTally) -> None:
-    """Checks the whole run. `RunTally.add` has checked that every row of a shard came out once.
+def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally: RunTally) -> list[str]:
+    """Checks the whole run. `RunTally.add` has checked that every row of a shard came out once. Returns warnings.
 
     Raises InputError if no id of a label file is an id of a row, or if the ids of an id column are not unique.
     """
@@ -175,8 +176,17 @@ def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally:
             f"{config.reading.labels}: must hold ids of predictions, none of its {len(plan.labels.ids)} ids is one "
             f"(the first is {plan.labels.ids[0].as_py()!r}): compare them with the ids that `--labels none` gives"
         )
+    sink = sink_for(config.format)
     if config.reading.id_column is not None:  # ids made by this program are unique by construction
-        check_unique_ids(store.staging, sink_for(config.format))
+        check_unique_ids(store.staging, sink)
+    if not isinstance(plan.labels, LabelsById) or tally.labelled == tally.predicted:
+        return []
+    unmatched = find_first_absent(plan.labels.ids, read_staged_ids(store.staging, sink))
+    first = "" if unmatched is None else f" (the first of its ids that is not one is {unmatched!r})"
+    return [
+        f"{config.reading.labels}: {tally.labelled:,} of its {len(plan.labels.ids):,} ids are ids of predictions, and "
+        f"{tally.predicted - tally.labelled:,} of {tally.predicted:,} predictions have no label{first}"
+    ]
 
 
 def _commit(

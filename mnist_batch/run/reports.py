@@ -65,7 +65,7 @@ def build_run_report(config: PredictConfig, plan: Plan, scored: ScoredShards, fi
             inverted=all_sources[Preprocessing.INVERTED],
             framed=all_sources[Preprocessing.FRAMED],
         ),
-        warnings=[*preprocessing_warnings(by_source), *scored.warnings],
+        warnings=[*plan.inputs.warnings, *preprocessing_warnings(by_source), *scored.warnings],
     )
     return build_report(run_tally.tally, plan.profile, origin)
 

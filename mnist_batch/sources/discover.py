@@ -23,6 +23,7 @@ from mnist_batch.records import first_line
 from mnist_batch.shards import Span
 from mnist_batch.sources.folder.reader import FolderSource
 from mnist_batch.sources.formats import FORMATS, Format, find_format, list_titles
+from mnist_batch.sources.gzipped import has_same_content
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import parse_class_file
 from mnist_batch.sources.listing import Listing, list_files
@@ -38,8 +39,9 @@ from mnist_batch.sources.members import (
     member_kind,
     member_labels,
 )
-from mnist_batch.sources.protocol import Container, Source, Stamp, missing_file
+from mnist_batch.sources.protocol import Container, NotImages, Source, Stamp, missing_file
 
+_GZIP_SUFFIX = b".gz"
 # In the ids of a container's rows, one of these follows the container's name.
 _SEPARATORS = "!#"
 
@@ -55,6 +57,7 @@ class Inputs:
     files: the listed files with size and modification time, for the fingerprint.
     arrays: the requested arrays of npz files, by path.
     skipped: how many files were skipped, by suffix.
+    warnings: what a person should know about how the inputs are read, one line each.
     """
 
     root: Path
@@ -65,6 +68,7 @@ class Inputs:
     files: pa.Table
     arrays: Mapping[bytes, Sequence[str]]
     skipped: Mapping[str, int]
+    warnings: Sequence[str]
 
     @property
     def rows(self) -> int:
@@ -73,6 +77,11 @@ class Inputs:
     @property
     def labelled(self) -> bool:
         return any(source.labelled for source in self.sources)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether every row is identified by its number in a container."""
+        return all(source.numbered for source in self.sources)
 
     @property
     def extra_columns(self) -> pa.Schema:
@@ -121,6 +130,7 @@ def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
         listing.files,
         listing.arrays,
         dict(files.skipped),
+        [*files.warnings, *(line for source, _ in opened for line in source.list_warnings())],
     )
 
 
@@ -131,6 +141,7 @@ class _FileClassifier:
     containers: per container, the number of image files before it, its stamp, its format, and its sources.
     sidecars: the name of the format of each file that only accompanies another one, whether or not that one is there.
     skipped: how many files were skipped, by suffix.
+    warnings: one line each.
     """
 
     def __init__(self, listing: Listing, options: ReadOptions) -> None:
@@ -138,14 +149,21 @@ class _FileClassifier:
         self._options = options
         self.skipped = Skipped(listing.skipped)
         self.sidecars: dict[Path, str] = {}
+        self.warnings: list[str] = []
+        self._opened: set[bytes] = set()
         paths = listing.files["path"].combine_chunks()
-        is_image = match_pattern(paths, IMAGE_NAME) & ~match_pattern(paths, JUNK_NAME)
+        # What a user names is never taken for a hidden file.
+        hidden = match_pattern(paths, JUNK_NAME) & ~listing.files["named"].to_numpy()
+        is_image = match_pattern(paths, IMAGE_NAME) & ~hidden
         auto, class_files = options.labels is AutoLabels.AUTO, dict[bytes, int]()
         opened: list[tuple[int, Format, Sequence[Source]]] = []
         errors: list[InputError] = []
         self._check_arrays()
         for position in np.flatnonzero(~is_image):
             path, named = paths[position].as_py(), listing.files["named"][position].as_py()
+            if hidden[position]:
+                self.skipped.add(path)
+                continue
             head = Head(listing.root / os.fsdecode(path))
             match member_kind(path, head.stored):
                 case MemberKind.IMAGE:
@@ -166,10 +184,13 @@ class _FileClassifier:
         # from a single chunk.
         images = listing.files if is_image.all() else listing.files.filter(pa.array(is_image))
         image_paths = images["path"].combine_chunks()
-        labels = member_labels(image_paths, class_files) if auto else pa.nulls(len(image_paths), pa.int8())
+        labels, warnings = pa.nulls(len(image_paths), pa.int8()), list[str]()
+        if auto:
+            found = member_labels(image_paths, class_files, str(listing.root), listing.root.as_posix())
+            labels, warnings = found.digits, [*found.warnings]
         _check_ids_distinct(image_paths, [source.name for _, _, sources in opened for source in sources])
         columns = {"path": images["path"], "label": labels, "size": images["size"], "changed": images["mtime_ns"]}
-        self.images = FolderSource(listing.root, pa.table(columns), labels.null_count < len(labels))
+        self.images = FolderSource(listing.root, pa.table(columns), labels.null_count < len(labels), warnings)
         images_before = is_image.cumsum()
         self.containers = [
             (int(images_before[position]), self._stamp(position), format, sources)
@@ -201,10 +222,23 @@ class _FileClassifier:
             return None
         format = find_format(head)
         if format is not None:
+            if path.endswith(_GZIP_SUFFIX) and path.removesuffix(_GZIP_SUFFIX) in self._opened:
+                self._skip_gzip_copy(whole)
+                return None
             arrays = self._listing.arrays.get(path, ())
-            sources = format.open(Container(whole, self._listing.root, self._options, arrays, named))
+            try:
+                sources = format.open(Container(whole, self._listing.root, self._options, arrays, named))
+            except NotImages as found:
+                if named:
+                    raise InputError(
+                        f"{whole}: must be a collection of images, is {found.kind}: name the images themselves"
+                    ) from found
+                self.skipped[f"({found.kind})"] += 1
+                return None
             if format.is_sidecar:
                 self.sidecars[whole] = format.name
+            elif sources:
+                self._opened.add(path)
             return format, sources
         name = to_text(path)
         known = next((format for format in FORMATS if format.suffixes and name.endswith(format.suffixes)), None)
@@ -214,6 +248,17 @@ class _FileClassifier:
             raise InputError(f"{whole}: must be {must}, but begins with {start}: check the file")
         self.skipped.add(path)
         return None
+
+    def _skip_gzip_copy(self, packed: Path) -> None:
+        """Counts a gzip file whose content is in the file beside it. Raises InputError if the contents differ."""
+        plain = packed.with_name(packed.name.removesuffix(os.fsdecode(_GZIP_SUFFIX)))
+        if not has_same_content(plain, packed):
+            raise InputError(
+                f"{packed}: must hold the same as {plain.name} beside it, whose name it has, but differs: "
+                "rename or remove one of them"
+            )
+        self.skipped["(gzip copy)"] += 1
+        self.warnings.append(f"{packed}: not read, because {plain.name} beside it has the same content")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from isal import igzip, isal_zlib
 from mnist_batch.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK_BYTES = 1 << 20
 # Raised when a gzip stream is damaged or cut off.
 GZIP_ERRORS: tuple[type[Exception], ...] = (
     EOFError,
@@ -32,6 +33,18 @@ def is_gzip(path: Path) -> bool:
     """Whether the file begins with the gzip signature."""
     with path.open("rb") as file:
         return file.read(2) == GZIP_MAGIC
+
+
+def has_same_content(plain: Path, packed: Path) -> bool:
+    """Whether a gzip file inflates to the bytes of a plain one. Raises InputError if the gzip stream is damaged."""
+    try:
+        with plain.open("rb") as one, open_plain_or_gzip(packed) as other:
+            while chunk := one.read(_CHUNK_BYTES):
+                if other.read(len(chunk)) != chunk:
+                    return False
+            return not other.read(1)
+    except GZIP_ERRORS as error:
+        raise gzip_error(packed, error) from error
 
 
 def gzip_error(path: Path, error: Exception) -> InputError:

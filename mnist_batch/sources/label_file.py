@@ -69,8 +69,10 @@ class LabelsById:
         return self.digits.take(pa.array(positions, mask=positions < 0))
 
 
-def open_label_file(path: Path, rows: int) -> LabelFile:
+def open_label_file(path: Path, rows: int, numbered: bool = True) -> LabelFile:
     """The labels in `path` for a run of `rows` rows.
+
+    numbered: whether the rows of all inputs are identified by their number. Only then can labels belong to positions.
 
     Raises InputMissingError if there is no such file, StorageError if it cannot be read, and InputError if it is not
     idx, CSV or Parquet, if it is empty, if its ids are not unique, if its labels are not digits, or if an idx file does
@@ -80,6 +82,11 @@ def open_label_file(path: Path, rows: int) -> LabelFile:
         raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
     head = _read_head(path)
     if head[:2] == b"\0\0":
+        if not numbered:
+            raise InputError(
+                f"{path}: labels by position must belong to rows of a numbered file, such as idx or npz, but the input "
+                "holds image files, whose order is that of their names: name a table with the columns id and label"
+            )
         if (count := count_labels(path)) != rows:
             raise InputError(
                 f"{path}: must hold a label for each of the {rows} rows of the input, holds {count}: "

@@ -1,7 +1,7 @@
-"""The rules for labels: which values are valid, and how file and folder names give labels.
+"""The rules for labels: which values are valid, and how files beside the images give labels.
 
-Which files are read is up to the sources. A folder labels its images only if its *name* is a digit `0`..`9`; its
-position among sorted folders (a class index) is never used.
+Which files are read is up to the sources. `folder_labels.py` has the rules for names of folders; a folder's position
+among sorted folders (a class index) is never used.
 """
 
 from __future__ import annotations
@@ -79,12 +79,6 @@ def parse_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.I
     is_null = np.ones(len(column), bool)
     is_null[labelled] = False
     return pa.array(labels, mask=is_null)
-
-
-def labels_from_folders(paths: pa.Array) -> pa.Int8Array:
-    """For each `/`-separated path (binary or string): the digit that names its parent folder, or null."""
-    parent = pc.extract_regex(paths, r"(?:^|/)(?P<digit>[0-9])/[^/]*$")
-    return pc.struct_field(parent, "digit").cast(pa.string()).cast(pa.int8())
 
 
 def labels_from_class_files(paths: pa.Array, class_files: dict[bytes, int]) -> pa.Int8Array:

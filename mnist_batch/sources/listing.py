@@ -22,7 +22,9 @@ from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError,
 from mnist_batch.names import to_text
 from mnist_batch.sources.child_process import has_spare_core, read_output, script_command
 from mnist_batch.sources.folder import list_folder
-from mnist_batch.sources.members import Skipped
+from mnist_batch.sources.links import drop_repeated_links, real_path_if_linked
+from mnist_batch.sources.members import Skipped, is_hidden_folder
+from mnist_batch.sources.tables import check_not_a_table, check_not_iceberg
 
 FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})
 # The size of a folder's own directory file; one of this size holds about 20,000 files.
@@ -81,6 +83,7 @@ def list_files(inputs: tuple[str, ...], large_folder_bytes: int = _LARGE_FOLDER_
         if not stat.S_ISREG(status.st_mode):
             raise InputMissingError(f"{path}: must be a file or a folder, is neither: check the path")
         builder.add(key, status, named=True)
+        builder.note_link(key)
     for folder in folders:
         builder.walk(folder)
     table = builder.table().sort_by("path")
@@ -91,6 +94,9 @@ def list_files(inputs: tuple[str, ...], large_folder_bytes: int = _LARGE_FOLDER_
         raise UsageError(
             f"{to_text(first)}: every file must be given once, {count} are reached by two inputs: remove one"
         )
+    check_not_iceberg(root, table["path"])
+    if builder.links:
+        table = drop_repeated_links(table, builder.links, os.path.realpath(os.fsencode(root)), builder.skipped)
     return Listing(root, tuple(folders), table, arrays, builder.skipped)
 
 
@@ -144,6 +150,13 @@ def _is_dangling(entry: os.DirEntry[bytes]) -> bool:
     return False
 
 
+def _real_path_below(entry: os.DirEntry[bytes], real: bytes | None) -> bytes | None:
+    """The real path of a folder if it is a link, or in a folder that was reached by one, whose real path is `real`."""
+    if entry.is_symlink():
+        return os.path.realpath(entry.path)
+    return None if real is None else os.path.join(real, entry.name)  # noqa: PTH118  (bytes)
+
+
 class _FileTableBuilder:
     """Collects files into an Arrow table, batch by batch."""
 
@@ -153,6 +166,9 @@ class _FileTableBuilder:
         self._batches: list[pa.RecordBatch] = []
         self._columns: list[list[Any]] = [[] for _ in FILE_SCHEMA]
         self.skipped = Skipped()
+        self._real_root = os.path.realpath(os.fsencode(root))
+        # The real path of each file that was reached by a link.
+        self.links: dict[bytes, bytes] = {}
 
     def add(self, path: bytes, status: os.stat_result, named: bool) -> None:
         paths, sizes, changes, named_flags = self._columns
@@ -163,37 +179,65 @@ class _FileTableBuilder:
         if len(paths) == _CHUNK_ROWS:
             self._flush()
 
+    def note_link(self, path: bytes) -> None:
+        """Remembers where a path leads, if it is a link."""
+        whole = self._root + path
+        if os.path.islink(whole):  # noqa: PTH114  (bytes)
+            self.links[path] = os.path.realpath(whole)
+
     def walk(self, folder: Path) -> None:
-        """Adds the regular files below `folder`. Follows links, except a link back to a folder above it."""
-        root_length = len(self._root)
-        pending: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(os.fsencode(folder), frozenset())]
+        """Adds the regular files below `folder`. Follows links, except a link back to a folder above it.
+
+        Raises InputError if a folder is a table of Delta Lake or Hudi, whose removed files would be read too.
+        """
+        # Each with the folders above it, and with its real path if that is another one because of a link.
+        pending: list[tuple[bytes, frozenset[tuple[int, int]], bytes | None]]
+        pending = [(os.fsencode(folder), frozenset(), real_path_if_linked(os.fsencode(folder), self._real_root))]
         while pending:
-            path, above = pending.pop()
+            path, above, real = pending.pop()
             try:
                 status = os.stat(path)  # noqa: PTH116  (bytes: a name may not be UTF-8)
                 here = (status.st_dev, status.st_ino)
                 if here in above:
                     self.skipped["(link to a folder above)"] += 1
                     continue
-                if status.st_size >= self._large_folder_bytes and self._list_in_subprocess(path):
+                is_large = status.st_size >= self._large_folder_bytes
+                if is_large and real is None and self._list_in_subprocess(path):
                     continue
                 with os.scandir(path) as entries:
                     for entry in entries:
-                        if entry.is_file(follow_symlinks=False):  # first, because nearly all entries are
-                            self.add(entry.path[root_length:], entry.stat(), named=False)
-                        elif _is_dangling(entry):
-                            self.skipped["(dangling link)"] += 1
-                        elif entry.is_dir():
-                            pending.append((entry.path, above | {here}))
-                        elif entry.is_file():
-                            self.add(entry.path[root_length:], entry.stat(), named=False)
-                        else:
-                            self.skipped["(special file)"] += 1
+                        if self._add_entry(entry, real):
+                            check_not_a_table(path, entry.name)
+                            if is_hidden_folder(entry.name):
+                                self.skipped[f"{to_text(entry.name)}/"] += 1
+                            else:
+                                pending.append((entry.path, above | {here}, _real_path_below(entry, real)))
             except OSError as error:
                 raise StorageError(
                     f"{to_text(path)}: every folder of the input must be readable, but: {error.strerror}; "
                     "grant permission to read it, or name the folders to be scored one by one"
                 ) from error
+
+    def _add_entry(self, entry: os.DirEntry[bytes], real: bytes | None) -> bool:
+        """Adds a file, or counts what is skipped. Returns whether the entry is a folder.
+
+        real: the real path of the folder that it is in, if that was reached by a link.
+        """
+        path = entry.path[len(self._root) :]
+        if entry.is_file(follow_symlinks=False):  # first, because nearly all entries are
+            self.add(path, entry.stat(), named=False)
+            if real is not None:
+                self.links[path] = os.path.join(real, entry.name)  # noqa: PTH118  (bytes)
+        elif _is_dangling(entry):
+            self.skipped["(dangling link)"] += 1
+        elif entry.is_dir():
+            return True
+        elif entry.is_file():
+            self.add(path, entry.stat(), named=False)
+            self.note_link(path)
+        else:
+            self.skipped["(special file)"] += 1
+        return False
 
     def _list_in_subprocess(self, folder: bytes) -> bool:
         """Adds the files of one folder, listed by a subprocess. Meanwhile, this process can import TensorFlow.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, partial
@@ -25,7 +25,8 @@ from mnist_batch.hashing import hash_texts
 from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
 from mnist_batch.names import to_text
 from mnist_batch.records import ImageError, Ints, RejectReason, string_array, text_array
-from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, labels_from_folders, parse_class_file
+from mnist_batch.sources.folder_labels import FolderLabels, labels_from_folders
+from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, parse_class_file
 from mnist_batch.sources.protocol import suffix_of
 
 # An encoded image is held in memory as a whole. 64 megapixels of uncompressed 16-bit RGBA are 512 MB.
@@ -37,10 +38,18 @@ CLASS_FILE_BYTES = 64
 # What is read of a member if its name does not decide what it is.
 PEEK_BYTES = max(HEAD_SIZE, CLASS_FILE_BYTES)
 
-# Files that operating systems create beside people's own.
-JUNK_NAME = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|Thumbs\.db$|desktop\.ini$)"
+# Files that people do not see: hidden ones, those that operating systems create, and unfinished or backup copies.
+JUNK_NAME = (
+    r"(^|/)(\.[^/]*|Thumbs\.db|desktop\.ini"
+    r"|[^/]*(~|\.(part|partial|filepart|tmp|temp|crdownload|download|swp|bak|orig|old)))$"
+)
+# Folders that begin with `_` or `.` are not data for Spark and Arrow: `_temporary`, `.thumbnails`, `__MACOSX`.
+# Synology keeps thumbnails in `@eaDir`.
+_HIDDEN_FOLDER = r"_[^/]*|\.[^/.][^/]*|@eaDir"
+_JUNK_MEMBER = f"{JUNK_NAME}|(^|/)({_HIDDEN_FOLDER})/"
 IMAGE_NAME = f"({'|'.join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)})$"
 _JUNK = re.compile(JUNK_NAME.encode(), re.IGNORECASE)
+_HIDDEN = re.compile(_HIDDEN_FOLDER.encode())
 _IMAGE = re.compile(IMAGE_NAME.encode(), re.IGNORECASE)
 
 # The most that is read at once if it is more than one member.
@@ -70,8 +79,13 @@ def member_kind(path: bytes, head: Callable[[], bytes]) -> MemberKind:
 
 
 def is_junk(path: bytes) -> bool:
-    """Whether the file is one that an operating system creates beside people's own."""
+    """Whether the file is one that people do not see, by its own name."""
     return _JUNK.search(path) is not None
+
+
+def is_hidden_folder(name: bytes) -> bool:
+    """Whether a folder below an input is not read, by its own name."""
+    return _HIDDEN.fullmatch(name) is not None
 
 
 def check_encoded_size(size: int) -> ImageError | None:
@@ -79,13 +93,16 @@ def check_encoded_size(size: int) -> ImageError | None:
     return ImageError(RejectReason.TOO_LARGE, f"{size} bytes encoded") if size > MAX_ENCODED_BYTES else None
 
 
-def member_labels(paths: pa.Array, class_files: dict[bytes, int]) -> pa.Int8Array:
-    """For each path (binary): the digit of its `.cls` file if there is one, else of its parent folder, else null."""
-    folders = labels_from_folders(paths)
+def member_labels(paths: pa.Array, class_files: dict[bytes, int], where: str, above: str = "") -> FolderLabels:
+    """For each path (binary): the digit of its `.cls` file if there is one, else of its parent folder, else null.
+
+    where, above: as in `labels_from_folders`.
+    """
+    folders = labels_from_folders(paths, where, above)
     if not class_files:
         return folders
     own = labels_from_class_files(paths, class_files)
-    return own.fill_null(folders) if folders.null_count < len(folders) else own
+    return FolderLabels(own.fill_null(folders.digits) if own.null_count else own, folders.warnings)
 
 
 def class_file_key(path: bytes) -> bytes:
@@ -118,12 +135,14 @@ class ImageMembers:
     name: string [n], unique.
     label: int8 [n] or null.
     skipped: how many members were skipped, by suffix.
+    warnings: about the labels, one line each.
     """
 
     positions: npt.NDArray[np.int64]
     name: pa.StringArray
     label: pa.Int8Array
     skipped: Skipped
+    warnings: Sequence[str]
 
     @property
     def labelled(self) -> bool:
@@ -145,10 +164,14 @@ def find_images(
     Raises InputError if a `.cls` file does not hold a digit.
     """
     paths = names.combine_chunks()
-    is_image = match_pattern(paths, IMAGE_NAME) & ~match_pattern(paths, JUNK_NAME)
+    hidden = match_pattern(paths, _JUNK_MEMBER)
+    is_image = match_pattern(paths, IMAGE_NAME) & ~hidden
     auto, class_files, skipped = options.labels is AutoLabels.AUTO, dict[bytes, int](), Skipped()
     for position in np.flatnonzero(~is_image).tolist():
         name, head = paths[position].as_py(), cache(partial(first_bytes, position))
+        if hidden[position]:
+            skipped.add(name)
+            continue
         match member_kind(name, head):
             case MemberKind.IMAGE:
                 is_image[position] = True
@@ -158,8 +181,11 @@ def find_images(
             case MemberKind.OTHER:
                 skipped.add(name)
     image_paths = paths.filter(pa.array(is_image))
-    labels = member_labels(image_paths, class_files) if auto else pa.nulls(len(image_paths), pa.int8())
-    return ImageMembers(np.flatnonzero(is_image), make_names_unique(image_paths), labels, skipped)
+    labels = FolderLabels(pa.nulls(len(image_paths), pa.int8()), [])
+    if auto:
+        labels = member_labels(image_paths, class_files, str(archive))
+    names_in_ids = make_names_unique(image_paths)
+    return ImageMembers(np.flatnonzero(is_image), names_in_ids, labels.digits, skipped, labels.warnings)
 
 
 def ids_and_labels(archive: str, members: pa.Table) -> tuple[pa.StringArray, pa.Int32Array]:

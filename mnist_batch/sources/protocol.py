@@ -52,6 +52,14 @@ class Stamp:
             )
 
 
+class NotImages(Exception):
+    """A container has a known format, but is not a collection of images. kind: what it is, for counts and messages."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
 class Reader(Protocol):
     """An open source. Reading on from where the last call ended is cheap; going back may start over."""
 
@@ -97,6 +105,15 @@ class Source(Protocol):
         """Returns the columns that are copied to the output."""
         ...
 
+    def list_warnings(self) -> Sequence[str]:
+        """Returns what a person should know about how the rows are read, one line each."""
+        ...
+
+    @property
+    def numbered(self) -> bool:
+        """Whether rows are identified by their number, so that labels by position can belong to them."""
+        ...
+
     def split_points(self) -> Sequence[int]:
         """Returns the row numbers where shards should be cut if possible, in order, including 0 and `rows`."""
         ...
@@ -120,6 +137,13 @@ class SourceDefaults:
 
     def list_kept_columns(self) -> Sequence[pa.Field]:
         return []
+
+    def list_warnings(self) -> Sequence[str]:
+        return []
+
+    @property
+    def numbered(self) -> bool:
+        return True
 
     def split_points(self: Source) -> Sequence[int]:
         return [0, self.rows]

@@ -6,6 +6,7 @@ name one: nothing is guessed.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from mnist_batch.records import (
     Rows,
     null_labels,
 )
+from mnist_batch.sources.folder_labels import digits_of_names
 from mnist_batch.sources.labels import parse_label_column
 from mnist_batch.sources.protocol import format_row_ids
 
@@ -67,11 +69,13 @@ class Columns:
     """The columns of a table that are read.
 
     label, id_column: None if they are not read.
+    classes: the digit of each class, if the label column holds indices of named classes.
     keep: the columns to copy to the output.
     """
 
     image: ImageColumn
     label: str | None
+    classes: Mapping[int, int] | None
     id_column: str | None
     keep: tuple[pa.Field, ...]
 
@@ -103,7 +107,8 @@ def find_columns(schema: pa.Schema, where: str, options: ReadOptions) -> Columns
     if options.labels is AutoLabels.AUTO:
         label = options.label_column or ("label" if "label" in schema.names else None)
     _check_unique_columns(schema, filter(None, (label, options.id_column, *options.keep)), where)
-    return Columns(image, label, options.id_column, tuple(schema.field(name) for name in options.keep))
+    classes = None if label is None else _read_classes(schema, label, where)
+    return Columns(image, label, classes, options.id_column, tuple(schema.field(name) for name in options.keep))
 
 
 def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: int) -> Rows:
@@ -126,7 +131,10 @@ def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: i
             )
     labels = null_labels(table.num_rows)
     if columns.label is not None:
-        labels = parse_label_column(table[columns.label].combine_chunks(), f"{where}, column {columns.label}", start)
+        column = table[columns.label].combine_chunks()
+        if columns.classes is not None:
+            column = _to_digits(column, columns.classes)
+        labels = parse_label_column(column, f"{where}, column {columns.label}", start)
     extra_columns = table.select([field.name for field in columns.keep]) if columns.keep else None
     if (pixels := _read_raw_images(table, columns.image)) is not None:
         return NumericRows(ids, labels, pixels, extra_columns=extra_columns)
@@ -134,6 +142,34 @@ def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: i
         return EncodedRows(ids, labels, _read_encoded_images(table, columns.image), extra_columns)
     values, image_errors = _read_numeric_images(table, columns.image)
     return NumericRows(ids, labels, values, columns.image.pixel_range, extra_columns, image_errors)
+
+
+def _read_classes(schema: pa.Schema, label: str, where: str) -> Mapping[int, int] | None:
+    """The digit of each class index, if Hugging Face's metadata name the classes of the label column.
+
+    Raises InputError if a name is not a digit or a word for one.
+    """
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[label]["names"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    if not isinstance(names, list) or not pa.types.is_integer(schema.field(label).type):
+        return None
+    classes = digits_of_names([str(name) for name in names])
+    if classes is None:
+        raise InputError(
+            f"{where}: the classes of column {label} must be digits or words for digits, are {join_names(names)}: "
+            "name another column with --label-column, or switch labels off with --labels none"
+        )
+    return classes
+
+
+def _to_digits(column: pa.Array, classes: Mapping[int, int]) -> pa.Array:
+    """The digits of class indices. An index without a class stays as it is, and is refused like any other number."""
+    indices, digits = (pa.array(values, column.type) for values in (classes.keys(), classes.values()))
+    positions = pc.index_in(column, indices)
+    return pc.coalesce(digits.take(positions), column)
 
 
 def _require_column(schema: pa.Schema, name: str | None, option: str, where: str) -> None:

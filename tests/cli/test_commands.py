@@ -172,7 +172,7 @@ def test_predict_counts_preprocessed_images(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_inspect_opens_the_label_file(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
-    images, labels = sample_data / "digits.zip", sample_data / "digits-labels-idx1-ubyte"
+    images, labels = sample_data / "digits-images-idx3-ubyte", sample_data / "digits-labels-idx1-ubyte"
     inspection = cli("inspect", images, "--labels", labels, "--json").json
     assert (inspection["labelled"], inspection["sources"][0]["labelled"]) == (True, True)
     assert not cli("inspect", images, "--labels", "none", "--json").json["labelled"]
@@ -216,7 +216,7 @@ def test_closed_streams_keep_the_exit_code(closed: str, sample_data: Path) -> No
 def test_inspect_prints_all_preprocessing() -> None:
     counts = {kind.value: count for count, kind in enumerate(Preprocessing, 101)}
     sample = SampleSummary("auto", sampled=0, **counts, rejected={})
-    text = console.format_inspection(InspectionSummary("in", 0, False, 0, 1, [], {}, sample))
+    text = console.format_inspection(InspectionSummary("in", 0, False, 0, 1, [], {}, sample, []))
     assert all(f" {count} " in text for count in counts.values())
 
 

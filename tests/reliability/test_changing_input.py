@@ -112,6 +112,7 @@ def test_vanished_label_file_is_named(sample_data: Path, tmp_path: Path, monkeyp
         return model_digest(path)
 
     monkeypatch.setattr("mnist_batch.run.plan.model_digest", remove_labels_and_digest)
-    config = PredictConfig((str(sample_data / "digits.zip"),), tmp_path / "out", ReadOptions(labels))
+    images = sample_data / "digits-images-idx3-ubyte"
+    config = PredictConfig((str(images),), tmp_path / "out", ReadOptions(labels))
     with pytest.raises(InputError, match="labels: labels must stay in place"):
         run_job(config)

@@ -209,8 +209,12 @@ def test_label_file_overrides_stored_labels(sample_data: Path, tmp_path: Path) -
 def test_idx_labels_count_rejected_rows(scans: Path, tmp_path: Path) -> None:
     digits = np.arange(1000) % 10
     (tmp_path / "labels").write_bytes(b"\0\0\x08\x01" + (1000).to_bytes(4, "big") + digits.astype(np.uint8).tobytes())
-    frame = predict(scans, output=tmp_path / "out", labels=tmp_path / "labels", batch_size=64).to_pandas()
-    assert frame["label"].tolist() == [int(name[3]) for name in frame["id"]]
+    files = sorted(path for path in scans.rglob("*") if path.is_file())[:1000]
+    pq.write_table(pa.table({"image": [path.read_bytes() for path in files]}), tmp_path / "scans.parquet")
+    result = predict(tmp_path / "scans.parquet", output=tmp_path / "out", labels=tmp_path / "labels", batch_size=64)
+    frame = result.to_pandas()
+    assert result.rejected > 0
+    assert frame["label"].tolist() == [int(name.rpartition("#")[2]) % 10 for name in frame["id"]]
 
 
 def test_no_accuracy_without_labels(sample_data: Path, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_batch.errors import InputError
+from mnist_batch.sources.folder_labels import labels_from_folders
 from mnist_batch.sources.labels import (
     find_label_file,
     labels_from_class_files,
-    labels_from_folders,
     parse_class_file,
     parse_label_column,
     to_digit_labels,
@@ -101,7 +101,8 @@ def test_other_columns_are_an_error(column: pa.Array) -> None:
 
 def test_folder_named_by_digit_is_a_label() -> None:
     paths = [b"3/a.png", b"x/7/a.png", b"3/x/a.png", b"13/a.png", b"3.png", b"a3/b.png", b"/5/a", b"\xff/8/\xfe.png"]
-    assert labels_from_folders(pa.array(paths, pa.binary())).to_pylist() == [3, 7, None, None, None, None, 5, 8]
+    labels = labels_from_folders(pa.array(paths, pa.binary()), "in").digits
+    assert labels.to_pylist() == [3, 7, None, None, None, None, 5, 8]
 
 
 def test_class_file_labels_image_of_its_stem() -> None:

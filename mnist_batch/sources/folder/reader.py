@@ -27,11 +27,13 @@ class FolderSource(SourceDefaults):
 
     files: a table of `path` (binary, relative to root), `label` (int8 or null), and the state of each file when it was
         listed: `size` and `changed` (int64, as in `Stamp`).
+    warnings: about the labels, one line each.
     """
 
     root: Path
     files: pa.Table
     labelled: bool
+    warnings: Sequence[str] = ()
     format: str = field(default="images", init=False)
 
     @property
@@ -41,6 +43,13 @@ class FolderSource(SourceDefaults):
     @property
     def rows(self) -> int:
         return self.files.num_rows
+
+    @property
+    def numbered(self) -> bool:
+        return False
+
+    def list_warnings(self) -> Sequence[str]:
+        return self.warnings
 
     def open(self) -> FolderReader:
         return FolderReader(self)

@@ -33,6 +33,7 @@ class TarSource(SourceDefaults):
     members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64). The size is null if a member is not
         stored in one piece.
     skipped: how many members were skipped, by suffix or kind.
+    warnings: about the labels, one line each.
     """
 
     path: Path
@@ -40,14 +41,22 @@ class TarSource(SourceDefaults):
     members: pa.Table
     labelled: bool
     skipped: Mapping[str, int]
+    warnings: Sequence[str]
     format: str
 
     @property
     def rows(self) -> int:
         return self.members.num_rows
 
+    @property
+    def numbered(self) -> bool:
+        return False
+
     def count_skipped(self) -> Mapping[str, int]:
         return self.skipped
+
+    def list_warnings(self) -> Sequence[str]:
+        return self.warnings
 
     def open(self) -> TarReader:
         return TarReader(self)
@@ -111,4 +120,4 @@ def open_tar(container: Container) -> Sequence[TarSource]:
     members = images.to_table(listing.members)
     skipped = images.skipped + listing.skipped
     format = "tar.gz" if is_gzip(path) else "tar"
-    return [TarSource(path, container.name, members, images.labelled, skipped, format)]
+    return [TarSource(path, container.name, members, images.labelled, skipped, images.warnings, format)]

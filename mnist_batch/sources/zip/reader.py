@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from deflate import DeflateError, deflate_decompress
 from isal.isal_zlib import crc32
 
@@ -32,9 +33,21 @@ from mnist_batch.sources.members import (
     find_images,
     ids_and_labels,
 )
-from mnist_batch.sources.protocol import Container, SourceDefaults
+from mnist_batch.sources.protocol import Container, NotImages, SourceDefaults
 from mnist_batch.sources.zip.directory import LOCAL_HEADER, LOCAL_SIGNATURE, list_members, seek_data
 
+# Zips that are something else, by a member that each of its kind has. Their pictures are not scans.
+_KINDS = {
+    b"[Content_Types].xml": "Office document",
+    b"mimetype": "OpenDocument or EPUB document",
+    b"AndroidManifest.xml": "Android app",
+    b"META-INF/MANIFEST.MF": "Java archive",
+    b"META-INF/container.xml": "EPUB document",
+    b"META-INF/": "Java archive",
+    b"model.weights.h5": "Keras model",
+    b"archive/data.pkl": "PyTorch file",
+    b"doc.kml": "map",
+}
 # The members of a run are held in memory together if they have at most this size, inflated.
 _MAX_RUN_INFLATED_BYTES = 1 << 24
 # Deflated data may begin with its code tables, about 300 bytes, before the first bytes of content.
@@ -49,6 +62,7 @@ class ZipSource(SourceDefaults):
 
     members: where each member is, with the columns of `ImageMembers` and `zip.directory.MEMBERS`.
     skipped: how many members were skipped, by suffix.
+    warnings: about the labels, one line each.
     """
 
     path: Path
@@ -56,14 +70,22 @@ class ZipSource(SourceDefaults):
     members: pa.Table
     labelled: bool
     skipped: Mapping[str, int]
+    warnings: Sequence[str]
     format: str = field(default="zip", init=False)
 
     @property
     def rows(self) -> int:
         return self.members.num_rows
 
+    @property
+    def numbered(self) -> bool:
+        return False
+
     def count_skipped(self) -> Mapping[str, int]:
         return self.skipped
+
+    def list_warnings(self) -> Sequence[str]:
+        return self.warnings
 
     def open(self) -> ZipReader:
         return ZipReader(self)
@@ -171,16 +193,27 @@ def _read_start(file: IO[bytes], offset: int, packed: int, method: int, max_byte
 
 
 def open_zip(container: Container) -> Sequence[ZipSource]:
-    """The source for the images in a zip. Raises InputError if its directory is unreadable."""
+    """The source for the images in a zip.
+
+    Raises InputError if its directory is unreadable, NotImages if it is a document, a program or a model.
+    """
     path = container.path
     try:
         members = list_members(path)
+        if (kind := _find_kind(members["name"])) is not None:
+            raise NotImages(kind)
         with path.open("rb") as file:
             images = find_images(path, members["name"], partial(_read_head, file, members), container.options)
     except _UNREADABLE as error:
         raise InputError(f"{path}: zip must be whole, but: {error}; it was probably cut off: fetch it again") from error
     table = images.to_table(members)
-    return [ZipSource(path, container.name, table, images.labelled, images.skipped)]
+    return [ZipSource(path, container.name, table, images.labelled, images.skipped, images.warnings)]
+
+
+def _find_kind(names: pa.ChunkedArray) -> str | None:
+    """What a zip is if it is not just an archive, by the members that its kind must have."""
+    present = pc.index_in(pa.array(list(_KINDS), pa.binary()), names.combine_chunks()).to_pylist()
+    return next((kind for kind, position in zip(_KINDS.values(), present, strict=True) if position is not None), None)
 
 
 def _read_head(file: IO[bytes], members: pa.Table, position: int) -> bytes:
