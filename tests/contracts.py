@@ -188,6 +188,12 @@ def _npz(folder: Path, digits: Digits) -> Written:
     return Written(str(folder / "digits.npz"), digits.numbered("digits.npz:x_test"), "npz")
 
 
+def _npy(folder: Path, digits: Digits) -> Written:
+    np.save(folder / "x_test.npy", digits.pixels)
+    np.save(folder / "y_test.npy", digits.labels)
+    return Written(str(folder / "x_test.npy"), digits.numbered("x_test.npy"), "npy")
+
+
 def _folder(folder: Path, digits: Digits) -> Written:
     names = [f"{row}/{label}/digit.png" for row, label in zip(digits.names, digits.labels, strict=True)]
     write_files(folder, dict(zip(names, digits.pngs, strict=True)))
@@ -249,6 +255,7 @@ FORMS: Mapping[str, Write] = {
     "idx": _idx,
     "idx.gz": _idx_gz,
     "npz": _npz,
+    "npy": _npy,
     "folder": _folder,
     "zip stored": _zip(zipfile.ZIP_STORED),
     "zip deflated": _zip(zipfile.ZIP_DEFLATED),

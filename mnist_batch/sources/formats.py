@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mnist_batch.sources import idx, npz, parquet
+from mnist_batch.sources import idx, npy, npz, parquet
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.protocol import Container, Source
 from mnist_batch.sources.tar.headers import is_tar
@@ -60,6 +60,21 @@ FORMATS = (
         lambda head: idx.is_labels(head.content()),
         idx.open_labels,
         is_sidecar=True,
+    ),
+    Format(
+        "npy labels",
+        "a NumPy array of labels",
+        lambda head: npy.is_labels(head.content()),
+        npy.open_labels,
+        is_sidecar=True,
+    ),
+    Format(
+        "npy",
+        "a NumPy array",
+        lambda head: head.stored().startswith(npy.MAGIC),
+        npy.open_npy,
+        (".npy",),
+        options=frozenset(("pixel_range",)),
     ),
     Format(
         "npz",

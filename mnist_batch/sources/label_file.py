@@ -1,7 +1,7 @@
 """Labels from a separate file (`--labels FILE`), instead of those beside the images.
 
-An idx file labels rows by position, in scoring order. A CSV or Parquet file with the columns `id` and `label` labels
-rows by id.
+An idx or npy file labels rows by position, in scoring order. A CSV or Parquet file with the columns `id` and `label`
+labels rows by id.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.records import Ints, first_line
+from mnist_batch.sources import npy
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_gzip
 from mnist_batch.sources.idx import count_labels, read_labels
 from mnist_batch.sources.labels import parse_label_column
@@ -81,18 +82,20 @@ def open_label_file(path: Path, rows: int, numbered: bool = True) -> LabelFile:
     if not path.is_file():
         raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
     head = _read_head(path)
-    if head[:2] == b"\0\0":
+    is_npy = npy.MAGIC.startswith(head) and len(head) == 4
+    if head[:2] == b"\0\0" or is_npy:
         if not numbered:
             raise InputError(
                 f"{path}: labels by position must belong to rows of a numbered file, such as idx or npz, but the input "
                 "holds image files, whose order is that of their names: name a table with the columns id and label"
             )
-        if (count := count_labels(path)) != rows:
+        digits = npy.read_labels(path) if is_npy else None
+        if (count := count_labels(path) if digits is None else len(digits)) != rows:
             raise InputError(
                 f"{path}: must hold a label for each of the {rows} rows of the input, holds {count}: "
                 "name the label file that belongs to this input"
             )
-        return LabelsByPosition(read_labels(path))
+        return LabelsByPosition(read_labels(path) if digits is None else digits)
     try:
         table = _read_parquet(path) if head == b"PAR1" else _read_csv(path)
         table.validate(full=True)  # otherwise strings that are not valid UTF-8 would fail later, with another error

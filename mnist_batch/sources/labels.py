@@ -22,13 +22,15 @@ CLASS_SUFFIX = ".cls"
 
 
 def to_digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any] | None = None) -> pa.Int32Array:
-    """Labels from digits [n] or one-hot rows [n, 10], of any integer type or as floats with whole values.
+    """Labels from digits [n] or [n, 1] or one-hot rows [n, 10], of any integer type or as floats with whole values.
 
     where: how messages name the file or array.
     rows: the row number of each value, for messages; None: 0, 1, 2, ...
 
     Raises InputError that names the first row whose label is not a digit.
     """
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
     if values.ndim == 2 and values.shape[1] == CLASSES:
         valid = np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)
         digits = values.argmax(axis=1)

@@ -1,20 +1,15 @@
-"""`.npz` files, the format in which Keras distributes MNIST: a zip of `.npy` arrays, `x_*` images and `y_*` labels.
+"""`.npz` files: a zip of NumPy arrays, of images and their labels. Keras distributes MNIST as one, `mnist.npz`.
 
-Nothing is unpickled: an array of Python objects is an error.
+Every array with the shape of images is read, and labels by their names (`arrays.py`).
 """
 
 from __future__ import annotations
 
-import lzma
-import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -24,43 +19,39 @@ from isal.isal_zlib import crc32
 
 from mnist_batch.config import AutoLabels, PixelRange
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.images.header import MAX_PIXELS
-from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
+from mnist_batch.records import NumericRows, Rows, null_labels
+from mnist_batch.sources.arrays import (
+    ArrayHeader,
+    array_errors,
+    check_images,
+    count_labels,
+    find_label_name,
+    read_header,
+    to_values,
+)
 from mnist_batch.sources.idx import read_in_pieces
 from mnist_batch.sources.labels import to_digit_labels
 from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
 from mnist_batch.sources.zip.directory import seek_data
 
-# Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted.
-_READ_ERRORS = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, OverflowError, struct.error,
-    SyntaxError, TokenError,
-)  # fmt: skip
 _CHECKSUM_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NpzSource(SourceDefaults):
-    """One array of images in an npz file.
-
-    shape: of one row.
-    labels: the name of the array with the labels, if any.
-    """
+    """One array of images in an npz file. labels: the name of the array with the labels, if any."""
 
     path: Path
     name: str
     array: str
-    rows: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    header: ArrayHeader
     labels: str | None
     pixel_range: PixelRange | None
     format: str = field(default="npz", init=False)
 
     @property
-    def row_size(self) -> int:
-        """Bytes per row."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    def rows(self) -> int:
+        return self.header.shape[0]
 
     @property
     def labelled(self) -> bool:
@@ -73,30 +64,30 @@ class NpzSource(SourceDefaults):
 class NpzReader:
     def __init__(self, source: NpzSource) -> None:
         self._source = source
-        with _input_errors(source.path, source.array):
+        self._where = _where(source.path, source.array)
+        with array_errors(self._where):
             self._zip = zipfile.ZipFile(source.path)
             self._file = _open_member(self._zip, self._zip.getinfo(f"{source.array}.npy"))
-        _read_header(self._file, source.path, source.array)
+        read_header(self._file, self._where)
         self._data_start = self._file.tell()
         self._labels = None if source.labels is None else read_labels(source.path, source.labels)
 
     def read(self, start: int, stop: int) -> Iterator[Rows]:
-        return read_in_pieces(self._read, start, stop, self._source.row_size)
+        return read_in_pieces(self._read, start, stop, self._source.header.row_bytes)
 
     def _read(self, start: int, stop: int) -> Rows:
-        source = self._source
-        row_size = source.row_size
-        with _input_errors(source.path, source.array):
-            self._file.seek(self._data_start + start * row_size)
-            data = self._file.read((stop - start) * row_size)
-        if len(data) != (stop - start) * row_size:
+        source, row_bytes = self._source, self._source.header.row_bytes
+        with array_errors(self._where):
+            self._file.seek(self._data_start + start * row_bytes)
+            data = self._file.read((stop - start) * row_bytes)
+        if len(data) != (stop - start) * row_bytes:
             raise InputError(
                 f"{source.path}: array {source.array} must stay as it was when the run began, "
                 f"now ends before row {stop}: start again"
             )
-        values = np.frombuffer(data, source.dtype).reshape(stop - start, *source.shape)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        return NumericRows(format_row_ids(source.name, start, stop), labels, values, source.pixel_range)
+        ids = format_row_ids(source.name, start, stop)
+        return NumericRows(ids, labels, to_values(data, source.header), source.pixel_range)
 
     def close(self) -> None:
         self._file.close()
@@ -112,13 +103,13 @@ def is_npz(head: bytes) -> bool:
 
 
 def open_npz(container: Container) -> Sequence[NpzSource]:
-    """One source per requested array. Without any, one per `x_*` array, sorted by name.
+    """One source per requested array. Without any, one per array with the shape of images, sorted by name.
 
     Raises UsageError if the file has no array of a requested name, InputError if the file is damaged or the arrays are
     not usable as images.
     """
     path = container.path
-    with _input_errors(path, "its directory"), zipfile.ZipFile(path) as archive:
+    with array_errors(f"{path}: its directory"), zipfile.ZipFile(path) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         if len(set(names)) < len(names):
             raise ValueError(f"one of the arrays is in it twice: {', '.join(names)}")
@@ -130,13 +121,34 @@ def open_npz(container: Container) -> Sequence[NpzSource]:
             raise UsageError(
                 f"{path}:{array}: must name an array of the file, it holds {', '.join(names)}: choose one of these"
             )
-    image_arrays = container.arrays or [name for name in names if name.startswith("x_")]
+    with_images = [name for name in names if name.startswith("x_") or _holds_images(path, name)]
+    image_arrays = container.arrays or with_images
     if not image_arrays:
         raise InputError(
-            f"{path}: an npz of images must hold arrays named x_*, found {', '.join(names) or 'none'}: "
-            f"name the array as {path.name}:ARRAY"
+            f"{path}: an npz of images must hold an array of shape [n,784], [n,28,28], [n,28,28,1] or [n,1,28,28], "
+            f"found {', '.join(names) or 'no array'}: name the array as {path.name}:ARRAY"
         )
-    return [_open_array(container, name, names) for name in image_arrays]
+    return [_open_array(container, name, names, alone=len(with_images) == 1) for name in image_arrays]
+
+
+def _where(path: Path, array: str) -> str:
+    """How messages name an array."""
+    return f"{path}: {array}"
+
+
+def _read_array_header(path: Path, array: str) -> tuple[ArrayHeader, int]:
+    """The header of an array, and the size of its values in bytes."""
+    where = _where(path, array)
+    with array_errors(where), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
+        header = read_header(file, where)
+        return header, archive.getinfo(f"{array}.npy").file_size - file.tell()
+
+
+def _holds_images(path: Path, array: str) -> bool:
+    try:
+        return _read_array_header(path, array)[0].holds_images
+    except InputError:  # an array that is not asked for
+        return False
 
 
 def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
@@ -166,39 +178,24 @@ def _has_valid_crc(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     return not remaining and crc == member.CRC
 
 
-def _open_array(container: Container, array: str, names: Sequence[str]) -> NpzSource:
+def _open_array(container: Container, array: str, names: Sequence[str], alone: bool) -> NpzSource:
+    """alone: whether this is the only array with images."""
     path, options = container.path, container.options
-    with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
-        shape, dtype = _read_header(file, path, array)
-        data_bytes = archive.getinfo(f"{array}.npy").file_size - file.tell()
-    where = f"{path}:{array}"
-    if dtype.kind not in "uif" or len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[3] != 1):
-        raise InputError(
-            f"{where}: images must be numbers of shape [n,784], [n,28,28] or [n,28,28,1], "
-            f"found {dtype} of shape {list(shape)}: name another array, as {path.name}:ARRAY"
-        )
-    if not 0 < math.prod(shape[1:]) <= MAX_PIXELS or math.prod(shape) * dtype.itemsize != data_bytes:
-        raise InputError(
-            f"{where}: must hold images of 1 to {MAX_PIXELS} pixels, as many as its header promises, found {dtype} of "
-            f"shape {list(shape)} in {data_bytes} bytes: save it again"
-        )
-    if dtype.kind == "f" and options.pixel_range is None:
-        raise InputError(
-            f"{where}: float pixels must come with their range, found {dtype}: "
-            "say what black and white are with --pixel-range 0..1, 0..255 or -1..1"
-        )
-    labels = f"y_{array.removeprefix('x_')}" if array.startswith("x_") else None
-    if labels not in names or options.labels is not AutoLabels.AUTO:
-        labels = None
+    header, data_bytes = _read_array_header(path, array)
+    check_images(
+        header, f"{path}:{array}", data_bytes, options.pixel_range, f"name another array, as {path.name}:ARRAY"
+    )
+    labels = find_label_name(array, names, alone) if options.labels is AutoLabels.AUTO else None
     # Check the count before reading: a small npz file can inflate to more labels than fit in memory.
-    if labels is not None and (count := _count_labels(path, labels)) != shape[0]:
-        raise InputError(
-            f"{path}:{labels}: must hold a label for each of the {shape[0]} images of {array}, holds {count}: "
-            "correct the file, or switch labels off with --labels none"
-        )
     if labels is not None:
+        rows, count = header.shape[0], count_labels(_read_array_header(path, labels)[0], f"{path}:{labels}")
+        if count != rows:
+            raise InputError(
+                f"{path}:{labels}: must hold a label for each of the {rows} images of {array}, holds {count}: "
+                "correct the file, or switch labels off with --labels none"
+            )
         read_labels(path, labels)
-    return NpzSource(path, f"{container.name}:{array}", array, shape[0], shape[1:], dtype, labels, options.pixel_range)
+    return NpzSource(path, f"{container.name}:{array}", array, header, labels, options.pixel_range)
 
 
 def read_labels(path: Path, array: str) -> pa.Int32Array:
@@ -206,60 +203,9 @@ def read_labels(path: Path, array: str) -> pa.Int32Array:
     return to_digit_labels(read_array(path, array), f"{path}:{array}")
 
 
-def _count_labels(path: Path, array: str) -> int:
-    """How many labels an array holds according to its header. Raises InputError if the shape does not fit labels."""
-    with _input_errors(path, array), zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
-        shape, _ = _read_header(file, path, array)
-    if not shape or math.prod(shape) > shape[0] * CLASSES:
-        raise InputError(
-            f"{path}:{array}: labels must be digits or one-hot rows of ten, found shape {list(shape)}: "
-            "correct the file, or switch labels off with --labels none"
-        )
-    return shape[0]
-
-
 def read_array(path: Path, array: str) -> npt.NDArray[Any]:
     """All values of one array of an npz file. Raises InputError if it is missing, damaged or pickled."""
-    with _input_errors(path, array), np.load(path, allow_pickle=False) as arrays:
+    with array_errors(_where(path, array)), np.load(path, allow_pickle=False) as arrays:
         if array not in arrays:
             raise InputError(f"{path}: must hold an array {array}, holds {', '.join(arrays.files)}: check the file")
         return np.asarray(arrays[array])
-
-
-def _read_header(file: IO[bytes], path: Path, array: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with _input_errors(path, array):
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"npy version {version}")
-        read_array_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran_order, dtype = read_array_header(file)
-    if dtype.hasobject:
-        raise InputError(
-            f"{path}:{array}: must hold plain numbers, holds pickled Python objects, which are never loaded: "
-            "save it again as an array of numbers"
-        )
-    if any(size < 0 for size in shape):
-        raise InputError(f"{path}:{array}: must have sizes of 0 or more, has shape {list(shape)}: save it again")
-    if fortran_order and len(shape) > 1:
-        raise InputError(
-            f"{path}:{array}: must be stored row by row (C order), is stored column by column: "
-            "save it again from numpy.ascontiguousarray"
-        )
-    return shape, dtype
-
-
-@contextmanager
-def _input_errors(path: Path, array: str) -> Iterator[None]:
-    """Turns what `zipfile` and numpy raise into an InputError that names the file and the array."""
-    try:
-        yield
-    except _READ_ERRORS as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
-            cause = "it holds pickled Python objects, which are never loaded"
-        else:
-            cause = str(error)
-        raise InputError(
-            f"{path}: {array} must be readable as npz, but: {cause}; fetch or save the file again"
-        ) from error

@@ -77,7 +77,7 @@ def test_nameless_zip_member_is_skipped(tmp_path: Path) -> None:
 def test_unparsable_npy_header_is_an_error(header: bytes, tmp_path: Path) -> None:
     npy = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(1568)
     path = write_zip(tmp_path / "a.npz", {"x_test.npy": npy})
-    with pytest.raises(InputError, match="x_test must be readable as npz") as caught:
+    with pytest.raises(InputError, match="x_test must be readable as a NumPy array") as caught:
         opened(path)
     assert len(str(caught.value).splitlines()) == 1
 

@@ -53,7 +53,7 @@ def test_row_that_is_not_one_hot_is_an_error(row: list[float]) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("values", [np.zeros((3, 9)), np.zeros((3, 1), int), np.array(["3"]), np.zeros((1, 10, 1))])
+@pytest.mark.parametrize("values", [np.zeros((3, 9)), np.zeros((3, 2), int), np.array(["3"]), np.zeros((1, 10, 1))])
 def test_other_arrays_are_an_error(values: npt.NDArray[Any]) -> None:
     with pytest.raises(InputError, match="labels must be digits or one-hot rows of ten, found"):
         to_digit_labels(values, "y.npy")

@@ -1,0 +1,140 @@
+"""`.npy` files: one NumPy array of images. Labels are in another one beside it: `y_test.npy` for `x_test.npy`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mnist_batch.config import AutoLabels, PixelRange
+from mnist_batch.errors import InputError
+from mnist_batch.records import NumericRows, Rows, null_labels
+from mnist_batch.sources.arrays import (
+    READ_ERRORS,
+    ArrayHeader,
+    array_errors,
+    check_images,
+    count_labels,
+    list_label_names,
+    read_header,
+    to_values,
+)
+from mnist_batch.sources.idx import read_in_pieces
+from mnist_batch.sources.labels import to_digit_labels
+from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
+
+MAGIC = b"\x93NUMPY"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NpySource(SourceDefaults):
+    """The images of one file.
+
+    data_start: the offset of the first value.
+    labels: the file with the labels, if there is one.
+    """
+
+    path: Path
+    name: str
+    header: ArrayHeader
+    data_start: int
+    labels: Path | None
+    pixel_range: PixelRange | None
+    format: str = field(default="npy", init=False)
+
+    @property
+    def rows(self) -> int:
+        return self.header.shape[0]
+
+    @property
+    def labelled(self) -> bool:
+        return self.labels is not None
+
+    def list_sidecars(self) -> Sequence[Path]:
+        return [] if self.labels is None else [self.labels]
+
+    def open(self) -> NpyReader:
+        return NpyReader(self)
+
+
+class NpyReader:
+    def __init__(self, source: NpySource) -> None:
+        self._source = source
+        self._file = source.path.open("rb")
+        self._labels = None if source.labels is None else read_labels(source.labels)
+
+    def read(self, start: int, stop: int) -> Iterator[Rows]:
+        return read_in_pieces(self._read, start, stop, self._source.header.row_bytes)
+
+    def _read(self, start: int, stop: int) -> Rows:
+        source, row_bytes = self._source, self._source.header.row_bytes
+        self._file.seek(source.data_start + start * row_bytes)
+        data = self._file.read((stop - start) * row_bytes)
+        if len(data) != (stop - start) * row_bytes:
+            raise InputError(
+                f"{source.path}: must stay as it was when the run began, now ends before row {stop}: start again"
+            )
+        labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
+        ids = format_row_ids(source.name, start, stop)
+        return NumericRows(ids, labels, to_values(data, source.header), source.pixel_range)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def is_labels(head: bytes) -> bool:
+    """Whether a file that begins with `head` is an array without the shape of images."""
+    if not head.startswith(MAGIC):
+        return False
+    try:
+        return not read_header(io.BytesIO(head), "").holds_images
+    except (InputError, *READ_ERRORS):
+        return False  # `open_npy` says what is wrong
+
+
+def open_labels(container: Container) -> Sequence[NpySource]:
+    """Returns no source. Raises InputError if the file was named as an input."""
+    if container.named:
+        open_npy(container)
+    return []
+
+
+def open_npy(container: Container) -> Sequence[NpySource]:
+    """The source for a file.
+
+    Raises InputError if it is damaged or holds no images, or if the labels beside it are not one digit per image.
+    """
+    path, options = container.path, container.options
+    with path.open("rb") as file:
+        header = read_header(file, str(path))
+        data_start = file.tell()
+    size = path.stat().st_size
+    check_images(header, str(path), size - data_start, options.pixel_range, "name the file that holds the images")
+    labels = _find_label_file(path) if options.labels is AutoLabels.AUTO else None
+    if labels is not None:
+        with labels.open("rb") as file:
+            count = count_labels(read_header(file, str(labels)), str(labels))
+        if count != header.shape[0]:
+            raise InputError(
+                f"{labels}: must hold a label for each of the {header.shape[0]} images of {path.name}, holds {count}: "
+                "correct the file, or switch labels off with --labels none"
+            )
+        read_labels(labels)
+    return [NpySource(path, container.name, header, data_start, labels, options.pixel_range)]
+
+
+def read_labels(path: Path) -> pa.Int32Array:
+    """The labels in a file: int32 [n] of 0..9. Raises InputError if they are anything else."""
+    with array_errors(str(path)):
+        values = np.load(path, allow_pickle=False)
+    return to_digit_labels(values, str(path))
+
+
+def _find_label_file(images: Path) -> Path | None:
+    stem, suffix = images.stem, images.suffix
+    candidates = (images.with_name(f"{name}{suffix}") for name in list_label_names(stem))
+    return next((path for path in candidates if path.is_file()), None)
