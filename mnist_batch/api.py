@@ -39,6 +39,10 @@ Options = ParamSpec("Options")
 _OPTION = re.compile(r"(?<![\w/.-])--([a-z]+(?:-[a-z]+)*)")
 
 
+# With one slash too, because a `Path` keeps only one.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
 def build_config(
     *inputs: str | PathLike[str],
     output: str | PathLike[str],
@@ -74,10 +78,10 @@ def build_config(
         ),
     )
     return PredictConfig(
-        inputs=tuple(fspath(path) for path in inputs),
+        inputs=tuple(_check_local(fspath(path), "INPUT") for path in inputs),
         output=parse_output(fspath(output)),
         reading=reading,
-        model=fspath(model),
+        model=_check_local(fspath(model), "--model"),
         scale=None if scale is None else _parse_choice(Scale, scale, "--scale"),
         format=_parse_choice(OutputFormat, format, "--format"),
         probabilities=probabilities,
@@ -86,7 +90,7 @@ def build_config(
         overwrite=overwrite,
         max_reject_rate=max_reject_rate,
         min_accuracy=min_accuracy,
-        baseline=None if baseline is None else Path(baseline),
+        baseline=None if baseline is None else Path(_check_local(fspath(baseline), "--baseline")),
     )
 
 
@@ -131,12 +135,24 @@ def parse_output(text: str) -> Path:
     """
     if not text:
         raise UsageError("--output must name a folder, is empty: give its path, or . for the working directory")
-    return Path(text)
+    if text == "-":
+        raise UsageError("--output must name a folder, is -: results cannot be written to stdout, give a path")
+    return Path(_check_local(text, "--output"))
+
+
+def _check_local(text: str, what: str) -> str:
+    """Returns a path. Raises UsageError for a URI: as a path, it would name a local folder such as `./s3:`."""
+    if _URI.match(text):
+        raise UsageError(
+            f"{what} {text}: must be a path of this machine, is a URI, which is not supported: "
+            "copy the files here, or mount the storage"
+        )
+    return text
 
 
 def _parse_labels(text: str) -> AutoLabels | Path:
     """Parses `auto`, `none`, or the path of a label file."""
-    return AutoLabels(text) if text in list(AutoLabels) else Path(text)
+    return AutoLabels(text) if text in list(AutoLabels) else Path(_check_local(text, "--labels"))
 
 
 def _parse_choice(kind: type[Choice], value: str, option: str) -> Choice:

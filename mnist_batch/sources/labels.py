@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from mnist_batch.errors import InputError
 from mnist_batch.records import CLASSES
 
+_TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 # WebDataset stores the class of a sample as text in a file with the same stem (github.com/webdataset/webdataset).
 CLASS_SUFFIX = ".cls"
 
@@ -54,7 +55,7 @@ def to_digit_labels(values: npt.NDArray[Any], where: str, rows: npt.NDArray[Any]
 
 
 def parse_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.Int32Array:
-    """Labels from an Arrow column of digits or of one-hot lists; null stays null.
+    """Labels from an Arrow column of digits, as numbers or as text, or of one-hot lists; null stays null.
 
     first_row: the row number of the first value, for messages. Raises InputError if a value is not a label.
     """
@@ -67,6 +68,8 @@ def parse_label_column(column: pa.Array, where: str, first_row: int = 0) -> pa.I
         numbers = values.to_numpy(zero_copy_only=False)
     elif pa.types.is_null(column.type):
         return column.cast(pa.int32())
+    elif any(is_text(column.type) for is_text in _TEXT_TYPES):
+        numbers = _read_text(values, where, first_row)
     else:
         raise InputError(
             f"{where}: labels must be digits or one-hot rows of ten, found type {column.type}: "
@@ -116,6 +119,19 @@ def find_label_file(images: Path) -> Path | None:
     name = name.replace("images", "labels").replace("idx3", "idx1")
     candidates = (images.with_name(name + suffix) for suffix in ("", ".gz"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_text(texts: pa.Array, where: str, first_row: int) -> npt.NDArray[Any]:
+    """The numbers in a column of text, such as `7` or `7.0`."""
+    try:
+        return pc.utf8_trim_whitespace(texts).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid as error:
+        number = pc.match_substring_regex(texts, r"^\s*[-+]?[0-9]+(\.[0-9]*)?\s*$")
+        row = number.index(pa.scalar(False)).as_py()
+        raise InputError(
+            f"{where}: labels must be digits 0..9, row {first_row + row} has {texts[row].as_py()!r}: "
+            "name another column with --label-column, or switch labels off with --labels none"
+        ) from error
 
 
 def _read_one_hot(lists: pa.Array, where: str) -> npt.NDArray[Any]:

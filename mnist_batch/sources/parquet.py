@@ -38,6 +38,9 @@ class ParquetSource(SourceDefaults):
     def labelled(self) -> bool:
         return self.columns.label is not None
 
+    def list_warnings(self) -> Sequence[str]:
+        return self.columns.warnings
+
     def list_kept_columns(self) -> Sequence[pa.Field]:
         return self.columns.keep
 
@@ -111,7 +114,12 @@ def open_parquet(container: Container) -> Sequence[ParquetSource]:
         row_groups = tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
         if min(row_groups, default=0) < 0 or sum(row_groups) != file.metadata.num_rows:
             raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {file.metadata.num_rows}")
-    columns = find_columns(schema, str(path), container.options)
+
+    def read_column(name: str) -> pa.Array:
+        with _input_errors(path), _open_native(path) as native_file:
+            return pq.read_table(native_file, columns=[name])[name].combine_chunks()
+
+    columns = find_columns(schema, str(path), container.options, read_column)
     return [ParquetSource(path, container.name, row_groups, sum(row_groups), columns)]
 
 

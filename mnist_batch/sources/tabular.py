@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -71,6 +71,7 @@ class Columns:
     label, id_column: None if they are not read.
     classes: the digit of each class, if the label column holds indices of named classes.
     keep: the columns to copy to the output.
+    warnings: about columns that are not read, one line each.
     """
 
     image: ImageColumn
@@ -78,6 +79,7 @@ class Columns:
     classes: Mapping[int, int] | None
     id_column: str | None
     keep: tuple[pa.Field, ...]
+    warnings: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
@@ -86,12 +88,19 @@ class Columns:
         return list(dict.fromkeys(name for name in names if name is not None))
 
 
+# Names of label columns, in lower case, that are taken if their values are digits. `label` is taken in any case.
+_LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 # First bytes of the image files that `image_format` recognizes.
 _FIRST_BYTES = np.frombuffer(b"\x89\xffGIMRB", np.uint8)
 
 
-def find_columns(schema: pa.Schema, where: str, options: ReadOptions) -> Columns:
-    """Finds the columns to read. where: how messages name the file.
+def find_columns(
+    schema: pa.Schema, where: str, options: ReadOptions, read_column: Callable[[str], pa.Array]
+) -> Columns:
+    """Finds the columns to read.
+
+    where: how messages name the file.
+    read_column: reads all values of a column.
 
     Raises InputError if there is no image column, more than one, or one of floats without a range, or if two columns
     share a name that is read; UsageError if a column named by an option is missing.
@@ -103,12 +112,15 @@ def find_columns(schema: pa.Schema, where: str, options: ReadOptions) -> Columns
     for name in options.keep:
         _require_column(schema, name, "--keep", where)
     image = _find_image_column(schema, where, options)
-    label = None
+    label, warnings = None, list[str]()
     if options.labels is AutoLabels.AUTO:
         label = options.label_column or ("label" if "label" in schema.names else None)
+        if label is None:
+            label, warnings = _find_label_column(schema, {*image.names, options.id_column}, where, read_column)
     _check_unique_columns(schema, filter(None, (label, options.id_column, *options.keep)), where)
     classes = None if label is None else _read_classes(schema, label, where)
-    return Columns(image, label, classes, options.id_column, tuple(schema.field(name) for name in options.keep))
+    keep = tuple(schema.field(name) for name in options.keep)
+    return Columns(image, label, classes, options.id_column, keep, tuple(warnings))
 
 
 def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: int) -> Rows:
@@ -142,6 +154,35 @@ def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: i
         return EncodedRows(ids, labels, _read_encoded_images(table, columns.image), extra_columns)
     values, image_errors = _read_numeric_images(table, columns.image)
     return NumericRows(ids, labels, values, columns.image.pixel_range, extra_columns, image_errors)
+
+
+def _find_label_column(
+    schema: pa.Schema, others: set[str | None], where: str, read_column: Callable[[str], pa.Array]
+) -> tuple[str | None, list[str]]:
+    """Finds the label column of a table without a column `label`, by its name and its values.
+
+    others: the columns that are something else. Returns the column, or None and a warning if one may hold labels.
+    """
+    names = [name for name in schema.names if name.lower() in _LABEL_NAMES and name not in others]
+    digits = [name for name in names if _holds_digits(read_column, name, where)]
+    if len(digits) == 1:
+        return digits[0], []
+    if not names:
+        return None, []
+    why = "several of them hold digits" if digits else "not all of their values are digits"
+    return None, [
+        f"{where}: columns such as {join_names(digits or names)} may hold labels, but are not taken, because {why}: "
+        "name the labels with --label-column, or switch them off with --labels none"
+    ]
+
+
+def _holds_digits(read_column: Callable[[str], pa.Array], name: str, where: str) -> bool:
+    """Whether every value of a column that is not null is a label, and there is one."""
+    try:
+        labels = parse_label_column(read_column(name), where)
+    except (InputError, pa.ArrowException):
+        return False
+    return labels.null_count < len(labels)
 
 
 def _read_classes(schema: pa.Schema, label: str, where: str) -> Mapping[int, int] | None:

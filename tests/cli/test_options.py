@@ -121,3 +121,21 @@ def test_usage_errors_are_in_our_words(cli: Cli, arguments: str, message: str) -
     run = cli(*arguments.split())
     hint = "" if message.endswith("?") else ": see mnist-batch --help"
     assert (run.code, run.stderr) == (2, f"mnist-batch: {message}{hint}\n")
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/x", "gs://b/x", "file:///tmp/x", "https://host/a.zip", "hdfs+x://h/y"])
+@pytest.mark.parametrize("option", ["INPUT", "--output", "--model", "--labels", "--baseline"])
+def test_uris_are_refused(option: str, uri: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [uri if option == "INPUT" else "in", *([] if option == "--output" else ["--output", "out"])]
+    run = cli("predict", *arguments, *([] if option == "INPUT" else [option, uri]))
+    assert run.code == 2
+    assert re.search(rf"{option} \w+(\+x)?:/\S*: must be a path of this machine, is a URI", run.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stdout_is_no_output(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = cli("predict", "in", "--output", "-")
+    assert (run.code, "results cannot be written to stdout" in run.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []

@@ -179,7 +179,7 @@ def test_null_id_is_an_error(tmp_path: Path) -> None:
     ("label", "match"),
     [
         ([0] * 19 + [10], "row 19 has 10"),
-        (["3"] * 20, "type string"),
+        (["three"] * 20, "row 0 has 'three'"),
         ([[1] * 10] * 20, "one-hot"),
         ([1.5] * 20, "1.5"),
     ],

@@ -126,7 +126,7 @@ def test_label_file_can_be_pickled(tmp_path: Path) -> None:
         ({"name": ["a"], "label": [1]}, "must have the columns id and label, has name, label"),
         ({"id": ["a"]}, "must have the columns id and label"),
         ({"id": ["a", "b"], "label": [1, 10]}, "column label: labels must be digits 0..9, row 1 has 10"),
-        ({"id": ["a"], "label": ["one"]}, "found type string"),
+        ({"id": ["a"], "label": ["one"]}, "row 0 has 'one'"),
         ({"id": [], "label": []}, "must hold a label, holds none"),
     ],
 )

@@ -84,7 +84,7 @@ def test_rows_of_bad_labels_count_nulls() -> None:
 @pytest.mark.parametrize(
     "column",
     [
-        pa.array(["3"]),
+        pa.array(["three"]),
         pa.array([True]),
         pa.array([[1] + [0] * 8]),
         pa.array([[1] + [None] * 9]),
