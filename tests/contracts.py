@@ -194,6 +194,23 @@ def _npy(folder: Path, digits: Digits) -> Written:
     return Written(str(folder / "x_test.npy"), digits.numbered("x_test.npy"), "npy")
 
 
+def _csv(name: str, header: bool = True, label: int | None = 0, delimiter: str = ",") -> Write:
+    """CSV of pixels. label: the position of the label, None without one."""
+
+    def write(folder: Path, digits: Digits) -> Written:
+        columns = [*digits.pixels.reshape(len(digits.pixels), -1).T]
+        names = [f"pixel{position}" for position in range(784)]
+        if label is not None:
+            columns.insert(label % 785, digits.labels)
+            names.insert(label % 785, "label")
+        rows = [names] * header + np.column_stack(columns).tolist()
+        text = "".join(f"{delimiter.join(map(str, row))}\n" for row in rows).encode()
+        (folder / name).write_bytes(gzip.compress(text, mtime=0) if name.endswith(".gz") else text)
+        return Written(str(folder / name), digits.numbered(name), "csv")
+
+    return write
+
+
 def _folder(folder: Path, digits: Digits) -> Written:
     names = [f"{row}/{label}/digit.png" for row, label in zip(digits.names, digits.labels, strict=True)]
     write_files(folder, dict(zip(names, digits.pngs, strict=True)))
@@ -256,6 +273,10 @@ FORMS: Mapping[str, Write] = {
     "idx.gz": _idx_gz,
     "npz": _npz,
     "npy": _npy,
+    "csv": _csv("digits.csv"),
+    "csv.gz": _csv("digits.csv.gz"),
+    "csv without header": _csv("mnist_test", header=False),
+    "csv with label last": _csv("digits.tsv", label=-1, delimiter="\t"),
     "folder": _folder,
     "zip stored": _zip(zipfile.ZIP_STORED),
     "zip deflated": _zip(zipfile.ZIP_DEFLATED),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mnist_batch.sources import idx, npy, npz, parquet
+from mnist_batch.sources import csv, idx, npy, npz, parquet
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.protocol import Container, Source
 from mnist_batch.sources.tar.headers import is_tar
@@ -96,6 +96,7 @@ FORMATS = (
         options=_COLUMN_OPTIONS | {"pixel_range"},
         rowless_names=parquet.SUMMARIES,
     ),
+    Format("csv", "a CSV file of pixels", csv.is_pixel_table, csv.open_csv, options=_COLUMN_OPTIONS | {"pixel_range"}),
 )
 
 

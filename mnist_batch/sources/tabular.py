@@ -7,6 +7,7 @@ name one: nothing is guessed.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class Columns:
         return list(dict.fromkeys(name for name in names if name is not None))
 
 
+_NUMBERS = re.compile(r"[0-9]+")
+_INDEX = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__|id|index", re.IGNORECASE)
 # Names of label columns, in lower case, that are taken if their values are digits. `label` is taken in any case.
 _LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 # First bytes of the image files that `image_format` recognizes.
@@ -242,8 +245,7 @@ def _find_image_column(schema: pa.Schema, where: str, options: ReadOptions) -> I
         for name, layout in layouts.items()
         if name == options.image_column or name not in other_columns
     ]
-    numeric_columns = {field.name for field in schema if _is_number(field.type)}
-    candidates += [(names, ImageLayout.COLUMNS) for names in _PIXEL_COLUMNS if numeric_columns.issuperset(names)]
+    candidates += [(names, ImageLayout.COLUMNS) for names in _list_pixel_columns(schema, other_columns)]
     if options.image_column is not None:  # 784 columns are named by the first
         candidates = [candidate for candidate in candidates if candidate[0][0] == options.image_column]
     if not candidates:
@@ -342,6 +344,31 @@ def _read_row_by_row(rows: list[Any]) -> tuple[npt.NDArray[Any], dict[int, Image
         else:
             images[index] = np.reshape(numbers, (IMAGE_SIDE, IMAGE_SIDE))
     return images, image_errors
+
+
+def _list_pixel_columns(schema: pa.Schema, others: set[str | None]) -> list[tuple[str, ...]]:
+    """The sets of 784 columns that may hold an image each row: by known names, or as the only columns of numbers.
+
+    others: the columns that are something else.
+    """
+    numeric = [field.name for field in schema if _is_number(field.type)]
+    known = [names for names in _PIXEL_COLUMNS if set(names) <= set(numeric)]
+    if known:
+        return known
+    rest = [name for name in numeric if name not in others]
+    if len(rest) > _PIXELS:
+        # pandas writes an index without a name, and reads it as `Unnamed: 0`.
+        rest = [name for name in rest if name.lower() not in _LABEL_NAMES and not _INDEX.fullmatch(name)]
+    return [tuple(_sort_by_number(rest))] if len(rest) == _PIXELS else []
+
+
+def _sort_by_number(names: Sequence[str]) -> Sequence[str]:
+    """Sorts `1x1`, `1x10`, `1x2` and the like by their numbers. Any other names stay in the order of the table."""
+    parts = [_NUMBERS.findall(name) for name in names]
+    words = {_NUMBERS.sub("#", name) for name in names}
+    if len(words) > 1 or not all(parts):
+        return names
+    return [name for _, name in sorted(zip(([int(part) for part in group] for group in parts), names, strict=True))]
 
 
 def _find_layout(dtype: pa.DataType) -> ImageLayout | None:
