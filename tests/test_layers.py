@@ -24,6 +24,7 @@ BASE = {
     "records",
     "runtime",
     "shards",
+    "signatures",
     "timing",
 }
 LEVELS = [

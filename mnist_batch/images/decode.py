@@ -25,6 +25,7 @@ from mnist_batch.images.header import (
 )
 from mnist_batch.images.opencv import cv2
 from mnist_batch.records import ImageError, Pixels, RejectReason
+from mnist_batch.signatures import SIGNATURE_BYTES, describe_start, find_signature
 
 # Shares of blue, green and red in luminance (ITU-R BT.601).
 _BT601 = np.array([0.114, 0.587, 0.299])
@@ -49,7 +50,7 @@ def decode(data: bytes) -> Pixels | ImageError:
         return ImageError(RejectReason.EMPTY, "0 bytes")
     kind = image_format(data)
     if kind is None:
-        return ImageError(RejectReason.NOT_AN_IMAGE, f"begins with {data[:8].hex(' ')}")
+        return _describe_other(data)
     size = image_size(data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         return ImageError(RejectReason.TOO_LARGE, f"{kind} of {size[0]}x{size[1]} pixels")
@@ -69,6 +70,15 @@ def decode(data: bytes) -> Pixels | ImageError:
         return _to_gray(np.invert(image) if inverted else image, None)
     gray = _to_gray(image, _find_transparent_gray(data) if kind == "PNG" else None)
     return _rotate_upright(gray, _read_orientation(data)) if may_hold_exif(data) else gray
+
+
+def _describe_other(data: bytes) -> ImageError:
+    """The error for data in a format that is not decoded."""
+    signature = find_signature(data[:SIGNATURE_BYTES])
+    if signature is None:
+        return ImageError(RejectReason.NOT_AN_IMAGE, describe_start(data))
+    reason = RejectReason.UNDECODABLE if signature.is_image else RejectReason.NOT_AN_IMAGE
+    return ImageError(reason, f"{signature.name}: {signature.remedy}")
 
 
 def _to_gray(image: npt.NDArray[Any], transparent: int | None) -> Pixels:

@@ -10,7 +10,12 @@ import re
 import struct
 from collections.abc import Mapping
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif",
+    ".pbm", ".pgm", ".ppm", ".pnm",
+    # These cannot be decoded. Each is a row all the same, and becomes a reject that says what it is.
+    ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".ico", ".tga", ".psd", ".pdf",
+)  # fmt: skip
 # The number of bytes that `image_format` needs.
 HEAD_SIZE = 16
 # Larger images are not decoded. At 16 bit and four channels, this many pixels take 512 MB.
@@ -42,7 +47,7 @@ def image_format(head: bytes) -> str | None:
     # Many texts begin with "BM". In a BMP, the reserved field is zero too.
     if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
         return "BMP"
-    return None
+    return "PNM" if re.match(rb"P[1-6]\s", head) else None
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
@@ -60,12 +65,21 @@ def image_size(data: bytes) -> tuple[int, int] | None:
                 return _jpeg_size(data)
             case "WebP":
                 return _webp_size(data)
+            case "PNM":
+                return _pnm_size(data)
             case "TIFF":
                 tags = tiff_tags(data)
                 return tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
     except (struct.error, IndexError, KeyError):
         pass
     return None
+
+
+def _pnm_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a portable bitmap, graymap or pixmap, whose header is text with comments."""
+    text = re.sub(rb"#[^\n]*\n", b" ", data[:1024])
+    match = re.match(rb"P[1-6]\s+(\d{1,9})\s+(\d{1,9})\s", text)
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def is_truncated(data: bytes) -> bool:

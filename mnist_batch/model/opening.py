@@ -19,6 +19,7 @@ from typing import Any
 from mnist_batch.errors import ModelError, StorageError
 from mnist_batch.model.card import ACCEPTED_FORMATS
 from mnist_batch.model.legacy_h5 import write_repaired_copy
+from mnist_batch.signatures import SIGNATURE_BYTES, find_signature
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -68,10 +69,10 @@ def open_model(path: Path) -> OpenedModel:
     if path.is_dir():
         return _open_saved_model(path)
     with path.open("rb") as file:
-        start = file.read(len(_HDF5_MAGIC))
+        start = file.read(SIGNATURE_BYTES)
     if start.startswith(_ZIP_MAGIC):
         return _open_keras(path)
-    if start == _HDF5_MAGIC:
+    if start.startswith(_HDF5_MAGIC):
         return _open_h5(path)
     raise ModelError(
         f"{path}: a model must be {ACCEPTED_FORMATS}, by its content; found {_describe(path, start)}: check the path"
@@ -93,6 +94,8 @@ def _describe(path: Path, start: bytes) -> str:
         return "an empty file"
     if path.name == "saved_model.pb":
         return "a part of a SavedModel, which is named by its folder"
+    if (signature := find_signature(start)) is not None:
+        return signature.name
     return "text" if start.isascii() and "".join(start.decode().split()).isprintable() else "something else"
 
 

@@ -21,6 +21,7 @@ from mnist_batch.errors import EmptyInputError, InputError, StorageError, UsageE
 from mnist_batch.names import to_text
 from mnist_batch.records import first_line
 from mnist_batch.shards import Span
+from mnist_batch.signatures import describe_start, find_signature
 from mnist_batch.sources.folder.reader import FolderSource
 from mnist_batch.sources.formats import FORMATS, Format, find_format, list_titles
 from mnist_batch.sources.gzipped import has_same_content
@@ -42,6 +43,11 @@ from mnist_batch.sources.members import (
 from mnist_batch.sources.protocol import Container, NotImages, Source, Stamp, missing_file
 
 _GZIP_SUFFIX = b".gz"
+# Suffixes of files that are not read, or not inside archives, but may hold images.
+_MAY_HOLD_IMAGES = frozenset((
+    ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".zip", ".tar", ".tgz", ".gz", ".arrow", ".feather", ".orc", ".h5",
+    ".hdf5", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".tfrecord", ".tfrecords", ".npz", ".npy", ".parquet", ".djvu",
+))  # fmt: skip
 # In the ids of a container's rows, one of these follows the container's name.
 _SEPARATORS = "!#"
 
@@ -130,7 +136,11 @@ def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
         listing.files,
         listing.arrays,
         dict(files.skipped),
-        [*files.warnings, *(line for source, _ in opened for line in source.list_warnings())],
+        [
+            *files.warnings,
+            *(line for source, _ in opened for line in source.list_warnings()),
+            *_warn_of_skipped(files.skipped, listing.root),
+        ],
     )
 
 
@@ -244,8 +254,10 @@ class _FileClassifier:
         known = next((format for format in FORMATS if format.suffixes and name.endswith(format.suffixes)), None)
         if named or (known is not None and not is_junk(path)):
             must = f"{known.title}, as its name says" if known else f"an image, {list_titles()}"
-            start = (head.content() if known else head.stored())[:8].hex(" ") or "nothing"
-            raise InputError(f"{whole}: must be {must}, but begins with {start}: check the file")
+            start = head.content() if known else head.stored()
+            signature = find_signature(start)
+            remedy = "check the file" if signature is None else signature.remedy
+            raise InputError(f"{whole}: must be {must}, but {describe_start(start)}: {remedy}")
         self.skipped.add(path)
         return None
 
@@ -273,6 +285,14 @@ def _input_errors(path: Path) -> Iterator[None]:
         if error.errno in (None, errno.EINVAL):
             raise InputError(f"{path}: must be whole, but: {first_line(error)}; fetch it again") from error
         raise StorageError(f"{path}: must be readable, but: {error.strerror}; start again once it is") from error
+
+
+def _warn_of_skipped(skipped: Mapping[str, int], root: Path) -> list[str]:
+    """One line if files were skipped that may hold images."""
+    found = [f"{count} x {suffix}" for suffix, count in sorted(skipped.items()) if suffix in _MAY_HOLD_IMAGES]
+    if not found:
+        return []
+    return [f"{root}: skipped files may hold images: {', '.join(found)}; unpack or convert what should be scored"]
 
 
 def _check_options(opened: Sequence[tuple[Source, Format | None]], options: ReadOptions) -> None:

@@ -25,6 +25,7 @@ from mnist_batch.hashing import hash_texts
 from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
 from mnist_batch.names import to_text
 from mnist_batch.records import ImageError, Ints, RejectReason, string_array, text_array
+from mnist_batch.signatures import find_signature
 from mnist_batch.sources.folder_labels import FolderLabels, labels_from_folders
 from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, parse_class_file
 from mnist_batch.sources.protocol import suffix_of
@@ -75,7 +76,10 @@ def member_kind(path: bytes, head: Callable[[], bytes]) -> MemberKind:
         return MemberKind.IMAGE
     if path.endswith(CLASS_SUFFIX.encode()):
         return MemberKind.CLASS
-    return MemberKind.IMAGE if image_format(head()) else MemberKind.OTHER
+    start = head()
+    signature = find_signature(start)
+    is_image = image_format(start) is not None or (signature is not None and signature.is_image)
+    return MemberKind.IMAGE if is_image else MemberKind.OTHER
 
 
 def is_junk(path: bytes) -> bool:

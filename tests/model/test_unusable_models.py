@@ -48,7 +48,7 @@ def test_pipe_does_not_block(tmp_path: Path) -> None:
         (b"", "found an empty file"),
         (b"see the wiki for the model\n", "found text"),
         (b"text\n", "found text"),
-        (b'{"class_name": "Sequential"}', "found text"),
+        (b'{"class_name": "Sequential"}', "found JSON"),
         (b"\x08\x01\xff\x00 some protobuf", "found something else"),
     ],
 )

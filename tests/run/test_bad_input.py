@@ -127,7 +127,11 @@ CASES: list[tuple[Callable[[Path], Path], int, str]] = [
     (zip_of_texts, 66, "must hold an image, found 1 x .txt"),
     (cut_tar_gz, 65, "tar must be whole"),
     (pickled_npz, 65, "pickled Python objects, which are never loaded"),
-    (text_file, 65, "must be an image, an idx file of images (00 00 08 03), an npz, a zip, a tar or a Parquet file"),
+    (
+        text_file,
+        65,
+        "must be an image, an idx file of images (00 00 08 03), a NumPy array, an npz, a zip, a tar, a Parquet file or",
+    ),
 ]
 
 

@@ -201,3 +201,51 @@ def test_wrong_labels_are_a_warning(sample_data: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(["id,label", *rows]))
     result = predict(sample_data / "digits", output=tmp_path / "out", labels=tmp_path / "labels.csv")
     assert any("near chance" in line and "probably not those of these images" in line for line in result.warnings)
+
+
+def test_images_that_cannot_be_decoded_are_rejects(folder: Path) -> None:
+    heic = b"\0\0\0\x18ftypheic" + bytes(400)
+    pgm = b"P5 # a comment\n28 28\n255\n" + DIGITS.pixels[1].tobytes()
+    files = {
+        "a.png": PNGS[0],
+        "b.HEIC": heic,
+        "c": heic,
+        "d.pgm": pgm,
+        "e": pgm,
+        "f.7z": b"7z\xbc\xaf\x27\x1c",
+        "g.tga": b"\0",
+    }
+    write_files(folder, files)
+    inputs = opened(folder)
+    batches = list(read_all(inputs))
+    assert ids_of(inputs) == ["a.png", "d.pgm", "e"]
+    rejects = {reject.id: (str(reject.reason), reject.detail) for batch in batches for reject in batch.rejects}
+    heic_reject = ("undecodable", "a HEIC image: convert it to PNG or JPEG")
+    assert rejects == {"b.HEIC": heic_reject, "c": heic_reject, "g.tga": ("not_an_image", "begins with 00")}
+    assert inputs.warnings == [
+        f"{folder}: skipped files may hold images: 1 x .7z; unpack or convert what should be scored"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file: save the images as"),
+        (
+            "a-images-idx3-ubyte.gz",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS: run",
+        ),
+        (
+            "a.zip",
+            b"<!DOCTYPE html><html>",
+            "as its name says, but is an HTML page: fetch the",
+        ),
+        ("a", b"\1\2\3", "begins with 01 02 03: check the file"),
+    ],
+)
+def test_other_formats_are_named(name: str, content: bytes, message: str, folder: Path) -> None:
+    write_files(folder, {name: content})
+    with pytest.raises(InputError) as caught:
+        opened(folder / name)
+    assert message in str(caught.value)
