@@ -18,8 +18,8 @@ from mnist_batch.names import to_text
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # A digit below a year, or below a year and a month, is a month or a day.
-_DATE = r"(^|/)(19|20)[0-9]{2}([-_./]?(0?[1-9]|1[0-2]))?/[0-9]/[^/]*$"
-_TWO_DIGITS = r"(^|/)[0-9]/([^/]*/)*[0-9]/[^/]*$"
+_DATE = r"(^|/)(19|20)[0-9]{2}([-_./]?(0?[1-9]|1[0-2]))?/[0-9]/$"
+_TWO_DIGITS = r"(^|/)[0-9]/([^/]*/)*[0-9]/$"
 # Something and then the digit, with or without a leading zero.
 _NUMBERED = re.compile(r"(?P<prefix>|.*[^0-9])0?(?P<digit>[0-9])")
 # A partition of Hive by one of these names the label itself.
@@ -44,49 +44,55 @@ def labels_from_folders(paths: pa.Array, where: str, above: str = "") -> FolderL
     where: how warnings name the input.
     above: the folders above the paths, which may be the year and the month.
     """
-    parent = pc.extract_regex(paths, r"(?:^|/)(?P<digit>[0-9])/[^/]*$")
+    # Patterns are matched with folders, of which there are few, and not with paths.
+    encoded = pc.replace_substring_regex(paths.cast(pa.binary()), r"[^/]*$", "").dictionary_encode()
+    folders = encoded.dictionary
+    parent = pc.extract_regex(folders, r"(?:^|/)(?P<digit>[0-9])/$")
     digits = pc.struct_field(parent, "digit").cast(pa.string()).cast(pa.int8())
     if digits.null_count == len(digits):
-        return _labels_from_other_names(paths, where)
+        digits, warnings = _labels_of_other_names(folders, where)
+        return FolderLabels(digits.take(encoded.indices), warnings)
     tail = "/".join(above.split("/")[-2:]).encode()
-    whole = pc.binary_join_element_wise(tail, paths.cast(pa.binary()), b"/") if tail else paths
+    whole = pc.binary_join_element_wise(tail, folders, b"/") if tail else folders
     warnings = []
     for pattern, texts, why in (
         (_DATE, whole, "are in folders that look like dates"),
-        (_TWO_DIGITS, paths, "are below two folders named by a digit"),
+        (_TWO_DIGITS, folders, "are below two folders named by a digit"),
     ):
         doubtful = pc.match_substring_regex(texts, pattern)
-        if count := pc.sum(doubtful).as_py():
-            example = to_text(_as_bytes(paths.filter(doubtful)[0].as_py()))
-            warnings.append(f"{where}: {count:,} images {why} ({example}): no label is taken from them; {_REMEDY}")
+        if pc.any(doubtful).as_py():
+            images = paths.filter(doubtful.take(encoded.indices))
+            example = to_text(_as_bytes(images[0].as_py()))
+            warnings.append(
+                f"{where}: {len(images):,} images {why} ({example}): no label is taken from them; {_REMEDY}"
+            )
             digits = pc.if_else(doubtful, pa.scalar(None, pa.int8()), digits)
-    return FolderLabels(digits, warnings)
+    return FolderLabels(digits.take(encoded.indices), warnings)
 
 
-def _labels_from_other_names(paths: pa.Array, where: str) -> FolderLabels:
-    """Labels from ten folders that are named for the digits in another way than `0`..`9`."""
-    folders = pc.replace_substring_regex(paths.cast(pa.binary()), r"(^|/)[^/]*$", "")
-    encoded = folders.dictionary_encode()
-    if not 0 < len(encoded.dictionary) <= _MAX_FOLDERS:
-        return FolderLabels(pa.nulls(len(paths), pa.int8()), [])
-    names = [to_text(folder) for folder in encoded.dictionary.to_pylist()]
+def _labels_of_other_names(folders: pa.BinaryArray, where: str) -> tuple[pa.Int8Array, list[str]]:
+    """The digit of each folder, if ten of them are named for the digits in another way than `0`..`9`, and warnings.
+
+    folders: distinct, each with a slash at its end.
+    """
+    nothing = pa.nulls(len(folders), pa.int8())
+    if not 0 < len(folders) <= _MAX_FOLDERS:
+        return nothing, []
+    names = [to_text(folder.rstrip(b"/")) for folder in folders.to_pylist()]
     found = {name: digit for name in names if (digit := _read_name(name.rpartition("/")[2])) is not None}
     kinds = {kind for kind, _ in found.values()}
     if not found or (len(found) == 1 and not _PARTITION.match(next(iter(kinds)))):
-        return FolderLabels(pa.nulls(len(paths), pa.int8()), [])
+        return nothing, []
     partitions = all(_PARTITION.match(kind) for kind in kinds)
     complete = partitions or {digit for _, digit in found.values()} == set(range(10))
     siblings = len(found) == len([name for name in names if name]) and len(kinds) == 1
     numbers_above = any(_NUMBER.fullmatch(part) for name in found for part in name.split("/")[:-1])
     if not (complete and siblings and not numbers_above):
-        example = next(iter(found))
-        warning = (
-            f"{where}: folders such as {example} may name labels, but are not taken: all ten digits must be there, "
-            f"named alike, with no other folders beside them and no numbers above; {_REMEDY}"
-        )
-        return FolderLabels(pa.nulls(len(paths), pa.int8()), [warning])
-    values = pa.array([found[name][1] if name in found else None for name in names], pa.int8())
-    return FolderLabels(values.take(encoded.indices), [])
+        return nothing, [
+            f"{where}: folders such as {next(iter(found))} may name labels, but are not taken: all ten digits must be "
+            f"there, named alike, with no other folders beside them and no numbers above; {_REMEDY}"
+        ]
+    return pa.array([found[name][1] if name in found else None for name in names], pa.int8()), []
 
 
 def _read_name(name: str) -> tuple[str, int] | None:

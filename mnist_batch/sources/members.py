@@ -77,9 +77,10 @@ def member_kind(path: bytes, head: Callable[[], bytes]) -> MemberKind:
     if path.endswith(CLASS_SUFFIX.encode()):
         return MemberKind.CLASS
     start = head()
+    if image_format(start) is not None:
+        return MemberKind.IMAGE
     signature = find_signature(start)
-    is_image = image_format(start) is not None or (signature is not None and signature.is_image)
-    return MemberKind.IMAGE if is_image else MemberKind.OTHER
+    return MemberKind.IMAGE if signature is not None and signature.is_image else MemberKind.OTHER
 
 
 def is_junk(path: bytes) -> bool:
