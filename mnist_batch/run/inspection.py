@@ -124,7 +124,7 @@ def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: in
     """
     inputs = open_inputs(tuple(paths), reading)
     if label_file := isinstance(reading.labels, Path):
-        open_label_file(reading.labels, inputs.rows, inputs.numbered)
+        open_label_file(reading.labels, inputs.rows, inputs.numbered, inputs.list_names)
     shards = sum(1 for _ in cut_shards(inputs.spans, rows_per_part))
     options = reading.preprocess_options
     return Inspection(inputs, label_file, shards, rows_per_part, options.preprocess, sample_images(inputs, options))

@@ -58,7 +58,7 @@ def make_plan(config: PredictConfig) -> Plan:
     inputs = open_inputs(config.inputs, config.reading)
     check_extra_columns(config.format, inputs.extra_columns)
     path = config.reading.labels if isinstance(config.reading.labels, Path) else None
-    labels = None if path is None else open_label_file(path, inputs.rows, inputs.numbered)
+    labels = None if path is None else open_label_file(path, inputs.rows, inputs.numbered, inputs.list_names)
     label_files = _list_label_files(inputs) if path is None else {printable(path.name): path}
     digest = model_digest(model_path)
     card = find_card(model_path, digest)

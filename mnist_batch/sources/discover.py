@@ -89,6 +89,10 @@ class Inputs:
         """Whether every row is identified by its number in a container."""
         return all(source.numbered for source in self.sources)
 
+    def list_names(self) -> pa.StringArray:
+        """Returns the ids of the rows that are files or members of archives."""
+        return pa.chunked_array([source.list_names() for source in self.sources], pa.string()).combine_chunks()
+
     @property
     def extra_columns(self) -> pa.Schema:
         """The columns named by `--keep`. Each has the same type in all sources."""

@@ -6,7 +6,7 @@ labels rows by id.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError, InputMissingError, StorageError
 from mnist_batch.records import Ints, first_line
 from mnist_batch.sources import npy
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_gzip
 from mnist_batch.sources.idx import count_labels, read_labels
+from mnist_batch.sources.label_table import find_id_and_label, match_ids, read_csv, read_parquet
 from mnist_batch.sources.labels import parse_label_column
-from mnist_batch.sources.tabular import join_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,10 +68,17 @@ class LabelsById:
         return self.digits.take(pa.array(positions, mask=positions < 0))
 
 
-def open_label_file(path: Path, rows: int, numbered: bool = True) -> LabelFile:
+def _no_names() -> pa.StringArray:
+    return pa.array([], pa.string())
+
+
+def open_label_file(
+    path: Path, rows: int, numbered: bool = True, list_names: Callable[[], pa.StringArray] = _no_names
+) -> LabelFile:
     """The labels in `path` for a run of `rows` rows.
 
     numbered: whether the rows of all inputs are identified by their number. Only then can labels belong to positions.
+    list_names: returns the ids of the rows that have names of their own, which ids of a table may shorten.
 
     Raises InputMissingError if there is no such file, StorageError if it cannot be read, and InputError if it is not
     idx, CSV or Parquet, if it is empty, if its ids are not unique, if its labels are not digits, or if an idx file does
@@ -97,22 +102,22 @@ def open_label_file(path: Path, rows: int, numbered: bool = True) -> LabelFile:
             )
         return LabelsByPosition(read_labels(path) if digits is None else digits)
     try:
-        table = _read_parquet(path) if head == b"PAR1" else _read_csv(path)
+        table = read_parquet(path) if head == b"PAR1" else read_csv(path)
         table.validate(full=True)  # otherwise strings that are not valid UTF-8 would fail later, with another error
-        columns = table.column_names
-        if columns.count("id") == columns.count("label") == 1:
-            ids = table["id"].combine_chunks().cast(pa.string())
-            return _labels_by_id(path, ids, table["label"].combine_chunks())
+        id_column, label_column = find_id_and_label(table, path)
+        ids = table[id_column].combine_chunks().cast(pa.string())
+        return _labels_by_id(path, ids, table[label_column].combine_chunks(), list_names)
     except GZIP_ERRORS as error:
         raise gzip_error(path, error) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: column names that are not UTF-8
         raise InputError(
             f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
         ) from error
-    raise InputError(f"{path}: labels must have the columns id and label, has {join_names(columns)}: rename them")
 
 
-def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsById:
+def _labels_by_id(
+    path: Path, ids: pa.StringArray, labels: pa.Array, list_names: Callable[[], pa.StringArray]
+) -> LabelsById:
     if not len(ids):
         raise InputError(f"{path}: must hold a label, holds none: fill it, or switch labels off with --labels none")
     if len(ids.unique()) != len(ids):
@@ -121,7 +126,8 @@ def _labels_by_id(path: Path, ids: pa.StringArray, labels: pa.Array) -> LabelsBy
             f"{path}: every id must occur once, {values[counts.argmax()]!r} occurs {counts.max()} times: "
             "remove the duplicates"
         )
-    return LabelsById(ids, parse_label_column(labels, f"{path}, column label"))
+    digits = parse_label_column(labels, f"{path}, column label")
+    return LabelsById(match_ids(ids, list_names), digits)
 
 
 def _read_head(path: Path) -> bytes:
@@ -135,17 +141,3 @@ def _read_head(path: Path) -> bytes:
         raise StorageError(
             f"{path}: labels must be readable, but: {error.strerror}; start again once they are"
         ) from error
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    with pa.OSFile(os.fsencode(path)) as file:  # as bytes, because the name may not be valid UTF-8
-        return pq.read_table(file)
-
-
-def _read_csv(path: Path) -> pa.Table:
-    with open_plain_or_gzip(path) as file:
-        return pa.csv.read_csv(
-            file,
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(column_types={"id": pa.string()}),
-        )

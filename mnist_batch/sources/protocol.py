@@ -114,6 +114,10 @@ class Source(Protocol):
         """Whether rows are identified by their number, so that labels by position can belong to them."""
         ...
 
+    def list_names(self) -> pa.StringArray:
+        """Returns the ids of all rows, if they are the names of files. Otherwise returns none."""
+        ...
+
     def split_points(self) -> Sequence[int]:
         """Returns the row numbers where shards should be cut if possible, in order, including 0 and `rows`."""
         ...
@@ -144,6 +148,9 @@ class SourceDefaults:
     @property
     def numbered(self) -> bool:
         return True
+
+    def list_names(self) -> pa.StringArray:
+        return pa.array([], pa.string())
 
     def split_points(self: Source) -> Sequence[int]:
         return [0, self.rows]

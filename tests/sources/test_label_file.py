@@ -123,7 +123,7 @@ def test_label_file_can_be_pickled(tmp_path: Path) -> None:
     ("columns", "match"),
     [
         ({"id": ["a", "b", "a"], "label": [1, 2, 3]}, "'a' occurs 2 times"),
-        ({"name": ["a"], "label": [1]}, "must have the columns id and label, has name, label"),
+        ({"page": ["a"], "label": [1]}, "must have the columns id and label, has page, label"),
         ({"id": ["a"]}, "must have the columns id and label"),
         ({"id": ["a", "b"], "label": [1, 10]}, "column label: labels must be digits 0..9, row 1 has 10"),
         ({"id": ["a"], "label": ["one"]}, "row 0 has 'one'"),

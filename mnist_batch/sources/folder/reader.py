@@ -48,6 +48,9 @@ class FolderSource(SourceDefaults):
     def numbered(self) -> bool:
         return False
 
+    def list_names(self) -> pa.StringArray:
+        return text_array(self.files["path"].combine_chunks())
+
     def list_warnings(self) -> Sequence[str]:
         return self.warnings
 

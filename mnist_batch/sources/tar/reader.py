@@ -52,6 +52,9 @@ class TarSource(SourceDefaults):
     def numbered(self) -> bool:
         return False
 
+    def list_names(self) -> pa.StringArray:
+        return ids_and_labels(self.name, self.members)[0]
+
     def count_skipped(self) -> Mapping[str, int]:
         return self.skipped
 

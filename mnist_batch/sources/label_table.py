@@ -1,0 +1,117 @@
+"""Tables of labels as people write them: which columns they are in, and which rows of the input their ids mean."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from mnist_batch.errors import InputError
+from mnist_batch.sources.gzipped import open_plain_or_gzip
+from mnist_batch.sources.tabular import join_names
+
+# In lower case. `id` and `label` come first, because `predictions/` has them.
+_ID_NAMES = ("id", "image", "file", "file_name", "filename", "filepath", "path", "imageid", "image_id", "name")
+_LABEL_NAMES = ("label", "labels", "class", "digit", "target", "y")
+_HEAD_BYTES = 65_536
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """Reads all columns. Raises what pyarrow raises."""
+    with pa.OSFile(os.fsencode(path)) as file:  # as bytes, because the name may not be valid UTF-8
+        return pq.read_table(file)
+
+
+def read_csv(path: Path) -> pa.Table:
+    """Reads a table separated by commas, semicolons or tabs, with or without a header. Ids are read as text.
+
+    Without a header, the columns are called `column1`, `column2`, ...
+    """
+    with open_plain_or_gzip(path) as file:
+        line = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
+        delimiter = max(",;\t", key=line.count)
+        first = next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
+        names = None
+        if any(text.strip().isdigit() and len(text.strip()) == 1 for text in first):
+            names = [f"column{position}" for position in range(1, len(first) + 1)]
+        file.seek(0)
+        texts = [name for name in names or first if names or name.lower() in _ID_NAMES]
+        return pa.csv.read_csv(
+            file,
+            pa.csv.ReadOptions(column_names=names),
+            pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            pa.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
+        )
+
+
+def find_id_and_label(table: pa.Table, path: Path) -> tuple[str, str]:
+    """Returns the names of the columns with ids and labels.
+
+    Raises InputError if there is no such column, or more than one.
+    """
+    names = table.column_names
+    if names == ["column1", "column2"]:  # no header: the labels are the column of single digits
+        digits = [_holds_digits(table[name]) for name in names]
+        if digits.count(True) == 1:
+            return names[digits.index(False)], names[digits.index(True)]
+    found = [_find_column(names, known) for known in (_ID_NAMES, _LABEL_NAMES)]
+    if found[0] is None or found[1] is None:
+        raise InputError(
+            f"{path}: labels must have the columns id and label, has {join_names(names)}: "
+            "rename them, or write a header"
+        )
+    return found[0], found[1]
+
+
+def _find_column(names: list[str], known: tuple[str, ...]) -> str | None:
+    """The only column with one of the known names; of several, the one that is called by the first of them."""
+    found = [name for name in names if name.lower() in known]
+    if len(found) == 1:
+        return found[0]
+    return known[0] if found.count(known[0]) == 1 else None
+
+
+def _holds_digits(column: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.match_substring_regex(column.fill_null("x"), r"^\s*[0-9]\s*$")).as_py())
+
+
+def match_ids(ids: pa.StringArray, list_rows: Callable[[], pa.StringArray]) -> pa.StringArray:
+    """Returns the ids of a table as the ids of the rows that they mean, where that is certain.
+
+    An id that is not the id of a row may leave out its folder or suffix, or have another folder. It is taken if exactly
+    one row and exactly one id of the table are the same without their folders, without their suffixes, or without both.
+
+    list_rows: returns the ids of all rows that have names of their own.
+    """
+    rows = list_rows()
+    unknown = pc.invert(pc.is_in(ids, rows)).to_numpy(zero_copy_only=False)
+    if not len(rows) or not unknown.any():
+        return ids
+    result = ids.to_numpy(zero_copy_only=False).copy()
+    for patterns in ((r"^.*[/!]",), (r"\.[^./!]*$",), (r"^.*[/!]", r"\.[^./!]*$")):
+        short_rows, short_ids = (_shorten(texts, patterns) for texts in (rows, ids))
+        once = [_list_unique(texts) for texts in (short_rows, short_ids)]
+        fits = pc.and_(pc.is_in(short_ids, once[0]), pc.is_in(short_ids, once[1])).to_numpy(zero_copy_only=False)
+        matched = fits & unknown
+        positions = pc.index_in(short_ids.filter(pa.array(matched)), short_rows)
+        result[matched] = rows.take(positions).to_numpy(zero_copy_only=False)
+        unknown &= ~matched
+    return pa.array(result, pa.string())
+
+
+def _shorten(texts: pa.StringArray, patterns: tuple[str, ...]) -> pa.StringArray:
+    for pattern in patterns:
+        texts = pc.replace_substring_regex(texts, pattern, "")
+    return texts
+
+
+def _list_unique(texts: pa.StringArray) -> pa.StringArray:
+    """The texts that occur once."""
+    counts = pc.value_counts(texts)
+    return counts.field("values").filter(pc.equal(counts.field("counts"), 1))
