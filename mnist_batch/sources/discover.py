@@ -43,6 +43,9 @@ from mnist_batch.sources.members import (
 from mnist_batch.sources.protocol import Container, NotImages, Source, Stamp, missing_file
 
 _GZIP_SUFFIX = b".gz"
+# Tables of labels that people keep beside images.
+_LABEL_SUFFIXES = (b".csv", b".csv.gz", b".tsv", b".jsonl", b".parquet")
+_LABEL_TABLES = frozenset(stem + suffix for stem in (b"labels", b"metadata") for suffix in _LABEL_SUFFIXES)
 # Suffixes of files that are not read, or not inside archives, but may hold images.
 _MAY_HOLD_IMAGES = frozenset((
     ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".zip", ".tar", ".tgz", ".gz", ".arrow", ".feather", ".orc", ".h5",
@@ -231,8 +234,14 @@ class _FileClassifier:
         named: whether the file is itself an input. Such a file must be a container.
         """
         whole = self._listing.root / os.fsdecode(path)
-        if any(path.rpartition(b"/")[2] in format.rowless_names for format in FORMATS):
+        name = path.rpartition(b"/")[2]
+        if any(name in format.rowless_names for format in FORMATS):
             self.skipped.add(path)
+            return None
+        if not named and (self._is_label_option(whole) or name.lower() in _LABEL_TABLES):
+            if not self._is_label_option(whole) and self._options.labels is AutoLabels.AUTO:
+                self.warnings.append(f"{whole}: may hold labels, but is not read: name it with --labels")
+            self.skipped["(table of labels)"] += 1
             return None
         format = find_format(head)
         if format is not None:
@@ -254,8 +263,8 @@ class _FileClassifier:
             elif sources:
                 self._opened.add(path)
             return format, sources
-        name = to_text(path)
-        known = next((format for format in FORMATS if format.suffixes and name.endswith(format.suffixes)), None)
+        text = to_text(path)
+        known = next((format for format in FORMATS if format.suffixes and text.endswith(format.suffixes)), None)
         if named or (known is not None and not is_junk(path)):
             must = f"{known.title}, as its name says" if known else f"an image, {list_titles()}"
             start = head.content() if known else head.stored()
@@ -264,6 +273,11 @@ class _FileClassifier:
             raise InputError(f"{whole}: must be {must}, but {describe_start(start)}: {remedy}")
         self.skipped.add(path)
         return None
+
+    def _is_label_option(self, path: Path) -> bool:
+        """Whether a file is the one that `--labels` names."""
+        labels = self._options.labels
+        return isinstance(labels, Path) and labels.name == path.name and labels.exists() and labels.samefile(path)
 
     def _skip_gzip_copy(self, packed: Path) -> None:
         """Counts a gzip file whose content is in the file beside it. Raises InputError if the contents differ."""

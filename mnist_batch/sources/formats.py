@@ -50,9 +50,9 @@ FORMATS = (
     Format(
         "idx",
         "an idx file of images (00 00 08 03)",
-        lambda head: head.content().startswith(idx.IMAGES_MAGIC),
+        lambda head: idx.is_images(head.content()),
         idx.open_idx,
-        ("idx3-ubyte", "idx3-ubyte.gz"),
+        ("idx3-ubyte", "idx3-ubyte.gz", "idx4-ubyte", "idx4-ubyte.gz"),
     ),
     Format(
         "idx labels",

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
-from mnist_batch.records import CLASSES, NumericRows, Rows, null_labels
+from mnist_batch.records import CLASSES, IMAGE_SIDE, NumericRows, Rows, null_labels
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import find_label_file, to_digit_labels
@@ -27,7 +27,8 @@ from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_i
 
 IMAGES_MAGIC = b"\0\0\x08\x03"
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_HEADER_SIZE = 16
+# QMNIST's labels have the class first, then series, writer and so on (github.com/facebookresearch/qmnist).
+_QMNIST_COLUMNS = 8
 _INFLATE_CHUNK = 1 << 20
 # Limits memory if the images are large. A batch of 28x28 images is 3 MB.
 _MAX_READ_BYTES = 64 << 20
@@ -38,6 +39,7 @@ class IdxSource(SourceDefaults):
     """The images of one idx file.
 
     image_shape: (height, width) of each image.
+    data_start: the offset of the first pixel, inflated.
     labels: the label file beside the images, if any.
     """
 
@@ -45,6 +47,7 @@ class IdxSource(SourceDefaults):
     name: str
     rows: int
     image_shape: tuple[int, int]
+    data_start: int
     labels: Path | None
     format: str = field(default="idx", init=False)
 
@@ -72,7 +75,7 @@ class IdxReader:
         height, width = self._source.image_shape
         size = (stop - start) * height * width
         try:
-            self._file.seek(_HEADER_SIZE + start * height * width)
+            self._file.seek(self._source.data_start + start * height * width)
             data = self._file.read(size)
         except GZIP_ERRORS as error:
             raise gzip_error(self._source.path, error) from error
@@ -88,10 +91,29 @@ class IdxReader:
         self._file.close()
 
 
+def is_images(head: bytes) -> bool:
+    """Whether a file that begins with `head` is an idx file of bytes, [n, h, w], [n, h, w, 1] or [n, 784]."""
+    if head.startswith(IMAGES_MAGIC):
+        return True
+    if head[:3] != IMAGES_MAGIC[:3] or head[3:4] not in (b"\2", b"\4") or len(head) < 4 + 4 * head[3]:
+        return False
+    return find_image_shape(struct.unpack_from(f">{head[3]}I", head, 4)) is not None
+
+
+def find_image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Height and width of the images in an array; None if it has another shape."""
+    match shape:
+        case (_, height, width) | (_, height, width, 1):
+            return height, width
+        case (_, pixels) if pixels == IMAGE_SIDE**2:
+            return IMAGE_SIDE, IMAGE_SIDE
+    return None
+
+
 def is_labels(head: bytes) -> bool:
     """Whether a file that begins with `head` is an idx file of anything but images."""
     known = head[:2] == b"\0\0" and len(head) >= 4 and head[2] in DTYPES and 1 <= head[3] <= 4
-    return known and not head.startswith(IMAGES_MAGIC)
+    return known and not is_images(head)
 
 
 def open_labels(container: Container) -> Sequence[IdxSource]:
@@ -114,11 +136,15 @@ def open_idx(container: Container) -> Sequence[IdxSource]:
     with open_plain_or_gzip(path) as file:
         try:
             dtype, shape = _read_header(file, path)
+            data_start = file.tell()
             data_bytes = _count_data_bytes(file, path, _expected_bytes(shape, dtype))
         except GZIP_ERRORS as error:
             raise gzip_error(path, error) from error
     _check_size(path, shape, dtype, data_bytes)
-    rows, height, width = shape
+    image_shape = find_image_shape(shape)
+    if image_shape is None:
+        raise AssertionError(f"{path}: {shape} is not the shape of images")
+    rows, (height, width) = shape[0], image_shape
     if not 0 < height * width <= MAX_PIXELS:
         raise InputError(
             f"{path}: images must have 1 to {MAX_PIXELS} pixels, the header says {height}x{width}: fetch it again"
@@ -132,7 +158,7 @@ def open_idx(container: Container) -> Sequence[IdxSource]:
         )
     if labels is not None:
         read_labels(labels)
-    return [IdxSource(path, container.name, rows, (height, width), labels)]
+    return [IdxSource(path, container.name, rows, image_shape, data_start, labels)]
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
@@ -152,7 +178,10 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
 
 def read_labels(path: Path) -> pa.Int32Array:
     """The labels in an idx file: int32 [n] of 0..9. Raises InputError if they are anything else."""
-    return to_digit_labels(read_idx(path), str(path))
+    values = read_idx(path)
+    if values.ndim == 2 and values.shape[1] == _QMNIST_COLUMNS:
+        values = values[:, 0]
+    return to_digit_labels(values, str(path))
 
 
 def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_bytes: int) -> Iterator[Rows]:

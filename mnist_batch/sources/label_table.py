@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -84,8 +85,8 @@ def _holds_digits(column: pa.ChunkedArray) -> bool:
 def match_ids(ids: pa.StringArray, list_rows: Callable[[], pa.StringArray]) -> pa.StringArray:
     """Returns the ids of a table as the ids of the rows that they mean, where that is certain.
 
-    An id that is not the id of a row may leave out its folder or suffix, or have another folder. It is taken if exactly
-    one row and exactly one id of the table are the same without their folders, without their suffixes, or without both.
+    An id that is not the id of a row may leave out folders or the suffix, or have folders that the row's id leaves out.
+    It is taken if no other row and no other id of the table are the same without folders, suffix, or both.
 
     list_rows: returns the ids of all rows that have names of their own.
     """
@@ -98,11 +99,28 @@ def match_ids(ids: pa.StringArray, list_rows: Callable[[], pa.StringArray]) -> p
         short_rows, short_ids = (_shorten(texts, patterns) for texts in (rows, ids))
         once = [_list_unique(texts) for texts in (short_rows, short_ids)]
         fits = pc.and_(pc.is_in(short_ids, once[0]), pc.is_in(short_ids, once[1])).to_numpy(zero_copy_only=False)
-        matched = fits & unknown
-        positions = pc.index_in(short_ids.filter(pa.array(matched)), short_rows)
-        result[matched] = rows.take(positions).to_numpy(zero_copy_only=False)
-        unknown &= ~matched
+        candidates = np.flatnonzero(fits & unknown)
+        found = rows.take(pc.index_in(short_ids.take(pa.array(candidates)), short_rows)).to_pylist()
+        for at, row in zip(candidates.tolist(), found, strict=True):
+            if _may_mean(result[at], row):
+                result[at], unknown[at] = row, False
     return pa.array(result, pa.string())
+
+
+def _may_mean(name: str, row: str) -> bool:
+    """Whether one of two ids, which are the same without folders and suffix, only leaves out a part of the other."""
+    (folder, suffix), (row_folder, row_suffix) = map(_split_name, (name, row))
+    fits = row_folder.endswith(("/" + folder, "!" + folder)) or folder.endswith("/" + row_folder)
+    return (fits or folder == row_folder or not (folder and row_folder)) and (
+        suffix == row_suffix or not (suffix and row_suffix)
+    )
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """The folders of a name, with the last slash, and its suffix, with the dot."""
+    folder = name[: max(name.rfind("/"), name.rfind("!")) + 1]
+    dot = name.rfind(".", len(folder))
+    return folder, name[dot:] if dot >= 0 else ""
 
 
 def _shorten(texts: pa.StringArray, patterns: tuple[str, ...]) -> pa.StringArray:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from conftest import Cli
@@ -249,3 +252,41 @@ def test_other_formats_are_named(name: str, content: bytes, message: str, folder
     with pytest.raises(InputError) as caught:
         opened(folder / name)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(12, 28, 28, 1), (12, 784)])
+def test_idx_of_other_dimensions(shape: tuple[int, ...], folder: Path) -> None:
+    header = b"\0\0\x08" + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+    qmnist = b"\0\0\x0c\x02" + struct.pack(">2I", 12, 8) + np.array([[y, *[99] * 7] for y in LABELS], ">i4").tobytes()
+    files = {"x-images-idx3-ubyte": header + DIGITS.pixels[:12].tobytes(), "x-labels-idx1-ubyte": qmnist}
+    write_files(folder, files)
+    (batch,) = read_all(opened(folder))
+    assert batch.labels.to_pylist() == LABELS
+    assert np.array_equal(batch.pixels, DIGITS.pixels[:12])
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (12, 28, 28, 3), (9408,)])
+def test_idx_of_something_else_is_named(shape: tuple[int, ...], folder: Path) -> None:
+    header = b"\0\0\x08" + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+    write_files(folder, {"a": header + DIGITS.pixels[:12].tobytes()})
+    with pytest.raises(InputError, match="must begin with 00 00 08 03, this one begins with 00 00 08"):
+        opened(folder / "a")
+
+
+@pytest.mark.parametrize("name", ["labels.parquet", "metadata.parquet", "labels.csv", "metadata.csv", "Labels.csv"])
+def test_tables_of_labels_beside_images(name: str, folder: Path, tmp_path: Path) -> None:
+    """They never end a run. Without --labels, a warning says that they are not read."""
+    write_files(folder, {f"{row}.png": png for row, png in enumerate(PNGS)})
+    table = pa.table({"file_name": [f"{row}.png" for row in range(12)], "label": LABELS})
+    if name.endswith(".parquet"):
+        pq.write_table(table, folder / name)
+    else:
+        pa.csv.write_csv(table, folder / name)
+    inputs = opened(folder)
+    assert (inputs.rows, inputs.skipped) == (12, {"(table of labels)": 1})
+    assert inputs.warnings == [f"{folder / name}: may hold labels, but is not read: name it with --labels"]
+    result = predict(folder, output=tmp_path / "out", labels=folder / name)
+    assert result.to_pandas().set_index("id")["label"].to_dict() == dict(
+        zip(table["file_name"].to_pylist(), LABELS, strict=True)
+    )
+    assert not any("may hold labels" in line for line in result.warnings)

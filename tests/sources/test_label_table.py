@@ -62,8 +62,10 @@ def test_unclear_columns_are_an_error(text: str, tmp_path: Path) -> None:
         (["1.png"], ["x/1.png", "x/2.png"], ["x/1.png"]),
         (["1"], ["x/1.png"], ["x/1.png"]),
         (["x/1"], ["x/1.png", "y/1.png"], ["x/1.png"]),
-        (["data/1.png"], ["a.zip!train/1.png"], ["a.zip!train/1.png"]),
-        (["1.jpg"], ["1.png"], ["1.png"]),
+        (["train/1.png"], ["a.zip!train/1.png"], ["a.zip!train/1.png"]),
+        (["data/train/1.png"], ["train/1.png"], ["train/1.png"]),
+        (["data/1.png"], ["train/1.png"], ["data/1.png"]),  # another folder
+        (["1.jpg"], ["1.png"], ["1.jpg"]),  # another suffix
         (["1.png"], ["x/1.png", "y/1.png"], ["1.png"]),  # two rows fit
         (["a/1.png", "b/1.png"], ["x/1.png"], ["a/1.png", "b/1.png"]),  # two ids fit
         (["1.png", "x/1.png"], ["x/1.png"], ["1.png", "x/1.png"]),  # one fits exactly
