@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,9 +44,7 @@ from mnist_batch.sources.members import (
 from mnist_batch.sources.protocol import Container, NotImages, Source, Stamp, missing_file
 
 _GZIP_SUFFIX = b".gz"
-# Tables of labels that people keep beside images.
-_LABEL_SUFFIXES = (b".csv", b".csv.gz", b".tsv", b".jsonl", b".parquet")
-_LABEL_TABLES = frozenset(stem + suffix for stem in (b"labels", b"metadata") for suffix in _LABEL_SUFFIXES)
+_LABEL_TABLE = "(table of labels)"
 # Suffixes of files that are not read, or not inside archives, but may hold images.
 _MAY_HOLD_IMAGES = frozenset((
     ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".zip", ".tar", ".tgz", ".gz", ".arrow", ".feather", ".orc", ".h5",
@@ -234,45 +233,64 @@ class _FileClassifier:
         named: whether the file is itself an input. Such a file must be a container.
         """
         whole = self._listing.root / os.fsdecode(path)
-        name = path.rpartition(b"/")[2]
-        if any(name in format.rowless_names for format in FORMATS):
+        if any(path.rpartition(b"/")[2] in format.rowless_names for format in FORMATS):
             self.skipped.add(path)
             return None
-        if not named and (self._is_label_option(whole) or name.lower() in _LABEL_TABLES):
-            if not self._is_label_option(whole) and self._options.labels is AutoLabels.AUTO:
-                self.warnings.append(f"{whole}: may hold labels, but is not read: name it with --labels")
-            self.skipped["(table of labels)"] += 1
+        if not named and self._is_label_option(whole):
+            self.skipped[_LABEL_TABLE] += 1
             return None
         format = find_format(head)
-        if format is not None:
-            if path.endswith(_GZIP_SUFFIX) and path.removesuffix(_GZIP_SUFFIX) in self._opened:
-                self._skip_gzip_copy(whole)
-                return None
-            arrays = self._listing.arrays.get(path, ())
-            try:
-                sources = format.open(Container(whole, self._listing.root, self._options, arrays, named))
-            except NotImages as found:
-                if named:
-                    raise InputError(
-                        f"{whole}: must be a collection of images, is {found.kind}: name the images themselves"
-                    ) from found
-                self.skipped[f"({found.kind})"] += 1
-                return None
-            if format.is_sidecar:
-                self.sidecars[whole] = format.name
-            elif sources:
-                self._opened.add(path)
-            return format, sources
+        if format is None:
+            self._skip_unknown(path, whole, head, named)
+            return None
+        if path.endswith(_GZIP_SUFFIX) and path.removesuffix(_GZIP_SUFFIX) in self._opened:
+            self._skip_gzip_copy(whole)
+            return None
+        arrays = self._listing.arrays.get(path, ())
+        sources = self._open_known(format, Container(whole, self._listing.root, self._options, arrays, named))
+        if sources is None:
+            return None
+        if format.is_sidecar:
+            self.sidecars[whole] = format.name
+        elif sources:
+            self._opened.add(path)
+        return format, sources
+
+    def _open_known(self, format: Format, container: Container) -> Sequence[Source] | None:
+        """Opens the sources in a file of a known format. Returns None if it was only found, and holds no images."""
+        try:
+            return format.open(container)
+        except NotImages as found:
+            if container.named:
+                raise InputError(
+                    f"{container.path}: must be a collection of images, is {found.kind}: name the images themselves"
+                ) from found
+            self.skipped[f"({found.kind})"] += 1
+        except InputError:
+            if container.named or not _is_label_table(container.path):
+                raise
+            self._skip_label_table(container.path)
+        return None
+
+    def _skip_unknown(self, path: bytes, whole: Path, head: Head, named: bool) -> None:
+        """Counts a file of no known format. Raises InputError if its name or the user says that it should have one."""
         text = to_text(path)
         known = next((format for format in FORMATS if format.suffixes and text.endswith(format.suffixes)), None)
-        if named or (known is not None and not is_junk(path)):
+        if not named and _is_label_table(whole):
+            self._skip_label_table(whole)
+        elif named or (known is not None and not is_junk(path)):
             must = f"{known.title}, as its name says" if known else f"an image, {list_titles()}"
             start = head.content() if known else head.stored()
             signature = find_signature(start)
             remedy = "check the file" if signature is None else signature.remedy
             raise InputError(f"{whole}: must be {must}, but {describe_start(start)}: {remedy}")
-        self.skipped.add(path)
-        return None
+        else:
+            self.skipped.add(path)
+
+    def _skip_label_table(self, path: Path) -> None:
+        if self._options.labels is AutoLabels.AUTO:
+            self.warnings.append(f"{path}: may hold labels, but is not read: name it with --labels")
+        self.skipped[_LABEL_TABLE] += 1
 
     def _is_label_option(self, path: Path) -> bool:
         """Whether a file is the one that `--labels` names."""
@@ -303,6 +321,11 @@ def _input_errors(path: Path) -> Iterator[None]:
         if error.errno in (None, errno.EINVAL):
             raise InputError(f"{path}: must be whole, but: {first_line(error)}; fetch it again") from error
         raise StorageError(f"{path}: must be readable, but: {error.strerror}; start again once it is") from error
+
+
+def _is_label_table(path: Path) -> bool:
+    """Whether a file has a name that people give to tables of labels beside images."""
+    return re.fullmatch(r"(labels|metadata)\.(csv(\.gz)?|tsv|jsonl|parquet)", path.name, re.IGNORECASE) is not None
 
 
 def _warn_of_skipped(skipped: Mapping[str, int], root: Path) -> list[str]:

@@ -290,3 +290,8 @@ def test_tables_of_labels_beside_images(name: str, folder: Path, tmp_path: Path)
         zip(table["file_name"].to_pylist(), LABELS, strict=True)
     )
     assert not any("may hold labels" in line for line in result.warnings)
+
+
+def test_images_in_a_file_with_the_name_of_a_label_table(folder: Path) -> None:
+    pq.write_table(TABLE, folder / "metadata.parquet")
+    assert (opened(folder).rows, opened(folder).warnings) == (12, [])
