@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from mnist_batch.config import AutoLabels, ReadOptions
+from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.records import IMAGE_SIDE, ImageError, Ints, NumericRows, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_gzip
@@ -154,10 +154,9 @@ def open_csv(container: Container) -> Sequence[CsvSource]:
         blocks = [blocks[0], *(replace(block, first_row=block.first_row - 1) for block in blocks[1:])]
     floats = any(not _is_integer(text) for row in examples for text in row if _is_number(text))
     kinds = {True: pa.float64() if floats else pa.uint8(), False: pa.string()}
-    first_row = dict(zip(dialect.names, examples[0], strict=False))
     texts = {options.id_column, *options.keep}
     schema = pa.schema(
-        [(name, kinds[name not in texts and _is_number(first_row.get(name, ""))]) for name in dialect.names]
+        [(name, kinds[name not in texts and _holds_numbers(examples, at)]) for at, name in enumerate(dialect.names)]
     )
 
     def read_column(name: str) -> pa.Array:
@@ -264,7 +263,7 @@ def _find_label(sample: str, delimiter: str, count: int, path: Path, options: Re
         return {_FIRST: 0, _LAST: count - 1, _NONE: None}[chosen]
     rows = [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if len(row) == count]
     may_be = [_may_be_labels([row[at] for row in rows], [row[-1 - at] for row in rows]) for at in (0, -1)]
-    if options.labels is not AutoLabels.AUTO or may_be.count(True) != 1:
+    if may_be.count(True) != 1:
         raise InputError(
             f"{path}: it must be clear which of 785 columns is the label, but the first and the last may both be, "
             f"or neither: say --label-column {_FIRST}, {_LAST} or {_NONE}"
@@ -286,6 +285,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _holds_numbers(rows: Sequence[Sequence[str]], at: int) -> bool:
+    """Whether most values of a column are numbers. Some rows may be damaged."""
+    values = [row[at] for row in rows if at < len(row)]
+    return 2 * sum(map(_is_number, values)) > len(values)
 
 
 def _is_integer(text: str) -> bool:

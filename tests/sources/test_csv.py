@@ -76,6 +76,21 @@ def test_label_without_header(rows: Sequence[Sequence[int]], labels: list[int | 
     assert np.array_equal(pixels, X)
 
 
+def test_label_without_header_is_no_pixel_if_labels_are_off(tmp_path: Path) -> None:
+    inputs = opened(write(tmp_path / "a.csv", ROWS), labels=AutoLabels.NONE)
+    _, labels, pixels = read(inputs)
+    assert labels == [None] * 12
+    assert np.array_equal(pixels, X)
+
+
+@pytest.mark.parametrize("value", ["", "x"])
+def test_damaged_first_row_is_a_reject(value: str, tmp_path: Path) -> None:
+    rows = [["label", *PIXELS], [*ROWS[0][:-1], value], *ROWS[1:]]
+    inputs = opened(write(tmp_path / "a.csv", rows))
+    assert [name for name, _, _ in rejects_of(inputs)] == ["a.csv#0"]
+    assert np.array_equal(read(inputs)[2], X[1:])
+
+
 def test_unclear_label_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [[*row[:-1], row[0]] for row in ROWS])
     with pytest.raises(InputError, match=r"must be clear which of 785 columns is the label.*--label-column"):
@@ -165,7 +180,7 @@ def test_tables_of_labels_are_not_images(tmp_path: Path) -> None:
     write(tmp_path / "labels.csv", [["id", "label"], ["a", 1]])
     write(tmp_path / "x.csv", [["label", *PIXELS], *ROWS])
     inputs = opened(tmp_path, labels=AutoLabels.AUTO)
-    assert (inputs.rows, inputs.skipped) == (12, {".csv": 1})
+    assert (inputs.rows, inputs.skipped) == (12, {"(table of labels)": 1})
 
 
 def test_endless_line_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
