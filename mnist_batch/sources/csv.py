@@ -144,8 +144,7 @@ def open_csv(container: Container) -> Sequence[CsvSource]:
     except GZIP_ERRORS as error:
         raise gzip_error(path, error) from error
     dialect, options = _find_dialect(sample, path, options)
-    lines = csv.reader(io.StringIO(sample), delimiter=dialect.delimiter)
-    examples = [row for row in lines if row][1 if dialect.has_header else 0 :]
+    examples = list(_read_lines(sample, dialect.delimiter, path))[1 if dialect.has_header else 0 :]
     if not examples:
         return []
     if dialect.has_header:
@@ -209,6 +208,14 @@ def _decode_sample(text: bytes, ends: Ints) -> str:
     return text[:end].removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "replace")
 
 
+def _read_lines(text: str, delimiter: str, path: Path) -> Iterator[list[str]]:
+    """Yields the fields of each line that is not empty. Raises InputError if one cannot be split."""
+    try:
+        yield from filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise InputError(f"{path}: must be CSV, but: {error}; check the file") from error
+
+
 def _find_line_ends(text: bytes) -> Ints:
     """The offsets of the line feeds that end a line: those outside of quotes."""
     letters = np.frombuffer(text, np.uint8)
@@ -232,7 +239,7 @@ def _find_dialect(sample: str, path: Path, options: ReadOptions) -> tuple[Dialec
     """How the file is written, and the options with a name for the label column of a file without a header."""
     line = sample.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=line.count)
-    first = next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
+    first = next(_read_lines(line, delimiter, path), [])
     if not all(map(_is_number, first)):
         return Dialect(delimiter, True, tuple(first)), options
     if options.id_column is not None or options.keep:
@@ -261,7 +268,7 @@ def _find_label(sample: str, delimiter: str, count: int, path: Path, options: Re
         return None
     if chosen is not None:
         return {_FIRST: 0, _LAST: count - 1, _NONE: None}[chosen]
-    rows = [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if len(row) == count]
+    rows = [row for row in _read_lines(sample, delimiter, path) if len(row) == count]
     may_be = [_may_be_labels([row[at] for row in rows], [row[-1 - at] for row in rows]) for at in (0, -1)]
     if may_be.count(True) != 1:
         raise InputError(
@@ -344,8 +351,7 @@ def _parse_row_by_row(source: CsvSource, text: bytes) -> tuple[pa.Table, dict[in
     pixels = [names.index(name) for name in source.columns.image.names]
     others = [(name, names.index(name)) for name in source.columns.names if name not in source.columns.image.names]
     values, texts = list[list[float]](), list[list[str | None]]()
-    lines = csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""), delimiter=source.dialect.delimiter)
-    for row in filter(None, lines):
+    for row in _read_lines(text.decode("utf-8", "replace"), source.dialect.delimiter, source.path):
         numbers, error = [0.0] * len(pixels), None
         if len(row) != len(names):
             error = ImageError(RejectReason.NOT_28X28, f"a row of {len(row)} values instead of {len(names)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,10 @@ def read_csv(path: Path) -> pa.Table:
     with open_plain_or_gzip(path) as file:
         line = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
         delimiter = max(",;\t", key=line.count)
-        first = next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
+        try:
+            first = next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter), [])
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
         names = None
         if any(text.strip().isdigit() and len(text.strip()) == 1 for text in first):
             names = [f"column{position}" for position in range(1, len(first) + 1)]
