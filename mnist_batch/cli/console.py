@@ -16,7 +16,7 @@ from mnist_batch.names import printable
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
-    from mnist_batch.report.document import Timings
+    from mnist_batch.report.document import PreprocessingCounts, Timings
     from mnist_batch.run.inspection import InspectionSummary, SampleSummary
     from mnist_batch.run.result import Result
 
@@ -106,9 +106,7 @@ def format_summary(result: Result) -> str:
         )
     treated = report.preprocessing
     if treated.as_is < result.predicted:
-        counts = {"as_is": treated.as_is, "inverted": treated.inverted, "framed": treated.framed}
-        parts = [f"{counts[name]:,} {text}" for name, text in _PREPROCESSING.items() if counts[name]]
-        lines.append(f"  preprocess {result.predicted:>10,}  {', '.join(parts)}")
+        lines.append(f"  preprocess {result.predicted:>10,}  {', '.join(_list_treatments(treated))}")
     lines += [f"  GATE FAILED  {gate}" for gate in result.failed_gates]
     lines += ["", f"  predictions  {result.predictions}"]
     if result.rejects is not None:
@@ -170,10 +168,14 @@ def format_inspection(inspection: InspectionSummary) -> str:
 
 
 def _format_sample(sample: SampleSummary) -> str:
-    found = {"as_is": sample.as_is, "inverted": sample.inverted, "framed": sample.framed}
-    counts = [f"{found[name]:,} {text}" for name, text in _PREPROCESSING.items() if found[name]]
+    counts = _list_treatments(sample)
     counts += [f"{count:,} rejected as {reason}" for reason, count in sample.rejected.items()]
     return f"preprocessing {sample.mode}, {sample.sampled:,} images sampled: {', '.join(counts)}"
+
+
+def _list_treatments(counts: PreprocessingCounts | SampleSummary) -> list[str]:
+    """How many images were treated in each way, without the ways that no image was treated in."""
+    return [f"{count:,} {text}" for name, text in _PREPROCESSING.items() if (count := getattr(counts, name))]
 
 
 def format_models(models: Sequence[BundledModel]) -> str:

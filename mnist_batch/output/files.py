@@ -91,11 +91,19 @@ def storage_errors(path: Path) -> Iterator[None]:
 def read_document(path: Path) -> JsonObject | None:
     """Reads a JSON object. Returns None if the file does not exist.
 
-    Raises DocumentError if the file holds anything else, StorageError if it cannot be read, because it may be the
-    journal of a commit.
+    Raises DocumentError if the file holds anything else, StorageError if it cannot be read.
+    """
+    content = read_bytes(path)
+    return None if content is None else parse_json(content)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Reads a file. Returns None if it does not exist.
+
+    Raises StorageError if it cannot be read, because it may be the journal of a commit.
     """
     try:
-        return parse_json(path.read_bytes())
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:

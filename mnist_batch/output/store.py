@@ -24,11 +24,12 @@ from typing import IO
 import pyarrow as pa
 
 from mnist_batch.documents import DocumentError, JsonObject, check_keys, check_readable, parse_document, to_json
-from mnist_batch.errors import OutputError, StorageError
+from mnist_batch.errors import OutputError
 from mnist_batch.output.files import (
     TEMPORARY_SUFFIX,
     FileRecord,
     matches_record,
+    read_bytes,
     read_document,
     storage_errors,
     sync_folder,
@@ -125,7 +126,7 @@ class OutputStore:
         try:
             if self.manifest() is not None:
                 return True
-        except DocumentError:  # ours, but damaged: whoever needs it says so
+        except DocumentError:  # damaged, but written by this program; the run reports it when it reads the manifest
             return True
         if not self._is_staging_ours():
             return False
@@ -233,13 +234,7 @@ class OutputStore:
 
     def read_shard_record(self, index: int) -> bytes | None:
         """Returns what `write_shard_record` wrote for a shard, or None if there is none."""
-        path = self.staging / "shards" / _record_name(index)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageError(f"{path}: must be readable, but: {error.strerror}; fix that and start again") from error
+        return read_bytes(self.staging / "shards" / _record_name(index))
 
     def has_staged(self, files: Mapping[str, FileRecord]) -> bool:
         """Whether the staged files, by name, still hold the bytes of their records."""

@@ -31,6 +31,7 @@ READ_ERRORS = (
 )  # fmt: skip
 _IMAGE_WORDS = ("x", "images", "image", "imgs", "img", "data", "features", "pixels", "digits")
 _LABEL_WORDS = ("y", "labels", "label", "targets", "target", "classes", "class")
+_LABEL_FORMS = tuple(form for word in _LABEL_WORDS for form in (word, word.title(), word.upper()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,8 @@ def list_label_names(images: str) -> Iterator[str]:
     words = images.split("_")
     for position, word in enumerate(words):
         if word.lower() in _IMAGE_WORDS:
-            for label in _LABEL_WORDS:
-                forms = {label, label.title(), label.upper()}
-                for form in sorted(forms, reverse=True):
-                    yield "_".join([*words[:position], form, *words[position + 1 :]])
+            for label in _LABEL_FORMS:
+                yield "_".join([*words[:position], label, *words[position + 1 :]])
 
 
 def find_label_name(images: str, names: Sequence[str], alone: bool) -> str | None:
@@ -150,9 +149,7 @@ def find_label_name(images: str, names: Sequence[str], alone: bool) -> str | Non
 
     alone: whether there is one array of images. Then the labels may also be called `labels` or the like.
     """
-    candidates = [*list_label_names(images)]
-    if alone:
-        candidates += [form for word in _LABEL_WORDS for form in (word, word.title(), word.upper())]
+    candidates = [*list_label_names(images), *(_LABEL_FORMS if alone else ())]
     return next((name for name in candidates if name in names and name != images), None)
 
 

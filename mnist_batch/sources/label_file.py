@@ -94,13 +94,12 @@ def open_label_file(
                 f"{path}: labels by position must belong to rows of a numbered file, such as idx or npz, but the input "
                 "holds image files, whose order is that of their names: name a table with the columns id and label"
             )
-        digits = npy.read_labels(path) if is_npy else None
-        if (count := count_labels(path) if digits is None else len(digits)) != rows:
+        if (count := npy.count_file_labels(path) if is_npy else count_labels(path)) != rows:
             raise InputError(
                 f"{path}: must hold a label for each of the {rows} rows of the input, holds {count}: "
                 "name the label file that belongs to this input"
             )
-        return LabelsByPosition(read_labels(path) if digits is None else digits)
+        return LabelsByPosition(npy.read_labels(path) if is_npy else read_labels(path))
     try:
         table = read_parquet(path) if head == b"PAR1" else read_csv(path)
         table.validate(full=True)  # otherwise strings that are not valid UTF-8 would fail later, with another error

@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError
 from mnist_batch.sources.gzipped import open_plain_or_gzip
-from mnist_batch.sources.tabular import join_names
+from mnist_batch.sources.tabular import LABEL_NAMES, join_names
 
-# In lower case. `id` and `label` come first, because `predictions/` has them.
+# In lower case. `id` comes first, because `predictions/` has it.
 _ID_NAMES = ("id", "image", "file", "file_name", "filename", "filepath", "path", "imageid", "image_id", "name")
-_LABEL_NAMES = ("label", "labels", "class", "digit", "target", "y")
 _HEAD_BYTES = 65_536
 
 
@@ -65,7 +64,7 @@ def find_id_and_label(table: pa.Table, path: Path) -> tuple[str, str]:
         digits = [_holds_digits(table[name]) for name in names]
         if digits.count(True) == 1:
             return names[digits.index(False)], names[digits.index(True)]
-    found = [_find_column(names, known) for known in (_ID_NAMES, _LABEL_NAMES)]
+    found = [_find_column(names, known) for known in (_ID_NAMES, LABEL_NAMES)]
     if found[0] is None or found[1] is None:
         raise InputError(
             f"{path}: labels must have the columns id and label, has {join_names(names)}: "

@@ -96,7 +96,7 @@ def list_files(inputs: tuple[str, ...], large_folder_bytes: int = _LARGE_FOLDER_
         )
     check_not_iceberg(root, table["path"])
     if builder.links:
-        table = drop_repeated_links(table, builder.links, os.path.realpath(os.fsencode(root)), builder.skipped)
+        table = drop_repeated_links(table, builder.links, builder.real_root, builder.skipped)
     return Listing(root, tuple(folders), table, arrays, builder.skipped)
 
 
@@ -166,7 +166,7 @@ class _FileTableBuilder:
         self._batches: list[pa.RecordBatch] = []
         self._columns: list[list[Any]] = [[] for _ in FILE_SCHEMA]
         self.skipped = Skipped()
-        self._real_root = os.path.realpath(os.fsencode(root))
+        self.real_root = os.path.realpath(os.fsencode(root))
         # The real path of each file that was reached by a link.
         self.links: dict[bytes, bytes] = {}
 
@@ -192,7 +192,7 @@ class _FileTableBuilder:
         """
         # Each with the folders above it, and with its real path if that is another one because of a link.
         pending: list[tuple[bytes, frozenset[tuple[int, int]], bytes | None]]
-        pending = [(os.fsencode(folder), frozenset(), real_path_if_linked(os.fsencode(folder), self._real_root))]
+        pending = [(os.fsencode(folder), frozenset(), real_path_if_linked(os.fsencode(folder), self.real_root))]
         while pending:
             path, above, real = pending.pop()
             try:

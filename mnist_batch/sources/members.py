@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, partial
@@ -28,7 +28,7 @@ from mnist_batch.records import ImageError, Ints, RejectReason, string_array, te
 from mnist_batch.signatures import find_signature
 from mnist_batch.sources.folder_labels import FolderLabels, labels_from_folders
 from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, parse_class_file
-from mnist_batch.sources.protocol import suffix_of
+from mnist_batch.sources.protocol import SourceDefaults, suffix_of
 
 # An encoded image is held in memory as a whole. 64 megapixels of uncompressed 16-bit RGBA are 512 MB.
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
@@ -157,6 +157,40 @@ class ImageMembers:
         """The images' `name` and `label`, and the other columns of `members`, which is the table of all members."""
         others = members.drop_columns("name").take(self.positions)
         return pa.table([self.name, self.label, *others.columns], names=["name", "label", *others.column_names])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ArchiveSource(SourceDefaults):
+    """The images of one archive.
+
+    members: where each image is; its first columns are `name` and `label`, as in `ImageMembers`.
+    skipped: how many members were skipped, by suffix or kind.
+    warnings: about the labels, one line each.
+    """
+
+    path: Path
+    name: str
+    members: pa.Table
+    labelled: bool
+    skipped: Mapping[str, int]
+    warnings: Sequence[str]
+
+    @property
+    def rows(self) -> int:
+        return self.members.num_rows
+
+    @property
+    def numbered(self) -> bool:
+        return False
+
+    def list_names(self) -> pa.StringArray:
+        return ids_and_labels(self.name, self.members)[0]
+
+    def count_skipped(self) -> Mapping[str, int]:
+        return self.skipped
+
+    def list_warnings(self) -> Sequence[str]:
+        return self.warnings
 
 
 def find_images(

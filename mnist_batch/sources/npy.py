@@ -116,15 +116,19 @@ def open_npy(container: Container) -> Sequence[NpySource]:
     check_images(header, str(path), size - data_start, options.pixel_range, "name the file that holds the images")
     labels = _find_label_file(path) if options.labels is AutoLabels.AUTO else None
     if labels is not None:
-        with labels.open("rb") as file:
-            count = count_labels(read_header(file, str(labels)), str(labels))
-        if count != header.shape[0]:
+        if (count := count_file_labels(labels)) != header.shape[0]:
             raise InputError(
                 f"{labels}: must hold a label for each of the {header.shape[0]} images of {path.name}, holds {count}: "
                 "correct the file, or switch labels off with --labels none"
             )
         read_labels(labels)
     return [NpySource(path, container.name, header, data_start, labels, options.pixel_range)]
+
+
+def count_file_labels(path: Path) -> int:
+    """How many labels a file holds according to its header. Raises InputError if the shape does not fit labels."""
+    with path.open("rb") as file:
+        return count_labels(read_header(file, str(path)), str(path))
 
 
 def read_labels(path: Path) -> pa.Int32Array:

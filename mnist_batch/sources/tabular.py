@@ -92,7 +92,7 @@ class Columns:
 _NUMBERS = re.compile(r"[0-9]+")
 _INDEX = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__|id|index", re.IGNORECASE)
 # Names of label columns, in lower case, that are taken if their values are digits. `label` is taken in any case.
-_LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
+LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 # First bytes of the image files that `image_format` recognizes.
 _FIRST_BYTES = np.frombuffer(b"\x89\xffGIMRB", np.uint8)
 
@@ -166,7 +166,7 @@ def _find_label_column(
 
     others: the columns that are something else. Returns the column, or None and a warning if one may hold labels.
     """
-    names = [name for name in schema.names if name.lower() in _LABEL_NAMES and name not in others]
+    names = [name for name in schema.names if name.lower() in LABEL_NAMES and name not in others]
     digits = [name for name in names if _holds_digits(read_column, name, where)]
     if len(digits) == 1:
         return digits[0], []
@@ -358,7 +358,7 @@ def _list_pixel_columns(schema: pa.Schema, others: set[str | None]) -> list[tupl
     rest = [name for name in numeric if name not in others]
     if len(rest) > _PIXELS:
         # pandas writes an index without a name, and reads it as `Unnamed: 0`.
-        rest = [name for name in rest if name.lower() not in _LABEL_NAMES and not _INDEX.fullmatch(name)]
+        rest = [name for name in rest if name.lower() not in LABEL_NAMES and not _INDEX.fullmatch(name)]
     return [tuple(_sort_by_number(rest))] if len(rest) == _PIXELS else []
 
 

@@ -7,17 +7,23 @@ that comes before it, once.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
-from mnist_batch.sources.members import PEEK_BYTES, check_encoded_size, contiguous_runs, find_images, ids_and_labels
-from mnist_batch.sources.protocol import Container, SourceDefaults
+from mnist_batch.sources.members import (
+    PEEK_BYTES,
+    ArchiveSource,
+    check_encoded_size,
+    contiguous_runs,
+    find_images,
+    ids_and_labels,
+)
+from mnist_batch.sources.protocol import Container
 from mnist_batch.sources.tar.listing import list_tar, tar_error
 
 # Used as the size of a sparse file; larger than any member.
@@ -27,39 +33,14 @@ _UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, ValueError, Overfl
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class TarSource(SourceDefaults):
+class TarSource(ArchiveSource):
     """The images of one tar.
 
     members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64). The size is null if a member is not
         stored in one piece.
-    skipped: how many members were skipped, by suffix or kind.
-    warnings: about the labels, one line each.
     """
 
-    path: Path
-    name: str
-    members: pa.Table
-    labelled: bool
-    skipped: Mapping[str, int]
-    warnings: Sequence[str]
     format: str
-
-    @property
-    def rows(self) -> int:
-        return self.members.num_rows
-
-    @property
-    def numbered(self) -> bool:
-        return False
-
-    def list_names(self) -> pa.StringArray:
-        return ids_and_labels(self.name, self.members)[0]
-
-    def count_skipped(self) -> Mapping[str, int]:
-        return self.skipped
-
-    def list_warnings(self) -> Sequence[str]:
-        return self.warnings
 
     def open(self) -> TarReader:
         return TarReader(self)

@@ -10,10 +10,9 @@ import errno
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -28,12 +27,13 @@ from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Row
 from mnist_batch.sources.members import (
     MAX_GAP_BYTES,
     PEEK_BYTES,
+    ArchiveSource,
     check_encoded_size,
     contiguous_runs,
     find_images,
     ids_and_labels,
 )
-from mnist_batch.sources.protocol import Container, NotImages, SourceDefaults
+from mnist_batch.sources.protocol import Container, NotImages
 from mnist_batch.sources.zip.directory import LOCAL_HEADER, LOCAL_SIGNATURE, list_members, seek_data
 
 # Zips that are something else, by a member that each of its kind has. Their pictures are not scans.
@@ -57,38 +57,13 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeErro
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ZipSource(SourceDefaults):
+class ZipSource(ArchiveSource):
     """The images of one zip file.
 
     members: where each member is, with the columns of `ImageMembers` and `zip.directory.MEMBERS`.
-    skipped: how many members were skipped, by suffix.
-    warnings: about the labels, one line each.
     """
 
-    path: Path
-    name: str
-    members: pa.Table
-    labelled: bool
-    skipped: Mapping[str, int]
-    warnings: Sequence[str]
     format: str = field(default="zip", init=False)
-
-    @property
-    def rows(self) -> int:
-        return self.members.num_rows
-
-    @property
-    def numbered(self) -> bool:
-        return False
-
-    def list_names(self) -> pa.StringArray:
-        return ids_and_labels(self.name, self.members)[0]
-
-    def count_skipped(self) -> Mapping[str, int]:
-        return self.skipped
-
-    def list_warnings(self) -> Sequence[str]:
-        return self.warnings
 
     def open(self) -> ZipReader:
         return ZipReader(self)
