@@ -13,16 +13,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
+from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from mnist_batch.config import PixelRange
 from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
-from mnist_batch.records import CLASSES, IMAGE_SIDE
+from mnist_batch.records import CLASSES, IMAGE_SIDE, NumericRows, Rows, null_labels
+from mnist_batch.sources.idx import read_in_pieces
+from mnist_batch.sources.protocol import SourceDefaults, format_row_ids
 
 # Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted.
 READ_ERRORS = (
@@ -62,6 +66,51 @@ class ArrayHeader:
             case _:
                 fits = False
         return fits and self.dtype.kind in "buif"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ArraySource(SourceDefaults):
+    """The images of one array."""
+
+    path: Path
+    name: str
+    header: ArrayHeader
+    pixel_range: PixelRange | None
+
+    @property
+    def rows(self) -> int:
+        return self.header.shape[0]
+
+
+class ArrayReader:
+    """Reads the rows of an array from an open file.
+
+    file: positioned at the first value.
+    labels: of all rows, None without labels.
+    what: the file, or the array in it, for messages.
+    """
+
+    def __init__(self, source: ArraySource, file: IO[bytes], labels: pa.Int32Array | None, what: str) -> None:
+        self._source, self._file, self._labels, self._what = source, file, labels, what
+        self._data_start = file.tell()
+
+    def read(self, start: int, stop: int) -> Iterator[Rows]:
+        return read_in_pieces(self._read, start, stop, self._source.header.row_bytes)
+
+    def _read(self, start: int, stop: int) -> Rows:
+        source, row_bytes = self._source, self._source.header.row_bytes
+        self._file.seek(self._data_start + start * row_bytes)
+        data = self._file.read((stop - start) * row_bytes)
+        if len(data) != (stop - start) * row_bytes:
+            raise InputError(
+                f"{self._what} must stay as it was when the run began, now ends before row {stop}: start again"
+            )
+        labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
+        ids = format_row_ids(source.name, start, stop)
+        return NumericRows(ids, labels, to_values(data, source.header), source.pixel_range)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def read_header(file: IO[bytes], where: str) -> ArrayHeader:

@@ -3,52 +3,37 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from mnist_batch.config import AutoLabels, PixelRange
+from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError
-from mnist_batch.records import NumericRows, Rows, null_labels
 from mnist_batch.sources.arrays import (
     READ_ERRORS,
-    ArrayHeader,
+    ArrayReader,
+    ArraySource,
     array_errors,
     check_images,
     count_labels,
     list_label_names,
     read_header,
-    to_values,
 )
-from mnist_batch.sources.idx import read_in_pieces
 from mnist_batch.sources.labels import to_digit_labels
-from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
+from mnist_batch.sources.protocol import Container
 
 MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class NpySource(SourceDefaults):
-    """The images of one file.
+class NpySource(ArraySource):
+    """The images of one file. labels: the file with the labels, if there is one."""
 
-    data_start: the offset of the first value.
-    labels: the file with the labels, if there is one.
-    """
-
-    path: Path
-    name: str
-    header: ArrayHeader
-    data_start: int
     labels: Path | None
-    pixel_range: PixelRange | None
     format: str = field(default="npy", init=False)
-
-    @property
-    def rows(self) -> int:
-        return self.header.shape[0]
 
     @property
     def labelled(self) -> bool:
@@ -57,33 +42,10 @@ class NpySource(SourceDefaults):
     def list_sidecars(self) -> Sequence[Path]:
         return [] if self.labels is None else [self.labels]
 
-    def open(self) -> NpyReader:
-        return NpyReader(self)
-
-
-class NpyReader:
-    def __init__(self, source: NpySource) -> None:
-        self._source = source
-        self._file = source.path.open("rb")
-        self._labels = None if source.labels is None else read_labels(source.labels)
-
-    def read(self, start: int, stop: int) -> Iterator[Rows]:
-        return read_in_pieces(self._read, start, stop, self._source.header.row_bytes)
-
-    def _read(self, start: int, stop: int) -> Rows:
-        source, row_bytes = self._source, self._source.header.row_bytes
-        self._file.seek(source.data_start + start * row_bytes)
-        data = self._file.read((stop - start) * row_bytes)
-        if len(data) != (stop - start) * row_bytes:
-            raise InputError(
-                f"{source.path}: must stay as it was when the run began, now ends before row {stop}: start again"
-            )
-        labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        ids = format_row_ids(source.name, start, stop)
-        return NumericRows(ids, labels, to_values(data, source.header), source.pixel_range)
-
-    def close(self) -> None:
-        self._file.close()
+    def open(self) -> ArrayReader:
+        file = self.path.open("rb")
+        read_header(file, str(self.path))
+        return ArrayReader(self, file, None if self.labels is None else read_labels(self.labels), f"{self.path}:")
 
 
 def is_labels(head: bytes) -> bool:
@@ -111,9 +73,8 @@ def open_npy(container: Container) -> Sequence[NpySource]:
     path, options = container.path, container.options
     with path.open("rb") as file:
         header = read_header(file, str(path))
-        data_start = file.tell()
-    size = path.stat().st_size
-    check_images(header, str(path), size - data_start, options.pixel_range, "name the file that holds the images")
+        data_bytes = path.stat().st_size - file.tell()
+    check_images(header, str(path), data_bytes, options.pixel_range, "name the file that holds the images")
     labels = _find_label_file(path) if options.labels is AutoLabels.AUTO else None
     if labels is not None:
         if (count := count_file_labels(labels)) != header.shape[0]:
@@ -122,7 +83,7 @@ def open_npy(container: Container) -> Sequence[NpySource]:
                 "correct the file, or switch labels off with --labels none"
             )
         read_labels(labels)
-    return [NpySource(path, container.name, header, data_start, labels, options.pixel_range)]
+    return [NpySource(path, container.name, header, options.pixel_range, labels)]
 
 
 def count_file_labels(path: Path) -> int:

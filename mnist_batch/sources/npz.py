@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,41 +17,33 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from mnist_batch.config import AutoLabels, PixelRange
+from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.records import NumericRows, Rows, null_labels
+from mnist_batch.records import Rows
 from mnist_batch.sources.arrays import (
     ArrayHeader,
+    ArrayReader,
+    ArraySource,
     array_errors,
     check_images,
     count_labels,
     find_label_name,
     read_header,
-    to_values,
 )
-from mnist_batch.sources.idx import read_in_pieces
 from mnist_batch.sources.labels import to_digit_labels
-from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
+from mnist_batch.sources.protocol import Container
 from mnist_batch.sources.zip.directory import seek_data
 
 _CHECKSUM_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class NpzSource(SourceDefaults):
+class NpzSource(ArraySource):
     """One array of images in an npz file. labels: the name of the array with the labels, if any."""
 
-    path: Path
-    name: str
     array: str
-    header: ArrayHeader
     labels: str | None
-    pixel_range: PixelRange | None
     format: str = field(default="npz", init=False)
-
-    @property
-    def rows(self) -> int:
-        return self.header.shape[0]
 
     @property
     def labelled(self) -> bool:
@@ -61,36 +53,24 @@ class NpzSource(SourceDefaults):
         return NpzReader(self)
 
 
-class NpzReader:
+class NpzReader(ArrayReader):
+    """Reads an array from a member of a zip, which stays open meanwhile."""
+
     def __init__(self, source: NpzSource) -> None:
-        self._source = source
         self._where = _where(source.path, source.array)
         with array_errors(self._where):
             self._zip = zipfile.ZipFile(source.path)
-            self._file = _open_member(self._zip, self._zip.getinfo(f"{source.array}.npy"))
-        read_header(self._file, self._where)
-        self._data_start = self._file.tell()
-        self._labels = None if source.labels is None else read_labels(source.path, source.labels)
-
-    def read(self, start: int, stop: int) -> Iterator[Rows]:
-        return read_in_pieces(self._read, start, stop, self._source.header.row_bytes)
+            file = _open_member(self._zip, self._zip.getinfo(f"{source.array}.npy"))
+        read_header(file, self._where)
+        labels = None if source.labels is None else read_labels(source.path, source.labels)
+        super().__init__(source, file, labels, f"{source.path}: array {source.array}")
 
     def _read(self, start: int, stop: int) -> Rows:
-        source, row_bytes = self._source, self._source.header.row_bytes
         with array_errors(self._where):
-            self._file.seek(self._data_start + start * row_bytes)
-            data = self._file.read((stop - start) * row_bytes)
-        if len(data) != (stop - start) * row_bytes:
-            raise InputError(
-                f"{source.path}: array {source.array} must stay as it was when the run began, "
-                f"now ends before row {stop}: start again"
-            )
-        labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
-        ids = format_row_ids(source.name, start, stop)
-        return NumericRows(ids, labels, to_values(data, source.header), source.pixel_range)
+            return super()._read(start, stop)
 
     def close(self) -> None:
-        self._file.close()
+        super().close()
         self._zip.close()
 
 
@@ -195,7 +175,7 @@ def _open_array(container: Container, array: str, names: Sequence[str], alone: b
                 "correct the file, or switch labels off with --labels none"
             )
         read_labels(path, labels)
-    return NpzSource(path, f"{container.name}:{array}", array, header, labels, options.pixel_range)
+    return NpzSource(path, f"{container.name}:{array}", header, options.pixel_range, array, labels)
 
 
 def read_labels(path: Path, array: str) -> pa.Int32Array:
