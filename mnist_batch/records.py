@@ -35,6 +35,7 @@ class RejectReason(StrEnum):
     UNDECODABLE = "undecodable"
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
+    SEVERAL_PAGES = "several_pages"
     NULL_IMAGE = "null_image"
     NOT_28X28 = "not_28x28"
     BLANK = "blank"
@@ -76,16 +77,28 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedPage:
+    """One page of a TIFF. content: the whole file; page: the number of its directory, counted from 0."""
+
+    content: bytes
+    page: int
+
+
+# An image as a container stores it: encoded, gray pixels [height, width], or the reason there is none.
+StoredImage = bytes | EncodedPage | Pixels | ImageError
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedRows:
     """Consecutive rows of a source that stores images one by one.
 
-    images: n images, read while iterating: encoded bytes, gray pixels [height, width], or the reason there is no image.
+    images: n images, read while iterating.
     ids, labels, extra_columns: as in `ImageBatch`, n rows.
     """
 
     ids: pa.StringArray
     labels: pa.Int32Array
-    images: Iterable[bytes | Pixels | ImageError]
+    images: Iterable[StoredImage]
     extra_columns: pa.Table | None = None
 
 
@@ -119,6 +132,7 @@ class ImageBatch:
     positions: int64 [n], ascending: the position of each image among the rows that were read, counted from 0.
     extra_columns: the input columns named by `--keep`, n rows; None if no column was named.
     preprocessing: number of images by what was done to them.
+    animations: number of images with more frames, of which the first was taken.
     """
 
     ids: pa.StringArray
@@ -128,6 +142,7 @@ class ImageBatch:
     rejects: Sequence[Reject] = ()
     extra_columns: pa.Table | None = None
     preprocessing: Counter[Preprocessing] = field(default_factory=Counter)
+    animations: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -223,6 +238,7 @@ def concat_batches(batches: Sequence[ImageBatch]) -> ImageBatch:
         rejects=[r for b in batches for r in b.rejects],
         extra_columns=pa.concat_tables(extra_columns, promote_options="permissive") if extra_columns else None,
         preprocessing=sum((b.preprocessing for b in batches), Counter()),
+        animations=sum(b.animations for b in batches),
     )
 
 

@@ -9,6 +9,7 @@ This module knows nothing about digits: size and framing belong to `framing/`.
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from mnist_batch.images.header import (
     image_format,
     image_size,
     is_truncated,
+    list_tiff_pages,
     may_hold_exif,
     tiff_white_is_zero,
 )
 from mnist_batch.images.opencv import cv2
-from mnist_batch.records import ImageError, Pixels, RejectReason
+from mnist_batch.records import EncodedPage, ImageError, Pixels, RejectReason
 from mnist_batch.signatures import SIGNATURE_BYTES, describe_start, find_signature
 
 # Shares of blue, green and red in luminance (ITU-R BT.601).
@@ -38,38 +40,52 @@ _MIN_CONTRAST_GAIN = 1.5
 _SAMPLE_PIXELS = 4096
 
 
-def decode(data: bytes) -> Pixels | ImageError:
-    """Decodes an image file to gray pixels [height, width], 0 black and 255 white, or returns an error.
+def decode(image: bytes | EncodedPage) -> Pixels | ImageError:
+    """Decodes an image file, or a page of one, to gray pixels [height, width], 0 black and 255 white.
+
+    Returns an error if that is not possible, or if a file has several pages.
 
     Colour becomes luminance (ITU-R BT.601, as in OpenCV). If luminance hides the picture, as with yellow ink on white,
-    the mixture of the channels with the most contrast is used instead. 16-bit images are scaled to 8 bit. Of a GIF, the
-    first frame is used. Transparency is composited: on white if the ink is dark, on black if it is light. The image is
-    turned upright according to its EXIF orientation.
+    the mixture of the channels with the most contrast is used instead. 16-bit images are scaled to 8 bit. Of an
+    animation, the first frame is used. Transparency is composited: on white if the ink is dark, on black if it is
+    light. The image is turned upright according to its EXIF orientation.
     """
+    data, page = (image.content, image.page) if isinstance(image, EncodedPage) else (image, None)
     if not data:
         return ImageError(RejectReason.EMPTY, "0 bytes")
     kind = image_format(data)
     if kind is None:
         return _describe_other(data)
-    size = image_size(data)
+    size = image_size(data, page or 0)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         return ImageError(RejectReason.TOO_LARGE, f"{kind} of {size[0]}x{size[1]} pixels")
     if is_truncated(data):
         return ImageError(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
+    if kind == "TIFF" and page is None and (pages := len(list_tiff_pages(io.BytesIO(data)))) > 1:
+        return ImageError(RejectReason.SEVERAL_PAGES, f"a TIFF of {pages} pages: split them")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        decoded = _decode_page(data, page or 0)
     except cv2.error as error:
         return ImageError(RejectReason.UNDECODABLE, f"damaged {kind}: {error.err}")
-    if image is None:
+    if decoded is None:
         return ImageError(RejectReason.UNDECODABLE, f"damaged {kind} of {len(data)} bytes")
-    if image.dtype not in (np.uint8, np.uint16):
-        return ImageError(RejectReason.UNDECODABLE, f"{kind} with {image.dtype} samples, not 1, 8 or 16 bit")
+    if decoded.dtype not in (np.uint8, np.uint16):
+        return ImageError(RejectReason.UNDECODABLE, f"{kind} with {decoded.dtype} samples, not 1, 8 or 16 bit")
     if kind == "TIFF":
         # OpenCV turns a TIFF upright itself. But in 16 bit it reads zero as black, whatever the file says.
-        inverted = image.dtype == np.uint16 and tiff_white_is_zero(data)
-        return _to_gray(np.invert(image) if inverted else image, None)
-    gray = _to_gray(image, _find_transparent_gray(data) if kind == "PNG" else None)
+        inverted = decoded.dtype == np.uint16 and tiff_white_is_zero(data, page or 0)
+        return _to_gray(np.invert(decoded) if inverted else decoded, None)
+    gray = _to_gray(decoded, _find_transparent_gray(data) if kind == "PNG" else None)
     return _rotate_upright(gray, _read_orientation(data)) if may_hold_exif(data) else gray
+
+
+def _decode_page(data: bytes, page: int) -> npt.NDArray[Any] | None:
+    """What OpenCV decodes, None if it cannot. Raises cv2.error if the data is damaged in some ways."""
+    content = np.frombuffer(data, np.uint8)
+    if page == 0:
+        return cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    _, images = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+    return images[0] if images else None
 
 
 def _describe_other(data: bytes) -> ImageError:

@@ -6,9 +6,11 @@ found before it is decoded: 20,000 x 20,000 pixels in 389 KB would take 2 GB. Th
 
 from __future__ import annotations
 
+import io
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import IO
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif",
@@ -25,7 +27,11 @@ _PNG_HEADER_BYTES = 33
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Deflate compresses at most 1032 to 1 (zlib.net/zlib_tech.html). The rest allows for the other chunks.
 _MAX_DEFLATE_RATIO = 1040
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_PHOTOMETRIC, _TIFF_ORIENTATION = 256, 257, 262, 274
+_TIFF_SUBFILE, _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_PHOTOMETRIC, _TIFF_ORIENTATION = 254, 256, 257, 262, 274
+# Bits of NewSubfileType: a smaller copy of another page, or a mask for it.
+_TIFF_NOT_A_PAGE = 0b101
+# A file with more pages is not read page by page.
+MAX_TIFF_PAGES = 65_535
 # JPEG start-of-frame markers: FFC0..FFCF without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Restart markers, start of image and TEM have no length field.
@@ -50,8 +56,11 @@ def image_format(head: bytes) -> str | None:
     return "PNM" if re.match(rb"P[1-6]\s", head) else None
 
 
-def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as stated in the header; None if the header is cut off or the format is unknown."""
+def image_size(data: bytes, page: int = 0) -> tuple[int, int] | None:
+    """Width and height as stated in the header; None if the header is cut off or the format is unknown.
+
+    page: of a TIFF, the number of the directory, counted from 0.
+    """
     kind = image_format(data)
     try:
         match kind:
@@ -68,9 +77,9 @@ def image_size(data: bytes) -> tuple[int, int] | None:
             case "PNM":
                 return _pnm_size(data)
             case "TIFF":
-                tags = tiff_tags(data)
+                tags = tiff_tags(data, page)
                 return tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
-    except (struct.error, IndexError, KeyError):
+    except (struct.error, IndexError, KeyError, ValueError):
         pass
     return None
 
@@ -103,20 +112,68 @@ def is_truncated(data: bytes) -> bool:
     return bool(offset > len(data))
 
 
-def tiff_tags(data: bytes) -> Mapping[int, int]:
-    """The integer tags in the first directory of a TIFF or of an EXIF block, which has the same structure.
+def tiff_tags(data: bytes, page: int = 0) -> Mapping[int, int]:
+    """The integer tags in a directory of a TIFF or of an EXIF block, which has the same structure.
 
-    Raises struct.error if the data is cut off.
+    Raises struct.error if the data is cut off, ValueError if there is no such directory.
     """
-    order = "<" if data[:2] == b"II" else ">"
-    (directory,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
-    tags: dict[int, int] = {}
-    for offset in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(f"{order}HH", data, offset)
-        if kind in (3, 4):  # SHORT, LONG
-            (tags[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, offset + 8)
-    return tags
+    for number, tags in enumerate(_read_directories(io.BytesIO(data))):
+        if number == page:
+            return tags
+    raise ValueError(f"no page {page}")
+
+
+def list_tiff_pages(file: IO[bytes]) -> list[int]:
+    """The numbers of a TIFF's directories that are pages, counted from 0. At least one, also if the file is no TIFF.
+
+    The first directory always is a page. Smaller copies of pages and masks are none (TIFF 6.0, tag 254,
+    NewSubfileType). A directory that is cut off counts as a page, so that it becomes a reject. The list ends after
+    `MAX_TIFF_PAGES` + 1 pages.
+    """
+    if image_format(file.read(HEAD_SIZE)) != "TIFF":
+        return [0]
+    pages, directories = [0], 0
+    file.seek(0)
+    try:
+        for number, tags in enumerate(_read_directories(file)):
+            directories = number + 1
+            if number and not tags.get(_TIFF_SUBFILE, 0) & _TIFF_NOT_A_PAGE:
+                pages.append(number)
+                if len(pages) > MAX_TIFF_PAGES:
+                    break
+    except struct.error:
+        if directories:
+            pages.append(directories)
+    return pages
+
+
+def _read_directories(file: IO[bytes]) -> Iterator[Mapping[int, int]]:
+    """Yields the integer tags of each directory of a TIFF. Raises struct.error if the file is cut off."""
+    order = "<" if file.read(4)[:2] == b"II" else ">"
+    seen: set[int] = set()
+    while (offset := struct.unpack(f"{order}I", file.read(4))[0]) and offset not in seen:
+        seen.add(offset)
+        file.seek(offset)
+        (count,) = struct.unpack(f"{order}H", file.read(2))
+        (entries,) = struct.unpack(f"{12 * count}s", file.read(12 * count))
+        # A SHORT (3) is in the first two bytes of the value, a LONG (4) in all four.
+        yield {
+            tag: struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", value)[0]
+            for tag, kind, value in struct.iter_unpack(f"{order}HH4x4s", entries)
+            if kind in (3, 4)
+        }
+
+
+def has_more_frames(data: bytes) -> bool:
+    """Whether a GIF, PNG or WebP is an animation of at least two frames."""
+    match image_format(data):
+        case "GIF":
+            return _count_gif_frames(data) > 1
+        case "PNG":
+            return b"acTL" in data[: data.find(b"IDAT")]
+        case "WebP":
+            return data.count(b"ANMF") > 1
+    return False
 
 
 def may_hold_exif(data: bytes) -> bool:
@@ -124,11 +181,11 @@ def may_hold_exif(data: bytes) -> bool:
     return re.search(rb"Exif\0\0|eXIf|EXIF", data[:65_536]) is not None
 
 
-def tiff_white_is_zero(data: bytes) -> bool:
+def tiff_white_is_zero(data: bytes, page: int = 0) -> bool:
     """Whether gray level 0 of a TIFF is white. TIFF 6.0, tag 262, PhotometricInterpretation."""
     try:
-        return tiff_tags(data).get(_TIFF_PHOTOMETRIC) == 0
-    except struct.error:
+        return tiff_tags(data, page).get(_TIFF_PHOTOMETRIC) == 0
+    except (struct.error, ValueError):
         return False
 
 
@@ -139,9 +196,30 @@ def exif_orientation(block: bytes) -> int:
     """
     try:
         orientation = tiff_tags(block).get(_TIFF_ORIENTATION, 1)
-    except struct.error:
+    except (struct.error, ValueError):
         return 1
     return orientation if 1 <= orientation <= 8 else 1
+
+
+def _count_gif_frames(data: bytes) -> int:
+    """The number of frames of a GIF, at most 2. GIF89a specification, section 20, Image Descriptor."""
+    frames, offset = 0, 13
+    try:
+        if data[10] & 0x80:
+            offset += 3 << (1 + (data[10] & 7))  # the colour table
+        while frames < 2 and data[offset] != 0x3B:
+            if data[offset] == 0x21:  # an extension
+                offset += 2
+            else:
+                frames += 1
+                flags = data[offset + 9]
+                offset += 11 + (3 << (1 + (flags & 7)) if flags & 0x80 else 0)
+            while size := data[offset]:
+                offset += 1 + size
+            offset += 1
+    except IndexError:  # cut off
+        pass
+    return frames
 
 
 def _bmp_size(data: bytes) -> tuple[int, int]:

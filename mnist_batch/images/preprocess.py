@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mnist_batch.config import PixelRange, Preprocess, PreprocessOptions
+from mnist_batch.images.header import has_more_frames
 from mnist_batch.images.mnist_form import is_mnist_form
 from mnist_batch.records import (
     IMAGE_SIDE,
+    EncodedPage,
     EncodedRows,
     ImageBatch,
     ImageError,
@@ -27,6 +30,7 @@ from mnist_batch.records import (
     Reject,
     RejectReason,
     Rows,
+    StoredImage,
 )
 from mnist_batch.timing import Stage, Stopwatch
 
@@ -45,9 +49,9 @@ def preprocess(rows: Rows, preprocess_options: PreprocessOptions, watch: Stopwat
     watch = watch or Stopwatch()
     with watch.stage(Stage.DECODE):
         if isinstance(rows, NumericRows):
-            pixels, outcomes = _read_numbers(rows, preprocess_options, watch)
+            pixels, outcomes, animations = *_read_numbers(rows, preprocess_options, watch), 0
         else:
-            pixels, outcomes = _decode_images(rows, preprocess_options, watch)
+            pixels, outcomes, animations = _decode_images(rows, preprocess_options, watch)
     with watch.stage(Stage.FRAME):
         on_grid = np.ones(len(pixels), bool)
         on_grid[list(outcomes)] = False
@@ -55,14 +59,14 @@ def preprocess(rows: Rows, preprocess_options: PreprocessOptions, watch: Stopwat
         if not as_is.all():
             pixels = np.array(pixels)  # the array from the reader may be read-only
             outcomes |= _frame_images(pixels, np.flatnonzero(on_grid & ~as_is), preprocess_options.preprocess)
-        return _build_batch(rows, pixels, int(as_is.sum()), outcomes)
+        return replace(_build_batch(rows, pixels, int(as_is.sum()), outcomes), animations=animations)
 
 
 def decode_to_gray(rows: Rows) -> Iterable[Pixels | ImageError] | Pixels:
     """Each row's image, uint8 [height, width], or its error; a single array if all images have the same size."""
     if isinstance(rows, NumericRows):
         return _numbers_to_gray(rows)
-    return (_decode(image) if isinstance(image, bytes) else image for image in rows.images)
+    return map(_decode, rows.images)
 
 
 def _numbers_to_gray(rows: NumericRows) -> Iterable[Pixels | ImageError] | Pixels:
@@ -133,11 +137,14 @@ def _read_numbers(
 
 def _decode_images(
     rows: EncodedRows, preprocess_options: PreprocessOptions, watch: Stopwatch
-) -> tuple[Pixels, Outcomes]:
-    """As `_read_numbers`, for encoded images. Plain PNGs, which are often all of them, are decoded together."""
+) -> tuple[Pixels, Outcomes, int]:
+    """As `_read_numbers`, for encoded images. Also returns the number of animations.
+
+    Plain PNGs, which are often all of them, are decoded together.
+    """
     from mnist_batch.images.png import decode_plain
 
-    grid = _ImageGrid(len(rows.ids), preprocess_options, watch)
+    grid, animations = _ImageGrid(len(rows.ids), preprocess_options, watch), 0
     for first, images in _read_chunks(rows.images, watch):
         pixels, positions = decode_plain([image if isinstance(image, bytes) else b"" for image in images])
         grid.pixels[first + positions] = pixels.transpose(0, 2, 1) if preprocess_options.transpose else pixels
@@ -145,29 +152,31 @@ def _decode_images(
         others[positions] = False
         for position in np.flatnonzero(others).tolist():
             image = images[position]
-            grid.put(first + position, _decode(image) if isinstance(image, bytes) else image)
-    return grid.pixels, grid.outcomes
+            animations += isinstance(image, bytes) and has_more_frames(image)
+            grid.put(first + position, _decode(image))
+    return grid.pixels, grid.outcomes, animations
 
 
-def _decode(image: bytes) -> Pixels | ImageError:
+def _decode(image: StoredImage) -> Pixels | ImageError:
+    if isinstance(image, (np.ndarray, ImageError)):
+        return image
     # Imported here because runs on plain numbers or plain PNGs do not need OpenCV, which takes 0.3 s to import.
     from mnist_batch.images.decode import decode
 
     return decode(image)
 
 
-def _read_chunks(
-    images: Iterable[bytes | Pixels | ImageError], watch: Stopwatch
-) -> Iterator[tuple[int, list[bytes | Pixels | ImageError]]]:
+def _read_chunks(images: Iterable[StoredImage], watch: Stopwatch) -> Iterator[tuple[int, list[StoredImage]]]:
     """Reads the images in chunks of about `_CHUNK_BYTES`, each with the row of its first image."""
     unread, first = iter(images), 0
     while True:
-        chunk: list[bytes | Pixels | ImageError] = []
+        chunk: list[StoredImage] = []
         size = 0
         with watch.stage(Stage.READ):
             for image in unread:
                 chunk.append(image)
-                size += len(image) if isinstance(image, bytes) else 0
+                content = image.content if isinstance(image, EncodedPage) else image
+                size += len(content) if isinstance(content, bytes) else 0
                 if size > _CHUNK_BYTES:
                     break
         if not chunk:

@@ -40,6 +40,7 @@ from mnist_batch.report.metrics import (
     precision_recall_f1,
     wilson_interval,
 )
+from mnist_batch.report.preprocessing import animation_warnings
 from mnist_batch.report.tally import NLL_UNIT, UNIT, Tally
 
 # The report gives the confidence threshold that reaches each of these accuracies.
@@ -105,7 +106,7 @@ def build_report(tally: Tally, profile: Profile | None, origin: Origin) -> Repor
         run=origin.run,
         timings=origin.timings,
         preprocessing=origin.preprocessing,
-        warnings=[*origin.warnings, *label_warnings(tally), *drift_warnings(drift)],
+        warnings=[*origin.warnings, *animation_warnings(tally), *label_warnings(tally), *drift_warnings(drift)],
         baseline=None,
     )
 

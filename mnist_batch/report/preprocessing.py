@@ -1,4 +1,4 @@
-"""Warnings about inputs whose images had to be converted to MNIST form."""
+"""Warnings about images that were not scored as they are: converted to MNIST form, or the first frame of several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from mnist_batch.records import Preprocessing
+from mnist_batch.report.tally import Tally
 
 # If more than this share of an input's images had to be converted, it is probably the wrong input.
 _MAX_CONVERTED_SHARE = 0.25
@@ -13,6 +14,16 @@ _MAX_CONVERTED_SHARE = 0.25
 _MIN_TREATMENT_SHARE = 0.01
 # A warning names at most this many inputs and counts the others.
 _MAX_NAMED_SOURCES = 3
+
+
+def animation_warnings(tally: Tally) -> list[str]:
+    """Returns one line if images have several frames."""
+    if not (count := int(tally.animations)):
+        return []
+    return [
+        f"images with several frames (animations): {count:,}, of each only the first frame was scored: "
+        "save the others as files"
+    ]
 
 
 def preprocessing_warnings(preprocessing: Mapping[str, Counter[str]]) -> list[str]:

@@ -47,6 +47,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "own_probability": (CLASSES,),
     "nll": (),
     "brier": (),
+    "animations": (),
     **{name: (bins,) for name, bins in IMAGE_BINS.items()},
 }
 
@@ -64,6 +65,7 @@ class Tally:
     own_probability: [10], by label, the sum of the rows' probabilities of their own label, times `UNIT`.
     nll: the sum of negative log-likelihoods over labelled rows, times `NLL_UNIT`.
     brier: the sum of Brier scores over labelled rows, times `UNIT`.
+    animations: the images with more frames, of which the first was scored.
     ink, stroke, width, height: [bin], the images by what `pixels` measures.
     rejects: the rejected rows by reason.
     reject_examples: the first rejected rows of each reason.
@@ -81,6 +83,7 @@ class Tally:
     own_probability: Ints
     nll: Ints
     brier: Ints
+    animations: Ints
     ink: Ints
     stroke: Ints
     width: Ints
@@ -130,8 +133,9 @@ def tally_batch(batch: ImageBatch, first_row: int, scores: Scores) -> Tally:
     """
     finite = scores.finite()
     scored = np.flatnonzero(finite)
+    empty = replace(EMPTY_TALLY, animations=np.array(batch.animations))
     if not len(scored):
-        return EMPTY_TALLY
+        return empty
     pixels, labels = batch.pixels, np.asarray(batch.labels.fill_null(-1)).astype(np.int64)
     if len(scored) < len(batch):
         pixels, labels, scores = pixels[scored], labels[scored], scores.take(finite)
@@ -144,7 +148,7 @@ def tally_batch(batch: ImageBatch, first_row: int, scores: Scores) -> Tally:
     image_counts: dict[str, Any] = {str(name): counts for name, counts in measure_pixels(pixels).items()}
     wrong = np.flatnonzero((labels >= 0) & (labels != digits))
     return replace(
-        EMPTY_TALLY,
+        empty,
         predictions=np.bincount(digits, minlength=CLASSES),
         confidence=np.bincount(bins, minlength=CONFIDENCE_BINS),
         confidence_sum=_sum_by_group(bins, confidence, CONFIDENCE_BINS),

@@ -23,6 +23,7 @@ from mnist_batch.names import to_text
 from mnist_batch.records import first_line
 from mnist_batch.shards import Span
 from mnist_batch.signatures import describe_start, find_signature
+from mnist_batch.sources.folder.pages import split_pages
 from mnist_batch.sources.folder.reader import FolderSource
 from mnist_batch.sources.formats import FORMATS, Format, find_format, list_titles
 from mnist_batch.sources.gzipped import has_same_content
@@ -206,8 +207,11 @@ class _FileClassifier:
             labels, warnings = found.digits, [*found.warnings]
         _check_ids_distinct(image_paths, [source.name for _, _, sources in opened for source in sources])
         columns = {"path": images["path"], "label": labels, "size": images["size"], "changed": images["mtime_ns"]}
-        self.images = FolderSource(listing.root, pa.table(columns), labels.null_count < len(labels), warnings)
-        images_before = is_image.cumsum()
+        table, rows = split_pages(listing.root, pa.table(columns))
+        self.images = FolderSource(listing.root, table, labels.null_count < len(labels), warnings)
+        rows_per_file = np.zeros(len(paths), np.int64)
+        rows_per_file[is_image] = rows
+        images_before = rows_per_file.cumsum()
         self.containers = [
             (int(images_before[position]), self._stamp(position), format, sources)
             for position, format, sources in opened

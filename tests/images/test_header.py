@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from images.encoders import PNG_GRAY, chunk, digit, encode, exif, jpeg_with_exif, png, tiff
 from mnist_batch.images.decode import decode
-from mnist_batch.images.header import exif_orientation, image_format, image_size, may_hold_exif, tiff_white_is_zero
+from mnist_batch.images.header import (
+    exif_orientation,
+    has_more_frames,
+    image_format,
+    image_size,
+    may_hold_exif,
+    tiff_white_is_zero,
+)
 from mnist_batch.records import ImageError
 
 FORMATS = {
@@ -101,3 +108,26 @@ def test_damaged_images_raise_nothing(image: bytes, data: st.DataObject) -> None
     for position in data.draw(st.lists(st.integers(0, len(image) - 1) | st.integers(0, 60), min_size=1, max_size=4)):
         damaged[position] = data.draw(st.integers(0, 255))
     check_all(bytes(damaged[: data.draw(st.just(len(image)) | st.integers(0, len(image)))]))
+
+
+def animation(suffix: str, frames: int) -> bytes:
+    content = cv2.Animation()
+    # Equal frames would be joined.
+    content.frames = [np.full((28, 28, 4), 50 + 150 * number // frames, np.uint8) for number in range(frames)]
+    content.durations = [100] * frames
+    encoded, data = cv2.imencodeanimation(suffix, content)
+    assert encoded
+    return data.tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+def test_animations_have_more_frames(suffix: str) -> None:
+    data = animation(suffix, 3)
+    assert has_more_frames(data)
+    for size in range(0, len(data), 7):
+        has_more_frames(data[:size])  # raises nothing
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".jpg", ".tif"])
+def test_still_image_has_one_frame(suffix: str) -> None:
+    assert not has_more_frames(encode(suffix, np.full((28, 28, 3), 100, np.uint8)))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from mnist_batch.errors import InputError
-from mnist_batch.records import EncodedRows, ImageError, Pixels, RejectReason
+from mnist_batch.records import EncodedRows, ImageError, RejectReason, StoredImage
 from mnist_batch.sources.folder.prefetch import FilePrefetcher, can_prefetch
 from mnist_batch.sources.folder.read_files import MAX_BYTES
 from mnist_batch.sources.folder.reader import FolderReader, FolderSource
@@ -41,6 +41,7 @@ def source(tmp_path: Path, contents: list[bytes]) -> FolderSource:
         "label": pa.nulls(COUNT, pa.int8()),
         "size": [status.st_size for status in statuses],
         "changed": [status.st_mtime_ns for status in statuses],
+        "page": pa.nulls(COUNT, pa.int32()),
     }
     return FolderSource(tmp_path, pa.table(columns), labelled=False)
 
@@ -51,7 +52,7 @@ def reader(source: FolderSource) -> FolderReader:
     return FolderReader(source, prefetch_min_files=1)
 
 
-def read(reader: FolderReader, start: int, stop: int) -> list[bytes | Pixels | ImageError]:
+def read(reader: FolderReader, start: int, stop: int) -> list[StoredImage]:
     return [image for rows in reader.read(start, stop) if isinstance(rows, EncodedRows) for image in rows.images]
 
 

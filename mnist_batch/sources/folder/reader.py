@@ -10,10 +10,12 @@ from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mnist_batch.errors import StorageError
 from mnist_batch.names import to_text
-from mnist_batch.records import EncodedRows, ImageError, RejectReason, Rows, text_array
+from mnist_batch.records import EncodedPage, EncodedRows, ImageError, RejectReason, Rows, StoredImage, text_array
+from mnist_batch.sources.folder.pages import format_page
 from mnist_batch.sources.folder.prefetch import FilePrefetcher, can_prefetch
 from mnist_batch.sources.members import check_encoded_size
 from mnist_batch.sources.protocol import SourceDefaults, Stamp, missing_file
@@ -25,8 +27,9 @@ _PREFETCH_MIN_FILES = 4096
 class FolderSource(SourceDefaults):
     """The image files below `root`.
 
-    files: a table of `path` (binary, relative to root), `label` (int8 or null), and the state of each file when it was
-        listed: `size` and `changed` (int64, as in `Stamp`).
+    files: a table of `path` (binary, relative to root), `label` (int8 or null), the state of each file when it was
+        listed, `size` and `changed` (int64, as in `Stamp`), and `page` (int32), which is null except in a file of
+        several pages, which has one row per page: the number of the page, as in `EncodedPage`.
     warnings: about the labels, one line each.
     """
 
@@ -49,7 +52,7 @@ class FolderSource(SourceDefaults):
         return False
 
     def list_names(self) -> pa.StringArray:
-        return text_array(self.files["path"].combine_chunks())
+        return _format_ids(self.files)
 
     def list_warnings(self) -> Sequence[str]:
         return self.warnings
@@ -70,12 +73,14 @@ class FolderReader:
         self._root = os.path.join(os.fsencode(source.root), b"")  # noqa: PTH118  (bytes: a name may not be UTF-8)
         self._last_stop = -1
         self._prefetcher: FilePrefetcher | None = None
+        # The path and the content of the last file of several pages.
+        self._paged: tuple[bytes, bytes | ImageError] = b"", b""
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         files = self._source.files.slice(start, stop - start)
         labels = files["label"].combine_chunks().cast(pa.int32())
         images = self._images(files, self._prefetch(start, stop))
-        return [EncodedRows(text_array(files["path"].combine_chunks()), labels, images)]
+        return [EncodedRows(_format_ids(files), labels, images)]
 
     def _prefetch(self, start: int, stop: int) -> Iterator[bytes | None]:
         """The prefetched contents of these rows, None for files that were not prefetched. Only sequential reads are."""
@@ -88,16 +93,32 @@ class FolderReader:
                 self._prefetcher = FilePrefetcher(self._root, self._source.files, start)
         return repeat(None) if self._prefetcher is None else self._prefetcher.take(stop - start)
 
-    def _images(self, files: pa.Table, prefetched: Iterator[bytes | None]) -> Iterator[bytes | ImageError]:
-        columns = (files[name].to_pylist() for name in ("path", "size", "changed"))
-        for path, size, changed in zip(*columns, strict=True):
-            content = next(prefetched)
-            yield _read_file(self._root + path, size, changed) if content is None else content
+    def _images(self, files: pa.Table, prefetched: Iterator[bytes | None]) -> Iterator[StoredImage]:
+        columns = (files[name].to_pylist() for name in ("path", "size", "changed", "page"))
+        for path, size, changed, page in zip(*columns, strict=True):
+            content: bytes | ImageError | None = next(prefetched)
+            if page is not None and self._paged[0] == path:
+                content = self._paged[1]
+            elif content is None:
+                content = _read_file(self._root + path, size, changed)
+            if page is not None:
+                self._paged = path, content
+            yield content if page is None or isinstance(content, ImageError) else EncodedPage(content, page)
 
     def close(self) -> None:
         if self._prefetcher is not None:
             self._prefetcher.close()
             self._prefetcher = None
+
+
+def _format_ids(files: pa.Table) -> pa.StringArray:
+    """The path of each file. From the second page of a file on, the number of the page follows: `scan.tif:page2`."""
+    ids = text_array(files["path"].combine_chunks())
+    pages = files["page"].combine_chunks()
+    if pages.null_count == len(pages):
+        return ids
+    suffixes = [format_page(page) if page else "" for page in pages.to_pylist()]
+    return pc.binary_join_element_wise(ids, pa.array(suffixes, pa.string()), "")
 
 
 def _read_file(path: bytes, size: int, changed: int) -> bytes | ImageError:
