@@ -52,6 +52,21 @@ class Digits:
         return self.pixels.tolist()
 
     @property
+    def cubes(self) -> list[Any]:
+        return self.pixels[..., None].tolist()
+
+    @property
+    def spark_images(self) -> list[dict[str, Any]]:
+        """As Spark's image data source gives them: every second one gray, the others blue, green, red."""
+        images = []
+        for row, image in enumerate(self.pixels):
+            channels, mode = ((1, 0), (3, 16))[row % 2]
+            data = np.repeat(image[..., None], channels, axis=2).tobytes()
+            kind = {"height": 28, "width": 28, "nChannels": channels, "mode": mode}
+            images.append({"origin": f"file:/{row}.png", **kind, "data": data})
+        return images
+
+    @property
     def raw(self) -> list[bytes]:
         return [image.tobytes() for image in self.pixels]
 
@@ -251,6 +266,17 @@ def _columns_from(first: int) -> Callable[[Digits], Mapping[str, Any]]:
 
 
 _STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+CUBE = pa.list_(pa.list_(pa.list_(pa.uint8())))
+SPARK = pa.struct(
+    [
+        ("origin", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("nChannels", pa.int32()),
+        ("mode", pa.int32()),
+        ("data", pa.binary()),
+    ]
+)
 
 PARQUET: Mapping[str, Write] = {
     "struct of bytes and path": _parquet(_column(_STRUCT, "structs")),
@@ -263,6 +289,10 @@ PARQUET: Mapping[str, Write] = {
     "fixed-size list of float32": _parquet(_column(pa.list_(pa.float32(), 784), "unit_rows"), PixelRange.UNIT),
     "list of float64": _parquet(_column(pa.list_(pa.float64()), "unit_rows"), PixelRange.UNIT),
     "nested lists": _parquet(_column(pa.list_(pa.list_(pa.uint8())), "images")),
+    "lists of 28x28x1": _parquet(_column(CUBE, "cubes")),
+    "lists of 1x28x28": _parquet(lambda digits: {"image": pa.array([[image] for image in digits.images], CUBE)}),
+    "dictionary of PNG": _parquet(lambda digits: {"image": pa.array(digits.pngs, pa.binary()).dictionary_encode()}),
+    "Spark's images": _parquet(_column(SPARK, "spark_images")),
     "nested fixed-size lists": _parquet(_column(pa.list_(pa.list_(pa.int16(), 28), 28), "images")),
     "tensor": _parquet(lambda digits: {"image": pa.FixedShapeTensorArray.from_numpy_ndarray(digits.pixels)}),
     "784 columns from pixel0": _parquet(_columns_from(0)),

@@ -74,8 +74,8 @@ def decode(image: bytes | EncodedPage) -> Pixels | ImageError:
     if kind == "TIFF":
         # OpenCV turns a TIFF upright itself. But in 16 bit it reads zero as black, whatever the file says.
         inverted = decoded.dtype == np.uint16 and tiff_white_is_zero(data, page or 0)
-        return _to_gray(np.invert(decoded) if inverted else decoded, None)
-    gray = _to_gray(decoded, _find_transparent_gray(data) if kind == "PNG" else None)
+        return to_gray(np.invert(decoded) if inverted else decoded)
+    gray = to_gray(decoded, _find_transparent_gray(data) if kind == "PNG" else None)
     return _rotate_upright(gray, _read_orientation(data)) if may_hold_exif(data) else gray
 
 
@@ -97,7 +97,7 @@ def _describe_other(data: bytes) -> ImageError:
     return ImageError(reason, f"{signature.name}: {signature.remedy}")
 
 
-def _to_gray(image: npt.NDArray[Any], transparent: int | None) -> Pixels:
+def to_gray(image: npt.NDArray[Any], transparent: int | None = None) -> Pixels:
     """Converts what OpenCV decoded to 8-bit gray.
 
     image: [h, w] or [h, w, 3 or 4] of uint8 or uint16, blue first.
@@ -110,7 +110,7 @@ def _to_gray(image: npt.NDArray[Any], transparent: int | None) -> Pixels:
     if image.ndim == 2:
         return image
     if image.shape[2] == 4:
-        return _composite(_to_gray(image[..., :3], None), image[..., 3])
+        return _composite(to_gray(image[..., :3]), image[..., 3])
     return _mix_channels(np.ascontiguousarray(image))
 
 

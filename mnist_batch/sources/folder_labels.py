@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -103,6 +104,17 @@ def _read_name(name: str) -> tuple[str, int] | None:
     if match is None or (not match["prefix"] and len(name) == 1):
         return None
     return match["prefix"], int(match["digit"])
+
+
+def label_of_partition(path: Path) -> tuple[int | None, list[str]]:
+    """The label of a file in a partition of Hive such as `label=3`, None if it is in none; and warnings."""
+    partition = next((part for part in reversed(path.parent.parts) if _PARTITION.match(part)), None)
+    if partition is None:
+        return None, []
+    value = partition.partition("=")[2]
+    if len(value) == 1 and value in "0123456789":
+        return int(value), []
+    return None, [f"{path.parent}: the partition {partition} may name labels, but is not taken; {_REMEDY}"]
 
 
 def digits_of_names(names: Sequence[str]) -> Mapping[int, int] | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError
 from mnist_batch.records import Rows, first_line
+from mnist_batch.sources.folder_labels import label_of_partition
 from mnist_batch.sources.protocol import Container, SourceDefaults, missing_file
 from mnist_batch.sources.tabular import Columns, find_columns, read_rows
 
@@ -25,21 +27,27 @@ SUMMARIES = frozenset((b"_metadata", b"_common_metadata"))
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ParquetSource(SourceDefaults):
-    """The rows of one Parquet file. row_groups: rows per row group."""
+    """The rows of one Parquet file.
+
+    row_groups: rows per row group.
+    partition_label: the label of all rows, from the folder that the file is in; None if it gives none.
+    """
 
     path: Path
     name: str
     row_groups: tuple[int, ...]
     rows: int
     columns: Columns
+    partition_label: int | None
+    warnings: Sequence[str]
     format: str = field(default="parquet", init=False)
 
     @property
     def labelled(self) -> bool:
-        return self.columns.label is not None
+        return self.columns.label is not None or self.partition_label is not None
 
     def list_warnings(self) -> Sequence[str]:
-        return self.columns.warnings
+        return self.warnings
 
     def list_kept_columns(self) -> Sequence[pa.Field]:
         return self.columns.keep
@@ -69,7 +77,10 @@ class ParquetReader:
                 self._seek(start)
             table = self._take(stop - start)
             self._position = stop
-            return [read_rows(table, self._source.columns, self._source.name, str(self._source.path), start)]
+            rows = read_rows(table, self._source.columns, self._source.name, str(self._source.path), start)
+        if self._source.partition_label is not None:
+            rows = replace(rows, labels=pa.repeat(pa.scalar(self._source.partition_label, pa.int32()), stop - start))
+        return [rows]
 
     def close(self) -> None:
         self._file.close()
@@ -120,7 +131,11 @@ def open_parquet(container: Container) -> Sequence[ParquetSource]:
             return pq.read_table(native_file, columns=[name])[name].combine_chunks()
 
     columns = find_columns(schema, str(path), container.options, read_column)
-    return [ParquetSource(path, container.name, row_groups, sum(row_groups), columns)]
+    label, warnings = None, [*columns.warnings]
+    if columns.label is None and container.options.labels is AutoLabels.AUTO:
+        label, more_warnings = label_of_partition(path)
+        warnings += more_warnings
+    return [ParquetSource(path, container.name, row_groups, sum(row_groups), columns, label, warnings)]
 
 
 def _open_native(path: Path) -> pa.NativeFile:

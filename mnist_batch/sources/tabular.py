@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, PixelRange, ReadOptions
 from mnist_batch.errors import InputError, UsageError
-from mnist_batch.images.header import image_format
+from mnist_batch.images.header import MAX_PIXELS, image_format
 from mnist_batch.records import (
     IMAGE_SIDE,
     EncodedRows,
@@ -45,9 +45,11 @@ class ImageLayout(StrEnum):
     """How a column holds images."""
 
     STRUCT = "struct of bytes and path (Hugging Face)"
+    SPARK = "struct of height, width, nChannels, mode and data (Spark)"
     BINARY = "binary: encoded images, or 784 raw bytes"
     NUMBERS = "list of 784 numbers"
     NESTED = "28 lists of 28 numbers"
+    NESTED_CHANNEL = "28x28x1 or 1x28x28 lists of numbers"
     TENSOR = "tensor of 28x28"
     COLUMNS = "784 columns"
 
@@ -93,6 +95,14 @@ _NUMBERS = re.compile(r"[0-9]+")
 _INDEX = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__|id|index", re.IGNORECASE)
 # Names of label columns, in lower case, that are taken if their values are digits. `label` is taken in any case.
 LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
+# The lengths of lists, from the outermost on, by layout.
+_LIST_SIZES: Mapping[ImageLayout, Sequence[Sequence[int]]] = {
+    ImageLayout.NESTED: ((IMAGE_SIDE, IMAGE_SIDE),),
+    ImageLayout.NESTED_CHANNEL: ((IMAGE_SIDE, IMAGE_SIDE, 1), (1, IMAGE_SIDE, IMAGE_SIDE)),
+}
+# The image struct of Spark's image data source, and its mode by the number of channels: CV_8UC1, CV_8UC3, CV_8UC4.
+_SPARK_FIELDS = {"height", "width", "nChannels", "mode", "data"}
+_SPARK_MODES = {1: 0, 3: 16, 4: 24}
 # First bytes of the image files that `image_format` recognizes.
 _FIRST_BYTES = np.frombuffer(b"\x89\xffGIMRB", np.uint8)
 
@@ -151,9 +161,10 @@ def read_rows(table: pa.Table, columns: Columns, name: str, where: str, start: i
             column = _to_digits(column, columns.classes)
         labels = parse_label_column(column, f"{where}, column {columns.label}", start)
     extra_columns = table.select([field.name for field in columns.keep]) if columns.keep else None
+    table = _decode_dictionary(table, columns.image)
     if (pixels := _read_raw_images(table, columns.image)) is not None:
         return NumericRows(ids, labels, pixels, extra_columns=extra_columns)
-    if columns.image.layout in (ImageLayout.STRUCT, ImageLayout.BINARY):
+    if columns.image.layout in _READ_VALUE:
         return EncodedRows(ids, labels, _read_encoded_images(table, columns.image), extra_columns)
     values, image_errors = _read_numeric_images(table, columns.image)
     return NumericRows(ids, labels, values, columns.image.pixel_range, extra_columns, image_errors)
@@ -276,10 +287,18 @@ def join_names(names: Sequence[str]) -> str:
     return " ".join((", ".join(names[:8]) + (", ..." if len(names) > 8 else "")).splitlines())
 
 
+def _decode_dictionary(table: pa.Table, column: ImageColumn) -> pa.Table:
+    """The table with the values of an image column that holds indices of a dictionary."""
+    position = table.column_names.index(column.names[0])
+    values = table[position].combine_chunks()
+    if not pa.types.is_dictionary(values.type):
+        return table
+    return table.set_column(position, column.names[0], values.dictionary_decode())
+
+
 def _read_encoded_images(table: pa.Table, column: ImageColumn) -> list[bytes | Pixels | ImageError]:
-    """One entry per row, for the layouts STRUCT and BINARY: an encoded image, raw pixels, or why there is no image."""
-    read_value = _read_struct if column.layout is ImageLayout.STRUCT else _read_binary
-    return [read_value(value) for value in table[column.names[0]].to_pylist()]
+    """One entry per row, for the layouts of `_READ_VALUE`: an encoded image, raw pixels, or why there is no image."""
+    return [_READ_VALUE[column.layout](value) for value in table[column.names[0]].to_pylist()]
 
 
 def _read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
@@ -302,7 +321,7 @@ def _read_raw_images(table: pa.Table, column: ImageColumn) -> Pixels | None:
 
 
 def _read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
-    """The images of all rows, for the layouts NUMBERS, NESTED, TENSOR and COLUMNS.
+    """The images of all rows, for the layouts that hold numbers.
 
     Returns the values as stored, [n, 28, 28], and by row index an error for each row without an image.
     """
@@ -315,15 +334,27 @@ def _read_numeric_images(table: pa.Table, column: ImageColumn) -> tuple[npt.NDAr
     rows = table[column.names[0]].combine_chunks()
     while isinstance(rows.type, pa.BaseExtensionType):
         rows = rows.storage
-    lists = rows
-    list_sizes = [IMAGE_SIDE, IMAGE_SIDE] if column.layout is ImageLayout.NESTED else [_PIXELS]
-    for size in list_sizes:
+    for sizes in _LIST_SIZES.get(column.layout, ((_PIXELS,),)):
+        if (numbers := _flatten_lists(rows, sizes)) is not None:
+            return numbers.to_numpy(zero_copy_only=False).reshape(-1, IMAGE_SIDE, IMAGE_SIDE), {}
+    values = rows.to_pylist()
+    return _read_row_by_row([*map(_drop_channel, values)] if column.layout is ImageLayout.NESTED_CHANNEL else values)
+
+
+def _flatten_lists(lists: pa.Array, sizes: Sequence[int]) -> pa.Array | None:
+    """The numbers in lists of these lengths, from the outermost on. None if a length differs or a value is null."""
+    for size in sizes:
         if lists.null_count or (pc.list_value_length(lists).to_numpy() != size).any():
-            return _read_row_by_row(rows.to_pylist())
+            return None
         lists = lists.flatten()
-    if lists.null_count:
-        return _read_row_by_row(rows.to_pylist())
-    return lists.to_numpy(zero_copy_only=False).reshape(-1, IMAGE_SIDE, IMAGE_SIDE), {}
+    return None if lists.null_count else lists
+
+
+def _drop_channel(row: list[list[list[Any] | None] | None] | None) -> list[Any] | None:
+    """An image without its only channel, which comes first or last. With more channels, lines become longer."""
+    if row is None or len(row) == 1:
+        return None if row is None else row[0]
+    return [[number for cell in line or () for number in (cell or [None])] for line in row]
 
 
 def _read_row_by_row(rows: list[Any]) -> tuple[npt.NDArray[Any], dict[int, ImageError]]:
@@ -379,7 +410,11 @@ def _find_layout(dtype: pa.DataType) -> ImageLayout | None:
         return ImageLayout.TENSOR if shape in ([IMAGE_SIDE, IMAGE_SIDE], [_PIXELS]) and row_major else None
     if isinstance(dtype, pa.BaseExtensionType):
         return _find_layout(dtype.storage_type)
+    if pa.types.is_dictionary(dtype):
+        return _find_layout(dtype.value_type)
     if pa.types.is_struct(dtype):
+        if {field.name for field in dtype} >= _SPARK_FIELDS and _is_binary(dtype.field("data").type):
+            return ImageLayout.SPARK
         index = dtype.get_field_index("bytes")
         return ImageLayout.STRUCT if index >= 0 and _is_binary(dtype.field(index).type) else None
     if _is_binary(dtype) or (pa.types.is_fixed_size_binary(dtype) and dtype.byte_width == _PIXELS):
@@ -387,8 +422,11 @@ def _find_layout(dtype: pa.DataType) -> ImageLayout | None:
     if _is_list(dtype):
         if _is_number(dtype.value_type):
             return ImageLayout.NUMBERS if not _is_fixed_size_list(dtype) or dtype.list_size == _PIXELS else None
-        if _is_list(dtype.value_type) and _is_number(dtype.value_type.value_type):
+        inner = dtype.value_type
+        if _is_list(inner) and _is_number(inner.value_type):
             return ImageLayout.NESTED
+        if _is_list(inner) and _is_list(inner.value_type) and _is_number(inner.value_type.value_type):
+            return ImageLayout.NESTED_CHANNEL
     return None
 
 
@@ -437,6 +475,32 @@ def _read_binary(value: bytes | None) -> bytes | Pixels | ImageError:
     if len(value) == _PIXELS and image_format(value) is None:
         return np.frombuffer(value, np.uint8).reshape(IMAGE_SIDE, IMAGE_SIDE)
     return value
+
+
+def _read_spark(value: Mapping[str, Any] | None) -> Pixels | ImageError:
+    """The pixels of an image as Spark stores it: rows of bytes, blue first. Modes are OpenCV's types."""
+    from mnist_batch.images.decode import to_gray
+
+    if value is None or value["data"] is None:
+        return ImageError(RejectReason.NULL_IMAGE, "the image is null")
+    height, width, channels = (value[name] or 0 for name in ("height", "width", "nChannels"))
+    if value["mode"] != _SPARK_MODES.get(channels):
+        return ImageError(RejectReason.UNDECODABLE, f"an image of Spark's mode {value['mode']}: save it as 8 bit")
+    if height * width > MAX_PIXELS:
+        return ImageError(RejectReason.TOO_LARGE, f"{width}x{height} pixels")
+    if height < 1 or width < 1 or len(value["data"]) != height * width * channels:
+        detail = f"{len(value['data'])} bytes for an image of {width}x{height} pixels and {channels} channels"
+        return ImageError(RejectReason.UNDECODABLE, detail)
+    pixels = np.frombuffer(value["data"], np.uint8)
+    return to_gray(pixels.reshape((height, width) if channels == 1 else (height, width, channels)))
+
+
+# How one value of a column is read, for the layouts that hold images one by one.
+_READ_VALUE: Mapping[ImageLayout, Callable[[Any], bytes | Pixels | ImageError]] = {
+    ImageLayout.STRUCT: _read_struct,
+    ImageLayout.SPARK: _read_spark,
+    ImageLayout.BINARY: _read_binary,
+}
 
 
 def _is_binary(dtype: pa.DataType) -> bool:

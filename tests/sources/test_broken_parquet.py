@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contracts import (
+    CUBE,
+    DIGITS,
     FRAME_NOTHING,
     PIXELS,
+    SPARK,
     ids_of,
     labels_of,
     png_of,
@@ -68,7 +71,8 @@ def test_first_pixel_column_names_all_784(tmp_path: Path) -> None:
         pa.list_(pa.uint8(), 783),
         pa.list_(pa.string()),
         pa.binary(783),
-        pa.list_(pa.list_(pa.list_(pa.uint8()))),
+        pa.list_(pa.list_(pa.list_(pa.list_(pa.uint8())))),
+        pa.struct([("height", pa.int32()), ("data", pa.binary())]),
     ],
 )
 def test_types_that_cannot_hold_28x28_images(tmp_path: Path, dtype: pa.DataType) -> None:
@@ -261,3 +265,32 @@ def test_labels_of_any_numeric_type_and_null(tmp_path: Path, dtype: pa.DataType)
     for column in (label, label.dictionary_encode()):
         path = parquet(tmp_path, image=[PNG] * 3, label=column)
         assert labels_of(open_inputs((str(path),), ReadOptions())) == [3, None, 7]
+
+
+def test_damaged_images_of_spark_are_rejects(tmp_path: Path) -> None:
+    good = DIGITS.spark_images[1]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"data": good["data"][:-1]},
+        {"mode": 21},
+        {"height": -1, "width": -1, "nChannels": -1, "mode": -1, "data": b""},
+        {"height": 100_000, "width": 100_000},
+        {"height": 0, "data": b""},
+        {"data": None},
+        {"nChannels": 2, "mode": 8},
+    ]
+    column = pa.array([good | change for change in changes] + [None], SPARK)
+    (batch,) = read_all(open_inputs((str(parquet(tmp_path, image=column)),), ReadOptions()))
+    assert np.array_equal(batch.pixels, DIGITS.pixels[1:2])
+    reasons = ["undecodable", "undecodable", "undecodable", "too_large", "undecodable", "null_image", "undecodable"]
+    assert [str(reject.reason) for reject in batch.rejects] == [*reasons, "null_image"]
+
+
+def test_irregular_lists_with_a_channel_are_rejects(tmp_path: Path) -> None:
+    good = DIGITS.cubes[0]
+    two_channels = [[cell * 2 for cell in line] for line in good]
+    rows = [good, [DIGITS.images[1]], two_channels, good[:-1], None, [*good[:-1], None], [[], *good[1:]]]
+    (batch,) = read_all(open_inputs((str(parquet(tmp_path, image=pa.array(rows, CUBE))),), ReadOptions()))
+    assert np.array_equal(batch.pixels, DIGITS.pixels[:2])
+    reasons = ["not_28x28", "not_28x28", "null_image", "not_28x28", "not_28x28"]
+    assert [str(reject.reason) for reject in batch.rejects] == reasons

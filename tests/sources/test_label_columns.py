@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from contracts import DIGITS, read_all
 
-from mnist_batch.config import ReadOptions
+from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.sources.discover import Inputs, open_inputs
 from mnist_batch.sources.labels import parse_label_column
@@ -72,3 +72,28 @@ def test_doubtful_label_columns_are_a_warning(columns: dict[str, pa.Array], why:
 def test_other_columns_are_no_labels(tmp_path: Path) -> None:
     inputs = opened(tmp_path, {"writer": LABELS, "page": TEXTS})
     assert (inputs.labelled, inputs.warnings) == (False, [])
+
+
+def test_partition_is_the_label_of_a_file(tmp_path: Path) -> None:
+    for label in (3, 7):
+        (tmp_path / f"label={label}").mkdir()
+        pq.write_table(pa.table({"image": PNGS}), tmp_path / f"label={label}" / "part-0.parquet")
+    inputs = open_inputs((str(tmp_path),), ReadOptions())
+    assert inputs.labelled
+    assert labels_of(inputs) == [3] * 12 + [7] * 12
+    assert labels_of(open_inputs((str(tmp_path),), ReadOptions(labels=AutoLabels.NONE))) == [None] * 24
+
+
+def test_column_is_taken_before_the_partition(tmp_path: Path) -> None:
+    (tmp_path / "label=3").mkdir()
+    assert labels_of(opened(tmp_path / "label=3", {"label": pa.array(LABELS)})) == LABELS
+
+
+def test_partition_that_is_no_digit_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "class=cat").mkdir()
+    inputs = opened(tmp_path / "class=cat", {})
+    assert not inputs.labelled
+    assert inputs.warnings == [
+        f"{tmp_path}/class=cat: the partition class=cat may name labels, but is not taken; "
+        "give their labels with --labels FILE, or switch labels off with --labels none"
+    ]
