@@ -63,6 +63,7 @@ def build_config(
     overwrite: bool = False,
     max_reject_rate: float = DEFAULT_MAX_REJECT_RATE,
     min_accuracy: float | None = None,
+    strict: bool = False,
     baseline: str | PathLike[str] | None = None,
 ) -> PredictConfig:
     """Checks the options of a run. Raises UsageError, which names options as on the command line."""
@@ -90,6 +91,7 @@ def build_config(
         overwrite=overwrite,
         max_reject_rate=max_reject_rate,
         min_accuracy=min_accuracy,
+        strict=strict,
         baseline=None if baseline is None else Path(_check_local(fspath(baseline), "--baseline")),
     )
 

@@ -132,6 +132,7 @@ class PredictConfig:
     batch_size: images per model call, 16..65,536.
     rows_per_part: input rows per part file, at least 1.
     max_reject_rate, min_accuracy: gates, shares in 0..1. A set that fails a gate is written without `_SUCCESS`.
+    strict: a gate. Fails if something skipped may be images, or if only some rows have labels.
     baseline: the folder or `report.json` of another run to compare with.
     """
 
@@ -147,6 +148,7 @@ class PredictConfig:
     overwrite: bool = False
     max_reject_rate: float = DEFAULT_MAX_REJECT_RATE
     min_accuracy: float | None = None
+    strict: bool = False
     baseline: Path | None = None
 
     def __post_init__(self) -> None:

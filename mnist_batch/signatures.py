@@ -13,6 +13,13 @@ from dataclasses import dataclass
 SIGNATURE_BYTES = 512
 
 
+# Suffixes of files that are not read, or not inside archives, but may hold images.
+_MAY_HOLD_IMAGES = frozenset((
+    ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".zip", ".tar", ".tgz", ".gz", ".arrow", ".feather", ".orc", ".h5",
+    ".hdf5", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".tfrecord", ".tfrecords", ".npz", ".npy", ".parquet", ".djvu",
+))  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """A format that is not read.
@@ -82,6 +89,11 @@ _SIGNATURES = [
 def find_signature(head: bytes) -> Signature | None:
     """Returns the format of a file that is not read, by its first `SIGNATURE_BYTES`; None if it is not known."""
     return next((signature for pattern, signature in _SIGNATURES if pattern.match(head)), None)
+
+
+def may_hold_images(suffix: str) -> bool:
+    """Whether a skipped file with this suffix may hold images."""
+    return suffix in _MAY_HOLD_IMAGES
 
 
 def describe_start(head: bytes) -> str:

@@ -84,6 +84,10 @@ PREDICT: Mapping[str, Any] = {
         float | None,
         _check(help="Gate: exit 3 if a smaller share of the labelled rows is correct.", show_default=False),
     ],
+    "strict": Annotated[
+        bool,
+        _check("--strict", help="Gate: exit 3 if something skipped may be images, or only some rows have labels."),
+    ],
     "baseline": Annotated[
         Path | None, _check(help="Another run, or its report.json, to compare with.", show_default=False)
     ],

@@ -26,7 +26,7 @@ from mnist_batch.records import text_array
 # The options that are not part of the fingerprint. Inputs, label files and the model are part of it by their content;
 # the others change no byte of `predictions/` or `rejects/`.
 _LEFT_OUT = frozenset(
-    ("inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "baseline")
+    ("inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "strict", "baseline")
 )
 # A manifest lists up to this many input files, which takes about 100 KB.
 _MAX_INLINE_FILES = 1000

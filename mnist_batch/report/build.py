@@ -108,6 +108,7 @@ def build_report(tally: Tally, profile: Profile | None, origin: Origin) -> Repor
         preprocessing=origin.preprocessing,
         warnings=[*origin.warnings, *animation_warnings(tally), *label_warnings(tally), *drift_warnings(drift)],
         baseline=None,
+        animations=int(tally.animations),
     )
 
 

@@ -350,6 +350,7 @@ class Report:
     preprocessing: PreprocessingCounts
     warnings: Sequence[str]
     baseline: Annotated[Baseline | None, Meta(description="null if the run was not compared with another.")]
+    animations: Annotated[Count, Meta(description="Images with more frames, of which the first was scored.")] = 0
 
 
 def parse_report(content: Mapping[str, Json]) -> Report:

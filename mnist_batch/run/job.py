@@ -201,7 +201,7 @@ def _commit(
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     report = build_run_report(config, plan, scored, finished, started)
     report = compare_with_baseline(report, config.baseline, baseline)
-    gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
+    gates = judge_gates(report, config.max_reject_rate, config.min_accuracy, config.strict)
     manifest = Manifest(
         manifest_version=MANIFEST_VERSION,
         model=report.model,
@@ -266,7 +266,7 @@ def _judge_again(
     config: PredictConfig, store: OutputStore, manifest: Manifest, report: Report, started: float
 ) -> Result:
     """Applies the gates of this start to the finished run in the output folder. Its report stays as it is."""
-    gates = judge_gates(report, config.max_reject_rate, config.min_accuracy)
+    gates = judge_gates(report, config.max_reject_rate, config.min_accuracy, config.strict)
     if manifest.gates != gates:
         store.replace_verdict(render_page(report, gates), replace(manifest, gates=gates))
     store.set_success(all(gate.passed for gate in gates))

@@ -22,7 +22,7 @@ from mnist_batch.errors import EmptyInputError, InputError, StorageError, UsageE
 from mnist_batch.names import to_text
 from mnist_batch.records import first_line
 from mnist_batch.shards import Span
-from mnist_batch.signatures import describe_start, find_signature
+from mnist_batch.signatures import describe_start, find_signature, may_hold_images
 from mnist_batch.sources.folder.pages import split_pages
 from mnist_batch.sources.folder.reader import FolderSource
 from mnist_batch.sources.formats import FORMATS, Format, find_format, list_titles
@@ -46,11 +46,6 @@ from mnist_batch.sources.protocol import Container, NotImages, Source, Stamp, mi
 
 _GZIP_SUFFIX = b".gz"
 _LABEL_TABLE = "(table of labels)"
-# Suffixes of files that are not read, or not inside archives, but may hold images.
-_MAY_HOLD_IMAGES = frozenset((
-    ".7z", ".rar", ".xz", ".bz2", ".zst", ".lz4", ".zip", ".tar", ".tgz", ".gz", ".arrow", ".feather", ".orc", ".h5",
-    ".hdf5", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".tfrecord", ".tfrecords", ".npz", ".npy", ".parquet", ".djvu",
-))  # fmt: skip
 # In the ids of a container's rows, one of these follows the container's name.
 _SEPARATORS = "!#"
 
@@ -334,7 +329,7 @@ def _is_label_table(path: Path) -> bool:
 
 def _warn_of_skipped(skipped: Mapping[str, int], root: Path) -> list[str]:
     """One line if files were skipped that may hold images."""
-    found = [f"{count} x {suffix}" for suffix, count in sorted(skipped.items()) if suffix in _MAY_HOLD_IMAGES]
+    found = [f"{count} x {suffix}" for suffix, count in sorted(skipped.items()) if may_hold_images(suffix)]
     if not found:
         return []
     return [f"{root}: skipped files may hold images: {', '.join(found)}; unpack or convert what should be scored"]

@@ -28,7 +28,7 @@ from mnist_batch.output.fingerprint import _collect_options
 CONFIG = build_config("in", output="out")
 # The fields that change no byte of the output, or are part of the fingerprint by their content.
 NOT_IN_FINGERPRINT = {
-    "inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "baseline"
+    "inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "strict", "baseline"
 }  # fmt: skip
 # Another value for each field that is part of the fingerprint.
 OTHER = {

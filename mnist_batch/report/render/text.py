@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 from mnist_batch.report.document import Baseline, Report
 from mnist_batch.report.drift import FEATURES
-from mnist_batch.report.gates import Gate
+from mnist_batch.report.gates import COUNTS, Gate
 
-_GATE_TITLES = {"max_reject_rate": "share of rejects", "min_accuracy": "accuracy"}
+_GATE_TITLES = {
+    "max_reject_rate": "share of rejects",
+    "min_accuracy": "accuracy",
+    "max_skipped": "files or frames skipped that may be images",
+    "max_unlabelled": "rows without a label, while others have one",
+}
 _NONE, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _PERCENT = "\N{NO-BREAK SPACE}%"
 # The characters that XML 1.0 cannot hold.
@@ -70,14 +75,18 @@ class GateLine:
     found: str
 
 
+def _format_gate(name: str, value: float) -> str:
+    return number(int(value)) if name in COUNTS else percent(value)
+
+
 def gate_lines(gates: Sequence[Gate]) -> list[GateLine]:
     """Returns the gates as text."""
     return [
         GateLine(
             passed=gate.passed,
             title=_GATE_TITLES.get(gate.name, gate.name),
-            bound=f"{'at most' if gate.name.startswith('max') else 'at least'} {percent(gate.limit)}",
-            found="not known" if gate.value is None else percent(gate.value),
+            bound=f"{'at most' if gate.is_upper_limit else 'at least'} {_format_gate(gate.name, gate.limit)}",
+            found="not known" if gate.value is None else _format_gate(gate.name, gate.value),
         )
         for gate in gates
     ]
