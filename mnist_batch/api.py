@@ -28,6 +28,7 @@ from mnist_batch.config import (
     Scale,
 )
 from mnist_batch.errors import MnistBatchError, UsageError
+from mnist_batch.sources.file_list import read_file_list
 
 if TYPE_CHECKING:
     from mnist_batch.run.result import Result
@@ -46,6 +47,8 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 def build_config(
     *inputs: str | PathLike[str],
     output: str | PathLike[str],
+    files_from: str | PathLike[str] | None = None,
+    null: bool = False,
     model: str | PathLike[str] = DEFAULT_MODEL,
     scale: str | None = None,
     format: str = OutputFormat.PARQUET,
@@ -68,6 +71,7 @@ def build_config(
 ) -> PredictConfig:
     """Checks the options of a run. Raises UsageError, which names options as on the command line."""
     reading = ReadOptions(
+        listed=files_from is not None,
         labels=_parse_labels(fspath(labels)),
         image_column=image_column,
         label_column=label_column,
@@ -79,7 +83,7 @@ def build_config(
         ),
     )
     return PredictConfig(
-        inputs=tuple(_check_local(fspath(path), "INPUT") for path in inputs),
+        inputs=_collect_inputs([fspath(path) for path in inputs], files_from, null),
         output=parse_output(fspath(output)),
         reading=reading,
         model=_check_local(fspath(model), "--model"),
@@ -94,6 +98,17 @@ def build_config(
         strict=strict,
         baseline=None if baseline is None else Path(_check_local(fspath(baseline), "--baseline")),
     )
+
+
+def _collect_inputs(inputs: Sequence[str], files_from: str | PathLike[str] | None, null: bool) -> tuple[str, ...]:
+    """The inputs that are named, or those in the list `files_from`."""
+    if files_from is None:
+        if null:
+            raise UsageError("--null: needs --files-from, there is none: leave it out")
+        return tuple(_check_local(path, "INPUT") for path in inputs)
+    if inputs:
+        raise UsageError(f"--files-from: must be the only input, got {inputs[0]} too: leave one of them out")
+    return read_file_list(_check_local(fspath(files_from), "--files-from"), null)
 
 
 def _with_options_of(

@@ -98,11 +98,13 @@ class PreprocessOptions:
 class ReadOptions:
     """How the inputs are read. `predict` and `inspect` share it.
 
+    listed: whether the inputs are a list of files, which are read in its order. No folders, patterns or arrays then.
     labels: AUTO, NONE, or the label file that overrides labels stored with the images.
     image_column, label_column, id_column, keep: names of columns, for Parquet inputs only.
     pixel_range: the range of float pixels.
     """
 
+    listed: bool = False
     labels: AutoLabels | Path = AutoLabels.AUTO
     image_column: str | None = None
     label_column: str | None = None
@@ -159,7 +161,9 @@ class PredictConfig:
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
             raise UsageError(f"--min-accuracy must be in 0..1, got {self.min_accuracy}: 0.95 is 95 %")
         if not self.inputs:
-            raise UsageError("at least one INPUT must be given: name a file, a folder or an archive")
+            raise UsageError(
+                "at least one INPUT must be given: name a file, a folder or an archive, or a list by --files-from"
+            )
         # The matrix library computes a batch of one differently: its last bits differ (docs/architecture.md).
         if not 16 <= self.batch_size <= 65_536:
             raise UsageError(f"--batch-size must be in 16..65536, got {self.batch_size}: 4096 is a good choice")

@@ -43,17 +43,24 @@ INSPECT: Mapping[str, Any] = {
     "inputs": Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
-            help="idx, npz (FILE.npz:ARRAY picks one array), image, folder, zip, tar, Parquet, or a glob.",
+            metavar="INPUT",
+            help="idx, npy, npz (FILE.npz:ARRAY picks one array), CSV, Parquet, image, folder, zip, tar, or a glob.",
             show_default=False,
         ),
     ],
-    "labels": Annotated[str, _input(help="auto, none, or a file: idx, or CSV / Parquet with id,label.")],
+    "files_from": Annotated[
+        str | None,
+        _input(metavar="LIST", help="File of paths to read in its order, one per line; - for stdin. Instead of INPUT."),
+    ],
+    "null": Annotated[bool, _input("--null", help="Paths in LIST end with a null byte, as from find -print0.")],
+    "labels": Annotated[str, _input(help="auto, none, or a file: idx or npy, or CSV / Parquet with id,label.")],
     "image_column": Annotated[
         str | None, _input(help="Parquet column of the images, if there are several candidates.")
     ],
-    "label_column": Annotated[str | None, _input(help="Parquet column of the labels, if it is not 'label'.")],
-    "id_column": Annotated[str | None, _input(help="Parquet column of the ids, instead of FILE#ROW.")],
+    "label_column": Annotated[
+        str | None, _input(help="Column of the labels; first, last or none in a CSV without header.")
+    ],
+    "id_column": Annotated[str | None, _input(help="Column of the ids, instead of FILE#ROW.")],
     "pixel_range": Annotated[config.PixelRange | None, _input(help="Range of float pixels, from black to white.")],
     "preprocess": Annotated[
         config.Preprocess,
@@ -76,7 +83,7 @@ PREDICT: Mapping[str, Any] = {
     ],
     "batch_size": Annotated[int, _scoring(help="Images per model call, 16 to 65536.")],
     "format": Annotated[config.OutputFormat, _output(help="Format of predictions and rejects.")],
-    "keep": Annotated[str, _output(metavar="A,B", help="Parquet columns to copy to the output.", show_default=False)],
+    "keep": Annotated[str, _output(metavar="A,B", help="Columns to copy to the output.", show_default=False)],
     "probabilities": Annotated[bool, _output("--probabilities", help="Add the columns p0 to p9.")],
     "overwrite": Annotated[bool, _output("--overwrite", help="Replace another run's output.")],
     "max_reject_rate": Annotated[float, _check(help="Gate: exit 3 if a larger share of the rows is rejected.")],
@@ -133,7 +140,11 @@ def options_of(
     options: the type and help of each option, by the name of its parameter.
     """
     parameters = [
-        parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=options[name])
+        parameter.replace(
+            kind=Parameter.KEYWORD_ONLY,
+            annotation=options[name],
+            default=() if parameter.kind is Parameter.VAR_POSITIONAL else parameter.default,
+        )
         for name, parameter in signature(build).parameters.items()
         if name in options
     ]

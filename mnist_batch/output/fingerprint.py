@@ -23,11 +23,12 @@ from mnist_batch.names import to_text
 from mnist_batch.output.environment import Environment
 from mnist_batch.records import text_array
 
-# The options that are not part of the fingerprint. Inputs, label files and the model are part of it by their content;
-# the others change no byte of `predictions/` or `rejects/`.
-_LEFT_OUT = frozenset(
-    ("inputs", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "strict", "baseline")
-)
+# The options that are not part of the fingerprint. Inputs and their order, label files and the model are part of it by
+# their content; the others change no byte of `predictions/` or `rejects/`.
+_LEFT_OUT = frozenset((
+    "inputs", "listed", "labels", "model", "output", "overwrite", "max_reject_rate", "min_accuracy", "strict",
+    "baseline",
+))  # fmt: skip
 # A manifest lists up to this many input files, which takes about 100 KB.
 _MAX_INLINE_FILES = 1000
 # Hash the listing in chunks of this many rows, because each row is briefly a Python object.

@@ -56,7 +56,7 @@ def run_job(
     """
     started = time.monotonic()
     # Reject mistyped inputs and models before creating the output folder.
-    _check_output_outside_inputs(config.output, list_input_folders(config.inputs))
+    _check_output_outside_inputs(config.output, list_input_folders(config.inputs, config.reading.listed))
     resolve_model(config.model)
     baseline = None if config.baseline is None else read_report(config.baseline)
     store = OutputStore(config.output)

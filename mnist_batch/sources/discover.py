@@ -29,7 +29,7 @@ from mnist_batch.sources.formats import FORMATS, Format, find_format, list_title
 from mnist_batch.sources.gzipped import has_same_content
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import parse_class_file
-from mnist_batch.sources.listing import Listing, list_files
+from mnist_batch.sources.listing import Listing, list_files, list_named_files
 from mnist_batch.sources.members import (
     CLASS_FILE_BYTES,
     IMAGE_NAME,
@@ -98,12 +98,12 @@ class Inputs:
 
 
 def open_inputs(inputs: tuple[str, ...], options: ReadOptions) -> Inputs:
-    """Plans the reading of `inputs`: paths, globs, or `file.npz:array`.
+    """Plans the reading of `inputs`: paths, globs, or `file.npz:array`; only paths of files if `options.listed`.
 
     Raises EmptyInputError if they hold no image, InputError if a container is broken, and UsageError if the options do
     not fit the inputs.
     """
-    listing = list_files(inputs)
+    listing = list_named_files(inputs) if options.listed else list_files(inputs)
     files = _FileClassifier(listing, options)
     opened: list[tuple[Source, Format | None]] = [(files.images, None)] if files.images.rows else []
     stamps: list[Mapping[Path, Stamp]] = [{} for _ in opened]  # an image file is checked when it is read
@@ -171,7 +171,8 @@ class _FileClassifier:
         opened: list[tuple[int, Format, Sequence[Source]]] = []
         errors: list[InputError] = []
         self._check_arrays()
-        for position in np.flatnonzero(~is_image):
+        # By path, so that a file comes before its gzip copy also in a list with another order.
+        for position in sorted(np.flatnonzero(~is_image).tolist(), key=lambda position: paths[position].as_py()):
             path, named = paths[position].as_py(), listing.files["named"][position].as_py()
             if hidden[position]:
                 self.skipped.add(path)
@@ -187,11 +188,12 @@ class _FileClassifier:
                     try:
                         with _input_errors(listing.root / os.fsdecode(path)):
                             if (container := self._open_container(path, head, named)) is not None:
-                                opened.append((int(position), *container))
+                                opened.append((position, *container))
                     except InputError as error:  # collect them, so that one run names every broken container
                         errors.append(error)
         if errors:
             raise errors[0] if len(errors) == 1 else InputError("; and ".join(map(str, errors)))
+        opened.sort(key=lambda container: container[0])
         # If nothing is filtered out, the source shares the listing's columns. `combine_chunks` would copy them, even
         # from a single chunk.
         images = listing.files if is_image.all() else listing.files.filter(pa.array(is_image))

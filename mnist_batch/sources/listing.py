@@ -10,6 +10,7 @@ import glob
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ _CHUNK_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files of a run, sorted bytewise by path.
+    """The files of a run, sorted bytewise by path, or in the order of a list.
 
     root: the deepest folder common to all inputs, absolute.
     folders: the inputs that are folders.
@@ -86,25 +87,45 @@ def list_files(inputs: tuple[str, ...], large_folder_bytes: int = _LARGE_FOLDER_
         builder.note_link(key)
     for folder in folders:
         builder.walk(folder)
-    table = builder.table().sort_by("path")
-    paths = table["path"]
-    repeated = pc.equal(paths[1:], paths[:-1])  # the paths are sorted
-    if count := pc.sum(repeated).as_py():
-        first = paths[pc.index(repeated, True).as_py()].as_py()
-        raise UsageError(
-            f"{to_text(first)}: every file must be given once, {count} are reached by two inputs: remove one"
-        )
-    check_not_iceberg(root, table["path"])
-    if builder.links:
-        table = drop_repeated_links(table, builder.links, builder.real_root, builder.skipped)
-    return Listing(root, tuple(folders), table, arrays, builder.skipped)
+    return builder.finish(builder.table().sort_by("path"), folders, arrays)
 
 
-def list_input_folders(inputs: tuple[str, ...]) -> list[Path]:
-    """The inputs that are folders. Does not walk them.
+def list_named_files(paths: tuple[str, ...]) -> Listing:
+    """Lists files in the order given. Paths are relative to the working directory.
+
+    Raises InputMissingError if one does not exist, UsageError if one is a folder or is given twice.
+    """
+    files = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100  (resolve() would follow links)
+    root = Path(os.path.commonpath({path.parent for path in files}))
+    builder = _FileTableBuilder(root, _LARGE_FOLDER_BYTES)
+    missing: list[str] = []
+    for text, path in zip(paths, files, strict=True):
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            missing.append(text)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            raise UsageError(f"{text}: must be a file, a list may not name folders: name the files in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputMissingError(f"{text}: must be a file, is a device or a pipe: check the list")
+        key = os.fsencode(path.relative_to(root))
+        builder.add(key, status, named=True)
+        builder.note_link(key)
+    if missing:
+        others = len(missing) - 1
+        more = f"; nor {'does 1 other' if others == 1 else f'do {others} others'} of the list" if others else ""
+        raise InputMissingError(f"{missing[0]}: must be a file, does not exist{more}: check the list")
+    return builder.finish(builder.table(), [], {})
+
+
+def list_input_folders(inputs: tuple[str, ...], listed: bool = False) -> list[Path]:
+    """The inputs that are folders. Does not walk them. listed: as in `ReadOptions`.
 
     Raises InputMissingError if an input matches nothing, UsageError if one is empty.
     """
+    if listed:
+        return []
     return [path for text in inputs for path, _ in _expand(text) if path.is_dir()]
 
 
@@ -262,6 +283,21 @@ class _FileTableBuilder:
     def table(self) -> pa.Table:
         self._flush()
         return pa.Table.from_batches(self._batches, FILE_SCHEMA)
+
+    def finish(self, table: pa.Table, folders: Sequence[Path], arrays: dict[bytes, list[str]]) -> Listing:
+        """The listing of the files in `table`. Raises UsageError if a file is in it twice."""
+        counts = pc.value_counts(table["path"])
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(repeated):
+            first = repeated.field("values")[0].as_py()
+            raise UsageError(
+                f"{to_text(first)}: every file must be given once, {len(repeated)} are given twice: remove one"
+            )
+        root = Path(os.fsdecode(self._root))
+        check_not_iceberg(root, table["path"])
+        if self.links:
+            table = drop_repeated_links(table, self.links, self.real_root, self.skipped)
+        return Listing(root, tuple(folders), table, arrays, self.skipped)
 
     def _flush(self) -> None:
         self._batches.append(
