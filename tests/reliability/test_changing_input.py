@@ -113,6 +113,6 @@ def test_vanished_label_file_is_named(sample_data: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr("mnist_batch.run.plan.model_digest", remove_labels_and_digest)
     images = sample_data / "digits-images-idx3-ubyte"
-    config = PredictConfig((str(images),), tmp_path / "out", ReadOptions(labels))
+    config = PredictConfig((str(images),), tmp_path / "out", ReadOptions(labels=labels))
     with pytest.raises(InputError, match="labels: labels must stay in place"):
         run_job(config)
