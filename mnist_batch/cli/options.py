@@ -53,7 +53,9 @@ INSPECT: Mapping[str, Any] = {
         _input(metavar="LIST", help="File of paths to read in its order, one per line; - for stdin. Instead of INPUT."),
     ],
     "null": Annotated[bool, _input("--null", help="Paths in LIST end with a null byte, as from find -print0.")],
-    "labels": Annotated[str, _input(help="auto, none, or a file: idx or npy, or CSV / Parquet with id,label.")],
+    "labels": Annotated[
+        str, _input(help="auto, none, or a file: idx or npy, or CSV, JSON Lines or Parquet with id,label.")
+    ],
     "image_column": Annotated[
         str | None, _input(help="Parquet column of the images, if there are several candidates.")
     ],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from mnist_batch.sources.formats import FORMATS, Format, find_format, list_title
 from mnist_batch.sources.gzipped import has_same_content
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import parse_class_file
+from mnist_batch.sources.labels_beside import add_labels_of_tables, is_label_table
 from mnist_batch.sources.listing import Listing, list_files, list_named_files
 from mnist_batch.sources.members import (
     CLASS_FILE_BYTES,
@@ -163,6 +163,7 @@ class _FileClassifier:
         self.sidecars: dict[Path, str] = {}
         self.warnings: list[str] = []
         self._opened: set[bytes] = set()
+        self._label_tables: list[bytes] = []
         paths = listing.files["path"].combine_chunks()
         # What a user names is never taken for a hidden file.
         hidden = match_pattern(paths, JUNK_NAME) & ~listing.files["named"].to_numpy()
@@ -198,14 +199,11 @@ class _FileClassifier:
         # from a single chunk.
         images = listing.files if is_image.all() else listing.files.filter(pa.array(is_image))
         image_paths = images["path"].combine_chunks()
-        labels, warnings = pa.nulls(len(image_paths), pa.int8()), list[str]()
-        if auto:
-            found = member_labels(image_paths, class_files, str(listing.root), listing.root.as_posix())
-            labels, warnings = found.digits, [*found.warnings]
+        labels = self._find_labels(image_paths, class_files)
         _check_ids_distinct(image_paths, [source.name for _, _, sources in opened for source in sources])
         columns = {"path": images["path"], "label": labels, "size": images["size"], "changed": images["mtime_ns"]}
         table, rows = split_pages(listing.root, pa.table(columns))
-        self.images = FolderSource(listing.root, table, labels.null_count < len(labels), warnings)
+        self.images = FolderSource(listing.root, table, labels.null_count < len(labels))
         rows_per_file = np.zeros(len(paths), np.int64)
         rows_per_file[is_image] = rows
         images_before = rows_per_file.cumsum()
@@ -213,6 +211,18 @@ class _FileClassifier:
             (int(images_before[position]), self._stamp(position), format, sources)
             for position, format, sources in opened
         ]
+
+    def _find_labels(self, paths: pa.BinaryArray, class_files: dict[bytes, int]) -> pa.Int8Array:
+        """The label of each image file, or null."""
+        if self._options.labels is not AutoLabels.AUTO:
+            return pa.nulls(len(paths), pa.int8())
+        root = self._listing.root
+        found = member_labels(paths, class_files, str(root), root.as_posix())
+        found, tables = add_labels_of_tables(found, paths, self._label_tables, root)
+        self.warnings += found.warnings
+        if tables:
+            self.skipped[_LABEL_TABLE] += tables
+        return found.digits
 
     def _stamp(self, position: int) -> dict[Path, Stamp]:
         path, size, changed, _ = (column[position].as_py() for column in self._listing.files.columns)
@@ -268,17 +278,17 @@ class _FileClassifier:
                 ) from found
             self.skipped[f"({found.kind})"] += 1
         except InputError:
-            if container.named or not _is_label_table(container.path):
+            if container.named or not is_label_table(container.path.name):
                 raise
-            self._skip_label_table(container.path)
+            self._note_label_table(container.path)
         return None
 
     def _skip_unknown(self, path: bytes, whole: Path, head: Head, named: bool) -> None:
         """Counts a file of no known format. Raises InputError if its name or the user says that it should have one."""
         text = to_text(path)
         known = next((format for format in FORMATS if format.suffixes and text.endswith(format.suffixes)), None)
-        if not named and _is_label_table(whole):
-            self._skip_label_table(whole)
+        if not named and is_label_table(whole.name):
+            self._note_label_table(whole)
         elif named or (known is not None and not is_junk(path)):
             must = f"{known.title}, as its name says" if known else f"an image, {list_titles()}"
             start = head.content() if known else head.stored()
@@ -288,10 +298,11 @@ class _FileClassifier:
         else:
             self.skipped.add(path)
 
-    def _skip_label_table(self, path: Path) -> None:
+    def _note_label_table(self, path: Path) -> None:
         if self._options.labels is AutoLabels.AUTO:
-            self.warnings.append(f"{path}: may hold labels, but is not read: name it with --labels")
-        self.skipped[_LABEL_TABLE] += 1
+            self._label_tables.append(os.fsencode(path.relative_to(self._listing.root)))
+        else:
+            self.skipped[_LABEL_TABLE] += 1
 
     def _is_label_option(self, path: Path) -> bool:
         """Whether a file is the one that `--labels` names."""
@@ -322,11 +333,6 @@ def _input_errors(path: Path) -> Iterator[None]:
         if error.errno in (None, errno.EINVAL):
             raise InputError(f"{path}: must be whole, but: {first_line(error)}; fetch it again") from error
         raise StorageError(f"{path}: must be readable, but: {error.strerror}; start again once it is") from error
-
-
-def _is_label_table(path: Path) -> bool:
-    """Whether a file has a name that people give to tables of labels beside images."""
-    return re.fullmatch(r"(labels|metadata)\.(csv(\.gz)?|tsv|jsonl|parquet)", path.name, re.IGNORECASE) is not None
 
 
 def _warn_of_skipped(skipped: Mapping[str, int], root: Path) -> list[str]:

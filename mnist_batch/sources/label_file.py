@@ -1,7 +1,7 @@
 """Labels from a separate file (`--labels FILE`), instead of those beside the images.
 
-An idx or npy file labels rows by position, in scoring order. A CSV or Parquet file with the columns `id` and `label`
-labels rows by id.
+An idx or npy file labels rows by position, in scoring order. A CSV, JSON Lines or Parquet file with the columns `id`
+and `label` labels rows by id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mnist_batch.records import Ints, first_line
 from mnist_batch.sources import npy
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_gzip
 from mnist_batch.sources.idx import count_labels, read_labels
-from mnist_batch.sources.label_table import find_id_and_label, match_ids, read_csv, read_parquet
+from mnist_batch.sources.label_table import find_id_and_label, match_ids, read_csv, read_json_lines, read_parquet
 from mnist_batch.sources.labels import parse_label_column
 
 if TYPE_CHECKING:
@@ -100,8 +100,17 @@ def open_label_file(
                 "name the label file that belongs to this input"
             )
         return LabelsByPosition(npy.read_labels(path) if is_npy else read_labels(path))
+    return read_label_table(path, list_names)
+
+
+def read_label_table(path: Path, list_names: Callable[[], pa.StringArray]) -> LabelsById:
+    """The labels in a table: CSV, JSON Lines or Parquet. list_names: as in `open_label_file`.
+
+    Raises InputError if it cannot be read as such a table, if its ids are not unique, or if its labels are not digits.
+    """
+    head = _read_head(path)
     try:
-        table = read_parquet(path) if head == b"PAR1" else read_csv(path)
+        table = {b"PAR1": read_parquet}.get(head, read_json_lines if head[:1] == b"{" else read_csv)(path)
         table.validate(full=True)  # otherwise strings that are not valid UTF-8 would fail later, with another error
         id_column, label_column = find_id_and_label(table, path)
         ids = table[id_column].combine_chunks().cast(pa.string())
@@ -110,7 +119,7 @@ def open_label_file(
         raise gzip_error(path, error) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: column names that are not UTF-8
         raise InputError(
-            f"{path}: labels must be an idx, CSV or Parquet file, but: {first_line(error)}; check the file"
+            f"{path}: labels must be an idx, CSV, JSON Lines or Parquet file, but: {first_line(error)}; check the file"
         ) from error
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError
@@ -52,6 +53,12 @@ def read_csv(path: Path) -> pa.Table:
             pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pa.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
         )
+
+
+def read_json_lines(path: Path) -> pa.Table:
+    """Reads all columns of a file with a JSON object per line. Raises what pyarrow raises."""
+    with open_plain_or_gzip(path) as file:
+        return pa.json.read_json(file)
 
 
 def find_id_and_label(table: pa.Table, path: Path) -> tuple[str, str]:

@@ -275,7 +275,7 @@ def test_idx_of_something_else_is_named(shape: tuple[int, ...], folder: Path) ->
 
 @pytest.mark.parametrize("name", ["labels.parquet", "metadata.parquet", "labels.csv", "metadata.csv", "Labels.csv"])
 def test_tables_of_labels_beside_images(name: str, folder: Path, tmp_path: Path) -> None:
-    """They never end a run. Without --labels, a warning says that they are not read."""
+    """They never end a run, and `--labels` may name them."""
     write_files(folder, {f"{row}.png": png for row, png in enumerate(PNGS)})
     table = pa.table({"file_name": [f"{row}.png" for row in range(12)], "label": LABELS})
     if name.endswith(".parquet"):
@@ -283,8 +283,7 @@ def test_tables_of_labels_beside_images(name: str, folder: Path, tmp_path: Path)
     else:
         pa.csv.write_csv(table, folder / name)
     inputs = opened(folder)
-    assert (inputs.rows, inputs.skipped) == (12, {"(table of labels)": 1})
-    assert inputs.warnings == [f"{folder / name}: may hold labels, but is not read: name it with --labels"]
+    assert (inputs.rows, inputs.labelled, inputs.skipped, inputs.warnings) == (12, True, {}, [])
     result = predict(folder, output=tmp_path / "out", labels=folder / name)
     assert result.to_pandas().set_index("id")["label"].to_dict() == dict(
         zip(table["file_name"].to_pylist(), LABELS, strict=True)

@@ -30,13 +30,11 @@ class FolderSource(SourceDefaults):
     files: a table of `path` (binary, relative to root), `label` (int8 or null), the state of each file when it was
         listed, `size` and `changed` (int64, as in `Stamp`), and `page` (int32), which is null except in a file of
         several pages, which has one row per page: the number of the page, as in `EncodedPage`.
-    warnings: about the labels, one line each.
     """
 
     root: Path
     files: pa.Table
     labelled: bool
-    warnings: Sequence[str] = ()
     format: str = field(default="images", init=False)
 
     @property
@@ -53,9 +51,6 @@ class FolderSource(SourceDefaults):
 
     def list_names(self) -> pa.StringArray:
         return _format_ids(self.files)
-
-    def list_warnings(self) -> Sequence[str]:
-        return self.warnings
 
     def open(self) -> FolderReader:
         return FolderReader(self)

@@ -1,0 +1,74 @@
+"""Tables of labels beside image files: `labels.csv`, and `metadata.csv` or `.jsonl` as in Hugging Face's imagefolder.
+
+A table labels the images in its folder and below. It is taken only if it can be read as a table of ids and digits;
+otherwise a warning says why not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mnist_batch.errors import InputError, StorageError
+from mnist_batch.names import to_text
+from mnist_batch.records import text_array
+from mnist_batch.sources.folder_labels import FolderLabels
+from mnist_batch.sources.label_file import read_label_table
+
+_NAME = re.compile(r"(labels|metadata)\.(csv(\.gz)?|tsv|jsonl|parquet)", re.IGNORECASE)
+
+
+def is_label_table(name: str) -> bool:
+    """Whether a file has a name that people give to tables of labels beside images."""
+    return _NAME.fullmatch(name) is not None
+
+
+def add_labels_of_tables(
+    labels: FolderLabels, paths: pa.BinaryArray, tables: Sequence[bytes], root: Path
+) -> tuple[FolderLabels, int]:
+    """Adds the labels in tables to those that the images have by their folders or `.cls` files.
+
+    An image whose labels differ gets none, and a warning says so.
+
+    paths: the image files. tables: the label tables. Both are relative to root.
+    Also returns the number of tables that are not taken. A warning says why not.
+    """
+    digits, warnings, not_taken = labels.digits, [*labels.warnings], 0
+    texts = text_array(paths)
+    for table in tables:
+        where = root / os.fsdecode(table)
+        folder = table[: table.rfind(b"/") + 1]
+        below = pc.starts_with(paths, folder)
+        names = pc.utf8_slice_codeunits(texts.filter(below), len(to_text(folder)))
+        if not len(names):
+            warnings.append(f"{where}: may hold labels, but no image files are beside it: name it with --labels")
+            not_taken += 1
+            continue
+        try:
+            read = read_label_table(where, lambda names=names: names)  # type: ignore[misc]  # bound at once
+        except (InputError, StorageError) as error:
+            warnings.append(f"not taken as labels: {error}")
+            not_taken += 1
+            continue
+        found = read.digits.take(pc.index_in(names, read.ids)).cast(pa.int8())
+        if found.null_count:
+            labelled = len(found) - found.null_count
+            warnings.append(
+                f"{where}: {labelled:,} of its {len(read.ids):,} ids are images below it, and {found.null_count:,} of "
+                f"{len(found):,} images are not in it"
+            )
+        more = pc.replace_with_mask(pa.nulls(len(paths), pa.int8()), below, found)
+        differ = pc.fill_null(pc.not_equal(digits, more), False)
+        if count := pc.sum(differ).as_py():
+            example = texts[pc.index(differ, True).as_py()].as_py()
+            warnings.append(
+                f"{where}: {count:,} of its labels differ from those of folders or other tables (the first is that of "
+                f"{example}): no label is taken for these images; name the right labels with --labels"
+            )
+        digits = pc.if_else(differ, pa.scalar(None, pa.int8()), pc.coalesce(digits, more))
+    return FolderLabels(digits, warnings), not_taken
