@@ -148,10 +148,13 @@ def list_tiff_pages(file: IO[bytes]) -> list[int]:
 
 
 def _read_directories(file: IO[bytes]) -> Iterator[Mapping[int, int]]:
-    """Yields the integer tags of each directory of a TIFF. Raises struct.error if the file is cut off."""
+    """Yields the integer tags of each directory of a TIFF. Raises struct.error if one is cut off."""
     order = "<" if file.read(4)[:2] == b"II" else ">"
     seen: set[int] = set()
-    while (offset := struct.unpack(f"{order}I", file.read(4))[0]) and offset not in seen:
+    while len(pointer := file.read(4)) == 4:
+        (offset,) = struct.unpack(f"{order}I", pointer)
+        if offset == 0 or offset in seen:
+            break
         seen.add(offset)
         file.seek(offset)
         (count,) = struct.unpack(f"{order}H", file.read(2))
