@@ -54,8 +54,8 @@ bench-report: $(VENV)/ready-dev ## measure what the report costs in time and byt
 bench-reliability: $(VENV)/ready ## measure the time from SIGTERM to the end (needs MNIST_BATCH_DATA)
 	@$(BIN)/python benchmarks/reliability.py $(ARGS)
 
-fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed
-	@$(BIN)/python tests/reliability/fuzz.py --runs $(or $(RUNS),20000) --first $(or $(FIRST),0)
+fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed, ONLY= takes forms by name
+	@$(BIN)/python tests/reliability/fuzz.py --runs $(or $(RUNS),20000) --first $(or $(FIRST),0) --only '$(ONLY)'
 
 check: $(VENV)/ready-dev ## format, lint, types, layers: what CI runs first
 	@$(BIN)/ruff format --check --quiet .

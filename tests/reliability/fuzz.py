@@ -3,10 +3,11 @@
 A traceback, a hang, a crash or a missing row is a finding.
 
     make fuzz RUNS=20000                                    the full run
+    make fuzz RUNS=20000 ONLY=csv                           the same for the forms with this in their names
     python tests/reliability/fuzz.py --first 4711 --runs 1  repeats one case, by the seed printed with the finding
 
-The seed alone determines a case. Worker processes run a few hundred cases each, under a memory limit and an alarm,
-so a crash of the interpreter is noticed and its seed is known.
+The seed and ONLY alone determine a case. Worker processes run a few hundred cases each, under a memory limit and an
+alarm, so a crash of the interpreter is noticed and its seed is known.
 """
 
 from __future__ import annotations
@@ -127,12 +128,12 @@ def run_case(form: Form, seed: int, folder: Path) -> str | None:
     return None
 
 
-def run_worker(first: int, runs: int) -> None:
+def run_worker(first: int, runs: int, only: str) -> None:
     """Runs cases in this process. Prints each seed before its case, so that the seed of a crash is known."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     warnings.simplefilter("error")
-    all_forms = forms()
+    all_forms = [form for form in forms() if only in form.name]
     for seed in range(first, first + runs):
         form = all_forms[seed % len(all_forms)]
         print(f"at {seed} {form.name}", flush=True)
@@ -148,12 +149,15 @@ def _describe_crash(worker: subprocess.CompletedProcess[str]) -> str:
     return f"FINDING seed {at[-1].removeprefix('at ') if at else '?'}: {cause} {worker.stderr[-2000:]}"
 
 
-def fuzz(first: int, runs: int) -> int:
-    """Runs `runs` cases in worker processes and prints their findings. Returns how many there are."""
+def fuzz(first: int, runs: int, only: str = "") -> int:
+    """Runs `runs` cases in worker processes and prints their findings. Returns how many there are.
+
+    only: takes only the forms with this text in their names.
+    """
     findings, stop = 0, first + runs
     while first < stop:
         count = min(_CASES_PER_WORKER, stop - first)
-        command = [sys.executable, __file__, "--worker", "--first", str(first), "--runs", str(count)]
+        command = [sys.executable, __file__, "--worker", "--first", str(first), "--runs", str(count), "--only", only]
         worker = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         lines = [line for line in worker.stdout.splitlines(keepends=True) if not line.startswith("at ")]
         print("".join(lines), end="", flush=True)
@@ -173,12 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--only", default="", help="only forms with this text in their names")
     parser.add_argument("--worker", action="store_true", help="run the cases in this process")
     options = parser.parse_args(arguments)
     if options.worker:
-        run_worker(options.first, options.runs)
+        run_worker(options.first, options.runs, options.only)
         return 0
-    return 1 if fuzz(options.first, options.runs) else 0
+    return 1 if fuzz(options.first, options.runs, options.only) else 0
 
 
 if __name__ == "__main__":

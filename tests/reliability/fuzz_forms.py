@@ -77,12 +77,17 @@ def _label_files(folder: Path) -> list[Form]:
     ids = _DIGITS.numbered("digits.parquet")
     table = write_parquet(folder / "labels.parquet", {"id": ids, "label": _DIGITS.labels.astype(np.int32)})
     csv = "id,label\n" + "".join(f"{name},{digit}\n" for name, digit in zip(ids, _DIGITS.labels, strict=True))
-    idx = idx_bytes(_DIGITS.labels)
+    json_lines = "".join(
+        f'{{"id": "{name}", "label": {digit}}}\n' for name, digit in zip(ids, _DIGITS.labels, strict=True)
+    )
+    idx, png = idx_bytes(_DIGITS.labels), png_of(_DIGITS.pixels[0])
     return [
         Form("labels idx", idx, _read_labels),
         Form("labels idx inside gzip", idx, _read_labels, gzip.compress),
         Form("labels idx.gz", gzip.compress(idx), _read_labels),
         Form("labels CSV", csv.encode(), _read_labels),
+        Form("labels JSON Lines", json_lines.encode(), _read_labels),
+        Form("labels CSV beside images", csv.encode(), _input("", name="labels.csv"), beside={"a.png": png}),
         Form("labels Parquet", table.read_bytes(), _read_labels),
         Form(
             "labels beside idx images",
@@ -107,21 +112,33 @@ def _images() -> dict[str, bytes]:
         ".bmp": encode(".bmp", gray),
         ".tif": encode(".tif", gray),
         ".tif of 16 bit": tiff(gray.astype(np.uint16), {262: 0}, ">"),
+        ".tif of pages": cv2.imencodemulti(".tif", [*_DIGITS.pixels[:3]])[1].tobytes(),
         ".tif that is EXIF": exif(3),
         ".webp": encode(".webp", colour),
         ".gif": encode(".gif", colour),
+        ".gif of frames": cv2.imencodeanimation(".gif", _animation())[1].tobytes(),
     }
+
+
+def _animation() -> cv2.Animation:
+    animation = cv2.Animation()
+    animation.frames = [cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGRA) for pixels in _DIGITS.pixels[:3]]
+    animation.durations = [100] * 3
+    return animation
 
 
 # Readers of mutated files
 
 
 def _input(file: str, options: ReadOptions | None = None, name: str | None = None) -> Callable[[Path], None]:
-    """Returns a function that plans and reads the input `file`. `name`: the mutated file, if not the input itself."""
+    """Returns a function that plans and reads an input.
+
+    file: the input, or nothing for the folder. name: the mutated file, if it is not the input itself.
+    """
 
     def read(path: Path) -> None:
         path.rename(path.with_name(name or file))
-        inputs = open_inputs((str(path.with_name(file)),), options or ReadOptions())
+        inputs = open_inputs((str(path.parent / file),), options or ReadOptions())
         rows = 0
         for batch in read_all(inputs):
             assert len(batch.ids) == len(batch.pixels) == len(batch.labels) == len(batch.positions)
