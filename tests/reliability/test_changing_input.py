@@ -46,7 +46,10 @@ def change_after(rows: int, change: Change, path: Path) -> ProgressCallback:
 
 
 @pytest.mark.parametrize("change", [truncate, grow, replace, remove])
-@pytest.mark.parametrize("form", ["idx", "idx.gz", "npz", "zip stored", "tar", "tar.gz", "parquet: list of uint8"])
+@pytest.mark.parametrize(
+    "form",
+    ["idx", "idx.gz", "npz", "npy", "csv", "csv.gz", "zip stored", "tar", "tar.gz", "parquet: list of uint8"],
+)
 def test_changed_container_ends_the_run(
     form: str, change: Change, tmp_path: Path, left_in: Callable[[Path], set[str]]
 ) -> None:

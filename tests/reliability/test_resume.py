@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import DIGITS, FORMS
 
 from mnist_batch import predict
 from mnist_batch.config import AutoLabels, OutputFormat, PredictConfig, ReadOptions
@@ -20,6 +21,7 @@ from mnist_batch.model.bundled import BUNDLED
 from mnist_batch.run.job import run_job
 from mnist_batch.run.plan import Plan, make_plan
 from mnist_batch.run.result import Result
+from mnist_batch.sources import csv
 from reliability.readers import parts_of, set_in
 
 # A case takes less than a second, but there are many: the quick tests run one of each kind.
@@ -72,6 +74,28 @@ def test_resumed_run_gives_the_same_bytes(shards: int, format: OutputFormat, dig
     assert result.scored == 300 - 40 * shards  # only the rows that this start scored
     assert set_in(result.output) == parts_of(reference.output)
     assert len(parts_of(result.output)) == 9
+
+
+@pytest.mark.parametrize(
+    "form", ["csv", *(pytest.param(form, marks=SLOW) for form in FORMS if form not in ("csv", "folder"))]
+)
+def test_every_form_is_resumed(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv, "_BLOCK_BYTES", 20_000)  # about ten rows
+    (tmp_path / "in").mkdir()
+    written = FORMS[form](tmp_path / "in", DIGITS)
+
+    def options(output: str) -> PredictConfig:
+        return PredictConfig((written.input,), tmp_path / output, written.options, rows_per_part=25, batch_size=16)
+
+    def stop() -> None:
+        if len(list((tmp_path / "out" / "_work" / "shards").glob("*.json.gz"))) >= 1:
+            raise PulledPlugError
+
+    run_job(options("reference"))
+    with pytest.raises(PulledPlugError):
+        run_job(options("out"), check_stop=stop)
+    assert run_job(options("out")).resumed == 1
+    assert set_in(tmp_path / "out") == parts_of(tmp_path / "reference")
 
 
 def flip_bit(path: Path) -> None:
