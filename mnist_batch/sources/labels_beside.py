@@ -38,8 +38,10 @@ def add_labels_of_tables(
     paths: the image files. tables: the label tables. Both are relative to root.
     Also returns the number of tables that are not taken. A warning says why not.
     """
+    if not tables:
+        return labels, 0
     digits, warnings, not_taken = labels.digits, [*labels.warnings], 0
-    texts = text_array(paths)
+    texts, doubtful = text_array(paths), pa.repeat(False, len(paths))
     for table in tables:
         where = root / os.fsdecode(table)
         folder = table[: table.rfind(b"/") + 1]
@@ -70,5 +72,5 @@ def add_labels_of_tables(
                 f"{where}: {count:,} of its labels differ from those of folders or other tables (the first is that of "
                 f"{example}): no label is taken for these images; name the right labels with --labels"
             )
-        digits = pc.if_else(differ, pa.scalar(None, pa.int8()), pc.coalesce(digits, more))
-    return FolderLabels(digits, warnings), not_taken
+        doubtful, digits = pc.or_(doubtful, differ), pc.coalesce(digits, more)
+    return FolderLabels(pc.if_else(doubtful, pa.scalar(None, pa.int8()), digits), warnings), not_taken

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from mnist_batch.errors import EmptyInputError, InputMissingError, StorageError, UsageError
 from mnist_batch.names import to_text
+from mnist_batch.records import first_line
 from mnist_batch.sources.child_process import has_spare_core, read_output, script_command
 from mnist_batch.sources.folder import list_folder
 from mnist_batch.sources.links import drop_repeated_links, real_path_if_linked
@@ -98,12 +99,12 @@ def list_named_files(paths: tuple[str, ...]) -> Listing:
     files = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100  (resolve() would follow links)
     root = Path(os.path.commonpath({path.parent for path in files}))
     builder = _FileTableBuilder(root, _LARGE_FOLDER_BYTES)
-    missing: list[str] = []
+    missing: list[tuple[str, str]] = []
     for text, path in zip(paths, files, strict=True):
         try:
             status = path.stat()
-        except (OSError, ValueError):
-            missing.append(text)
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            missing.append((text, first_line(error) if isinstance(error, ValueError) else str(error.strerror)))
             continue
         if stat.S_ISDIR(status.st_mode):
             raise UsageError(f"{text}: must be a file, a list may not name folders: name the files in it")
@@ -114,8 +115,9 @@ def list_named_files(paths: tuple[str, ...]) -> Listing:
         builder.note_link(key)
     if missing:
         others = len(missing) - 1
-        more = f"; nor {'does 1 other' if others == 1 else f'do {others} others'} of the list" if others else ""
-        raise InputMissingError(f"{missing[0]}: must be a file, does not exist{more}: check the list")
+        more = f", and {others} more cannot be opened either" if others else ""
+        text, cause = missing[0]
+        raise InputMissingError(f"{text}: must be a file, but: {cause}{more}; check the list")
     return builder.finish(builder.table(), [], {})
 
 

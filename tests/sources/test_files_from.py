@@ -87,9 +87,21 @@ def test_list_is_inspected(folder: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
-        (["b/2.png", "no.png"], InputMissingError, r"^no\.png: must be a file, does not exist: check the list$"),
-        (["no.png", "b/2.png", "x*.png"], InputMissingError, r"does not exist; nor does 1 other of the list"),
-        (["no.png", "b/2.png", "x*.png", "y"], InputMissingError, r"does not exist; nor do 2 others of the list"),
+        (
+            ["b/2.png", "no.png"],
+            InputMissingError,
+            r"^no\.png: must be a file, but: No such file or directory; check the list$",
+        ),
+        (
+            ["no.png", "b/2.png", "x*.png"],
+            InputMissingError,
+            r"No such file or directory, and 1 more cannot be opened either",
+        ),
+        (
+            ["no.png", "b/2.png", "x*.png", "y"],
+            InputMissingError,
+            r"No such file or directory, and 2 more cannot be opened either",
+        ),
         (["b/2.png", "a"], UsageError, "^a: must be a file, a list may not name folders"),
         (["b/2.png", "/dev/null"], InputMissingError, "^/dev/null: must be a file, is a device or a pipe"),
         (["b/2.png", "./b/2.png"], UsageError, r"^b/2\.png|^2\.png: every file must be given once"),

@@ -103,6 +103,12 @@ def test_labels_that_differ_are_not_taken(tmp_path: Path) -> None:
     assert f"{right[0]}/{names[0]}" in warning
 
 
+def test_third_label_does_not_decide(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "in", {"3/a.png": DIGITS.pngs[0]})
+    write_files(folder, {"labels.csv": b"id,label\n3/a.png,4\n", "metadata.csv": b"id,label\n3/a.png,4\n"})
+    assert labels_of(opened(folder)) == [None]
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

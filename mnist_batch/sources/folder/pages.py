@@ -36,10 +36,11 @@ def split_pages(root: Path, files: pa.Table) -> tuple[pa.Table, Ints]:
     if not pages_by_file:
         return files.append_column("page", pa.nulls(files.num_rows, pa.int32())), rows
     _check_ids(paths, pages_by_file)
-    numbers, has_pages = np.zeros(int(rows.sum()), np.int32), np.zeros(int(rows.sum()), bool)
+    stops = rows.cumsum()
+    numbers, has_pages = np.zeros(int(stops[-1]), np.int32), np.zeros(int(stops[-1]), bool)
     for position, pages in pages_by_file.items():
-        first = int(rows[:position].sum())
-        numbers[first : first + len(pages)], has_pages[first : first + len(pages)] = pages, True
+        of_file = slice(stops[position] - len(pages), stops[position])
+        numbers[of_file], has_pages[of_file] = pages, True
     table = files.take(pa.array(np.repeat(np.arange(len(rows)), rows)))
     return table.append_column("page", pa.array(numbers, mask=~has_pages)), rows
 
