@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def preprocess(rows: Rows, preprocess_options: PreprocessOptions, watch: Stopwat
         if not as_is.all():
             pixels = np.array(pixels)  # the array from the reader may be read-only
             outcomes |= _frame_images(pixels, np.flatnonzero(on_grid & ~as_is), preprocess_options.preprocess)
-        return replace(_build_batch(rows, pixels, int(as_is.sum()), outcomes), animations=animations)
+        return _build_batch(rows, pixels, int(as_is.sum()), outcomes, animations)
 
 
 def decode_to_gray(rows: Rows) -> Iterable[Pixels | ImageError] | Pixels:
@@ -241,8 +240,11 @@ def _frame(gray: Pixels) -> Framed | ImageError:
     return frame(np.ascontiguousarray(gray))
 
 
-def _build_batch(rows: Rows, pixels: Pixels, as_is: int, outcomes: Outcomes) -> ImageBatch:
-    """Combines images and outcomes into a batch. as_is: how many images are scored as they are."""
+def _build_batch(rows: Rows, pixels: Pixels, as_is: int, outcomes: Outcomes, animations: int) -> ImageBatch:
+    """Combines images and outcomes into a batch.
+
+    as_is: how many images are scored as they are. animations: as in `ImageBatch`.
+    """
     preprocessing = Counter({Preprocessing.AS_IS: as_is})
     good = np.ones(len(pixels), bool)
     rejects: list[Reject] = []
@@ -254,8 +256,12 @@ def _build_batch(rows: Rows, pixels: Pixels, as_is: int, outcomes: Outcomes) -> 
             pixels[row] = outcome.pixels
             preprocessing[Preprocessing.INVERTED if outcome.inverted else Preprocessing.FRAMED] += 1
     if not rejects:
-        return ImageBatch(rows.ids, pixels, rows.labels, np.arange(len(pixels)), (), rows.extra_columns, preprocessing)
+        return ImageBatch(
+            rows.ids, pixels, rows.labels, np.arange(len(pixels)), (), rows.extra_columns, preprocessing, animations
+        )
     mask = pa.array(good)
     extra_columns = None if rows.extra_columns is None else rows.extra_columns.filter(mask)
     ids, labels = rows.ids.filter(mask), rows.labels.filter(mask)
-    return ImageBatch(ids, pixels[good], labels, np.flatnonzero(good), rejects, extra_columns, preprocessing)
+    return ImageBatch(
+        ids, pixels[good], labels, np.flatnonzero(good), rejects, extra_columns, preprocessing, animations
+    )

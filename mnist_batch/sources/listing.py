@@ -84,8 +84,7 @@ def list_files(inputs: tuple[str, ...], large_folder_bytes: int = _LARGE_FOLDER_
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InputMissingError(f"{path}: must be a file or a folder, is neither: check the path")
-        builder.add(key, status, named=True)
-        builder.note_link(key)
+        builder.add_named(key, status)
     for folder in folders:
         builder.walk(folder)
     return builder.finish(builder.table().sort_by("path"), folders, arrays)
@@ -110,9 +109,7 @@ def list_named_files(paths: tuple[str, ...]) -> Listing:
             raise UsageError(f"{text}: must be a file, a list may not name folders: name the files in it")
         if not stat.S_ISREG(status.st_mode):
             raise InputMissingError(f"{text}: must be a file, is a device or a pipe: check the list")
-        key = os.fsencode(path.relative_to(root))
-        builder.add(key, status, named=True)
-        builder.note_link(key)
+        builder.add_named(os.fsencode(path.relative_to(root)), status)
     if missing:
         others = len(missing) - 1
         more = f", and {others} more cannot be opened either" if others else ""
@@ -201,6 +198,11 @@ class _FileTableBuilder:
         named_flags.append(named)
         if len(paths) == _CHUNK_ROWS:
             self._flush()
+
+    def add_named(self, path: bytes, status: os.stat_result) -> None:
+        """Adds a file that is itself an input."""
+        self.add(path, status, named=True)
+        self.note_link(path)
 
     def note_link(self, path: bytes) -> None:
         """Remembers where a path leads, if it is a link."""

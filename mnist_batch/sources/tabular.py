@@ -289,11 +289,11 @@ def join_names(names: Sequence[str]) -> str:
 
 def _decode_dictionary(table: pa.Table, column: ImageColumn) -> pa.Table:
     """The table with the values of an image column that holds indices of a dictionary."""
-    position = table.column_names.index(column.names[0])
-    values = table[position].combine_chunks()
-    if not pa.types.is_dictionary(values.type):
+    name = column.names[0]
+    if not pa.types.is_dictionary(table.schema.field(name).type):
         return table
-    return table.set_column(position, column.names[0], values.dictionary_decode())
+    values = table[name].combine_chunks().dictionary_decode()
+    return table.set_column(table.column_names.index(name), name, values)
 
 
 def _read_encoded_images(table: pa.Table, column: ImageColumn) -> list[bytes | Pixels | ImageError]:
