@@ -93,7 +93,7 @@ def find_signature(head: bytes) -> Signature | None:
 
 def may_hold_images(suffix: str) -> bool:
     """Whether a skipped file with this suffix may hold images."""
-    return suffix in _MAY_HOLD_IMAGES
+    return suffix in _MAY_HOLD_IMAGES or suffix.endswith("idx3-ubyte")
 
 
 def describe_start(head: bytes) -> str:

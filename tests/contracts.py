@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -265,6 +266,21 @@ def _columns_from(first: int) -> Callable[[Digits], Mapping[str, Any]]:
     return lambda digits: {f"pixel{i + first}": digits.pixels.reshape(-1, 784)[:, i] for i in range(784)}
 
 
+def _inside(archive: str, form: str) -> Write:
+    """The files of another form as members of an archive, in a folder. Zip members are deflated."""
+
+    def write(folder: Path, digits: Digits) -> Written:
+        beside = folder / "members"
+        beside.mkdir()
+        written = FORMS[form](beside, digits)
+        members = {f"data/{path.name}": path.read_bytes() for path in sorted(beside.iterdir())}
+        shutil.rmtree(beside)
+        path = (write_zip if archive.endswith(".zip") else write_tar)(folder / archive, members)
+        return Written(str(path), [f"{archive}!data/{name}" for name in written.ids], written.format, written.options)
+
+    return write
+
+
 _STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CUBE = pa.list_(pa.list_(pa.list_(pa.uint8())))
 SPARK = pa.struct(
@@ -312,6 +328,9 @@ FORMS: Mapping[str, Write] = {
     "zip deflated": _zip(zipfile.ZIP_DEFLATED),
     "tar": _tar("digits.tar", "tar"),
     "tar.gz": _tar("digits.tar.gz", "tar.gz"),
+    "idx.gz in zip": _inside("digits.zip", "idx.gz"),
+    "csv in tar": _inside("digits.tar", "csv"),
+    "npz in tar.gz": _inside("digits.tar.gz", "npz"),
     **{f"parquet: {name}": write for name, write in PARQUET.items()},
 }
 

@@ -24,7 +24,7 @@ from mnist_batch.profile import Profile
 from mnist_batch.report.drift import check_profile
 from mnist_batch.runtime import release_freed_memory
 from mnist_batch.shards import Shard, cut_shards
-from mnist_batch.sources.discover import Inputs, open_inputs
+from mnist_batch.sources.discover import Inputs, list_label_paths, open_inputs
 from mnist_batch.sources.label_file import LabelFile, open_label_file
 from mnist_batch.sources.protocol import display_name
 
@@ -95,6 +95,6 @@ def make_plan(config: PredictConfig) -> Plan:
 
 def _list_label_files(inputs: Inputs) -> dict[str, Path]:
     """The label files beside the inputs, by name, except those that the listing of an input folder contains."""
-    sidecars = [path for source in inputs.sources for path in source.list_sidecars()]
+    sidecars = [path for source in inputs.sources for path in list_label_paths(source)]
     beside = [path for path in sidecars if not any(path.is_relative_to(folder) for folder in inputs.folders)]
     return {display_name(path, inputs.root): path for path in beside}

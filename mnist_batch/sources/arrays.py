@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
-from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
 
@@ -26,7 +25,7 @@ from mnist_batch.errors import InputError
 from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, IMAGE_SIDE, NumericRows, Rows, null_labels
 from mnist_batch.sources.idx import read_in_pieces
-from mnist_batch.sources.protocol import SourceDefaults, format_row_ids
+from mnist_batch.sources.protocol import File, SourceDefaults, format_row_ids
 
 # Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted.
 READ_ERRORS = (
@@ -72,7 +71,7 @@ class ArrayHeader:
 class ArraySource(SourceDefaults):
     """The images of one array."""
 
-    path: Path
+    file: File
     name: str
     header: ArrayHeader
     pixel_range: PixelRange | None

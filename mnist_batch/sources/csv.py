@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -22,16 +21,14 @@ from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError, UsageError
 from mnist_batch.records import IMAGE_SIDE, ImageError, Ints, NumericRows, RejectReason, Rows
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_gzip
-from mnist_batch.sources.head import Head
-from mnist_batch.sources.protocol import Container, SourceDefaults
+from mnist_batch.sources.head import MAX_HEAD_BYTES, Head
+from mnist_batch.sources.protocol import Container, File, SourceDefaults
 from mnist_batch.sources.tabular import Columns, find_columns, read_rows
 
 _PIXELS = IMAGE_SIDE**2
-# A header of 785 names such as `pixel783` has 7 KB.
-_HEAD_BYTES = 32_768
 # Text that is parsed at once: about 8,000 rows.
 _BLOCK_BYTES = 1 << 24
-_SAMPLE_BYTES = 4 * _HEAD_BYTES
+_SAMPLE_BYTES = 4 * MAX_HEAD_BYTES
 _DELIMITERS = (",", ";", "\t")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The label of 785 columns without a header, by --label-column.
@@ -61,7 +58,7 @@ class Block:
 class CsvSource(SourceDefaults):
     """The rows of one CSV file."""
 
-    path: Path
+    file: File
     name: str
     dialect: Dialect
     columns: Columns
@@ -90,7 +87,7 @@ class CsvSource(SourceDefaults):
 class CsvReader:
     def __init__(self, source: CsvSource) -> None:
         self._source = source
-        self._file = open_plain_or_gzip(source.path)
+        self._file = open_plain_or_gzip(source.file)
         self._position = -1
         self._rows: NumericRows | None = None
 
@@ -112,11 +109,11 @@ class CsvReader:
                 self._file.seek(block.offset)
                 text = self._file.read(block.size)
             except GZIP_ERRORS as error:
-                raise gzip_error(source.path, error) from error
+                raise gzip_error(source.file, error) from error
             rows = _parse_block(source, text, block)
             if len(text) != block.size or len(rows.ids) != block.rows:
                 raise InputError(
-                    f"{source.path}: must stay as it was when the run began, has other rows now: start again"
+                    f"{source.file}: must stay as it was when the run began, has other rows now: start again"
                 )
             self._rows, self._position = rows, position
         return self._rows
@@ -127,7 +124,7 @@ def is_pixel_table(head: Head) -> bool:
     start = head.content(4)
     if not start or start[:1] in b"\0\x89\xff" or b"\0" in start:
         return False
-    line = _first_line(head.content(_HEAD_BYTES))
+    line = _first_line(head.content(MAX_HEAD_BYTES))
     return line is not None and any(_PIXELS <= line.count(mark) + 1 <= _PIXELS + 4 for mark in _DELIMITERS)
 
 
@@ -137,14 +134,14 @@ def open_csv(container: Container) -> Sequence[CsvSource]:
     Raises InputError if it has no pixels, or if it is not clear which column is the label; UsageError if a column named
     by an option is missing.
     """
-    path, options = container.path, container.options
+    file, options = container.file, container.options
     try:
-        with open_plain_or_gzip(path) as file:
-            blocks, sample = _split_into_blocks(file, path)
+        with open_plain_or_gzip(file) as opened:
+            blocks, sample = _split_into_blocks(opened, file)
     except GZIP_ERRORS as error:
-        raise gzip_error(path, error) from error
-    dialect, options = _find_dialect(sample, path, options)
-    examples = list(_read_lines(sample, dialect.delimiter, path))[1 if dialect.has_header else 0 :]
+        raise gzip_error(file, error) from error
+    dialect, options = _find_dialect(sample, file, options)
+    examples = list(_read_lines(sample, dialect.delimiter, file))[1 if dialect.has_header else 0 :]
     if not examples:
         return []
     if dialect.has_header:
@@ -162,31 +159,31 @@ def open_csv(container: Container) -> Sequence[CsvSource]:
         at = dialect.names.index(name)
         return pa.array([row[at] if at < len(row) and row[at] else None for row in examples], pa.string())
 
-    columns = find_columns(schema, str(path), options, read_column)
+    columns = find_columns(schema, str(file), options, read_column)
     blocks = [block for block in blocks if block.rows]
-    return [CsvSource(path, container.name, dialect, columns, floats, tuple(blocks))]
+    return [CsvSource(file, container.name, dialect, columns, floats, tuple(blocks))]
 
 
 def _first_line(text: bytes) -> str | None:
     """The first line of a text; None if it is not text, or has no end."""
     line, end, _ = text.removeprefix(_BYTE_ORDER_MARK).partition(b"\n")
     try:
-        return line.decode("utf-8") if end or len(text) < _HEAD_BYTES else None
+        return line.decode("utf-8") if end or len(text) < MAX_HEAD_BYTES else None
     except UnicodeDecodeError:
         return None
 
 
-def _split_into_blocks(file: IO[bytes], path: Path) -> tuple[list[Block], str]:
+def _split_into_blocks(opened: IO[bytes], file: File) -> tuple[list[Block], str]:
     """Splits a file into blocks of whole lines and counts their rows. Also returns the first lines as text."""
     blocks: list[Block] = []
     sample, rest, offset, rows = "", b"", 0, 0
-    while chunk := file.read(_BLOCK_BYTES):
+    while chunk := opened.read(_BLOCK_BYTES):
         text = rest + chunk
         ends = _find_line_ends(text)
         size = int(ends[-1]) + 1 if len(ends) else 0
         if not size:
             if len(text) > 4 * _BLOCK_BYTES:
-                raise InputError(f"{path}: every line must end, one goes on for {len(text)} bytes: check the file")
+                raise InputError(f"{file}: every line must end, one goes on for {len(text)} bytes: check the file")
             rest = text
             continue
         if not blocks:
@@ -208,12 +205,12 @@ def _decode_sample(text: bytes, ends: Ints) -> str:
     return text[:end].removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "replace")
 
 
-def _read_lines(text: str, delimiter: str, path: Path) -> Iterator[list[str]]:
+def _read_lines(text: str, delimiter: str, file: File) -> Iterator[list[str]]:
     """Yields the fields of each line that is not empty. Raises InputError if one cannot be split."""
     try:
         yield from filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
-        raise InputError(f"{path}: must be CSV, but: {error}; check the file") from error
+        raise InputError(f"{file}: must be CSV, but: {error}; check the file") from error
 
 
 def _find_line_ends(text: bytes) -> Ints:
@@ -235,25 +232,25 @@ def _count_rows(text: bytes, ends: Ints) -> int:
     return int(((lengths > 0) & ~returns).sum())
 
 
-def _find_dialect(sample: str, path: Path, options: ReadOptions) -> tuple[Dialect, ReadOptions]:
+def _find_dialect(sample: str, file: File, options: ReadOptions) -> tuple[Dialect, ReadOptions]:
     """How the file is written, and the options with a name for the label column of a file without a header."""
     line = sample.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=line.count)
-    first = next(_read_lines(line, delimiter, path), [])
+    first = next(_read_lines(line, delimiter, file), [])
     if not all(map(_is_number, first)):
         return Dialect(delimiter, True, tuple(first)), options
     if options.id_column is not None or options.keep:
         raise UsageError(
-            f"{path}: --id-column and --keep need column names, but the file has no header: leave them out"
+            f"{file}: --id-column and --keep need column names, but the file has no header: leave them out"
         )
     names = [f"column{position}" for position in range(1, len(first) + 1)]
-    label = _find_label(sample, delimiter, len(first), path, options)
+    label = _find_label(sample, delimiter, len(first), file, options)
     if label is not None:
         names[label] = "label"
     return Dialect(delimiter, False, tuple(names)), replace(options, label_column=None)
 
 
-def _find_label(sample: str, delimiter: str, count: int, path: Path, options: ReadOptions) -> int | None:
+def _find_label(sample: str, delimiter: str, count: int, file: File, options: ReadOptions) -> int | None:
     """The position of the label among the columns of a file without a header; None if it has none.
 
     Raises InputError if it is not clear, UsageError if --label-column names anything but a position.
@@ -261,18 +258,18 @@ def _find_label(sample: str, delimiter: str, count: int, path: Path, options: Re
     chosen = options.label_column
     if chosen not in (None, _FIRST, _LAST, _NONE):
         raise UsageError(
-            f"--label-column {chosen}: must be {_FIRST}, {_LAST} or {_NONE}, because {path} has no header: "
+            f"--label-column {chosen}: must be {_FIRST}, {_LAST} or {_NONE}, because {file} has no header: "
             "choose one of these"
         )
     if count != _PIXELS + 1 and chosen is None:
         return None
     if chosen is not None:
         return {_FIRST: 0, _LAST: count - 1, _NONE: None}[chosen]
-    rows = [row for row in _read_lines(sample, delimiter, path) if len(row) == count]
+    rows = [row for row in _read_lines(sample, delimiter, file) if len(row) == count]
     may_be = [_may_be_labels([row[at] for row in rows], [row[-1 - at] for row in rows]) for at in (0, -1)]
     if may_be.count(True) != 1:
         raise InputError(
-            f"{path}: it must be clear which of 785 columns is the label, but the first and the last may both be, "
+            f"{file}: it must be clear which of 785 columns is the label, but the first and the last may both be, "
             f"or neither: say --label-column {_FIRST}, {_LAST} or {_NONE}"
         )
     return 0 if may_be[0] else count - 1
@@ -314,7 +311,7 @@ def _parse_block(source: CsvSource, text: bytes, block: Block) -> NumericRows:
     errors: dict[int, ImageError] = {}
     if table is None:
         table, errors = _parse_row_by_row(source, text)
-    rows = read_rows(table, source.columns, source.name, str(source.path), block.first_row)
+    rows = read_rows(table, source.columns, source.name, str(source.file), block.first_row)
     if not isinstance(rows, NumericRows):
         raise AssertionError("columns of pixels must be read as numbers")
     return replace(rows, image_errors={**rows.image_errors, **errors})
@@ -351,7 +348,7 @@ def _parse_row_by_row(source: CsvSource, text: bytes) -> tuple[pa.Table, dict[in
     pixels = [names.index(name) for name in source.columns.image.names]
     others = [(name, names.index(name)) for name in source.columns.names if name not in source.columns.image.names]
     values, texts = list[list[float]](), list[list[str | None]]()
-    for row in _read_lines(text.decode("utf-8", "replace"), source.dialect.delimiter, source.path):
+    for row in _read_lines(text.decode("utf-8", "replace"), source.dialect.delimiter, source.file):
         numbers, error = [0.0] * len(pixels), None
         if len(row) != len(names):
             error = ImageError(RejectReason.NOT_28X28, f"a row of {len(row)} values instead of {len(names)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -106,15 +106,15 @@ def _read_name(name: str) -> tuple[str, int] | None:
     return match["prefix"], int(match["digit"])
 
 
-def label_of_partition(path: Path) -> tuple[int | None, list[str]]:
-    """The label of a file in a partition of Hive such as `label=3`, None if it is in none; and warnings."""
-    partition = next((part for part in reversed(path.parent.parts) if _PARTITION.match(part)), None)
+def label_of_partition(folder: PurePath) -> tuple[int | None, list[str]]:
+    """The label of the files in a partition of Hive such as `label=3`, None if the folder is in none; and warnings."""
+    partition = next((part for part in reversed(folder.parts) if _PARTITION.match(part)), None)
     if partition is None:
         return None, []
     value = partition.partition("=")[2]
     if len(value) == 1 and value in "0123456789":
         return int(value), []
-    return None, [f"{path.parent}: the partition {partition} may name labels, but is not taken; {_REMEDY}"]
+    return None, [f"{folder}: the partition {partition} may name labels, but is not taken; {_REMEDY}"]
 
 
 def digits_of_names(names: Sequence[str]) -> Mapping[int, int] | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mnist_batch.names import to_text
 from mnist_batch.sources import csv, idx, npy, npz, parquet
 from mnist_batch.sources.head import Head
+from mnist_batch.sources.labels_beside import is_label_table
 from mnist_batch.sources.protocol import Container, Source
 from mnist_batch.sources.tar.headers import is_tar
 from mnist_batch.sources.tar.reader import open_tar
@@ -32,6 +34,7 @@ class Format:
     has_arrays: whether `FILE:ARRAY` names a part of such a file.
     rowless_names: the names of files of this format that hold no rows.
     is_sidecar: whether such a file only accompanies another one.
+    is_archive: whether it holds files. Its members may be of any format that is not an archive.
     """
 
     name: str
@@ -43,6 +46,15 @@ class Format:
     has_arrays: bool = False
     rowless_names: frozenset[bytes] = frozenset()
     is_sidecar: bool = False
+    is_archive: bool = False
+
+
+def _open_zip(container: Container) -> Sequence[Source]:
+    return open_zip(container, may_be_container)
+
+
+def _open_tar(container: Container) -> Sequence[Source]:
+    return open_tar(container, may_be_container)
 
 
 # The first that matches is taken.
@@ -79,14 +91,23 @@ FORMATS = (
     Format(
         "npz",
         "an npz",
-        lambda head: npz.is_npz(head.content()),
+        npz.is_npz,
         npz.open_npz,
         (".npz",),
         options=frozenset(("pixel_range",)),
         has_arrays=True,
     ),
-    Format("zip", "a zip", lambda head: head.content().startswith((b"PK\3\4", b"PK\5\6")), open_zip, (".zip",)),
-    Format("tar", "a tar", lambda head: is_tar(head.content()), open_tar, (".tar", ".tar.gz", ".tgz")),
+    Format(
+        "zip",
+        "a zip",
+        lambda head: head.content().startswith((b"PK\3\4", b"PK\5\6")),
+        _open_zip,
+        (".zip",),
+        is_archive=True,
+    ),
+    Format(
+        "tar", "a tar", lambda head: is_tar(head.content()), _open_tar, (".tar", ".tar.gz", ".tgz"), is_archive=True
+    ),
     Format(
         "parquet",
         "a Parquet file",
@@ -103,6 +124,20 @@ FORMATS = (
 def find_format(head: Head) -> Format | None:
     """Returns the format of a file, None if it has none of them."""
     return next((format for format in FORMATS if format.matches(head)), None)
+
+
+def find_format_of_name(name: str) -> Format | None:
+    """Returns the format that a file should have by its name, None if the name says nothing."""
+    return next((format for format in FORMATS if format.suffixes and name.endswith(format.suffixes)), None)
+
+
+def may_be_container(path: bytes, start: bytes) -> bool:
+    """Whether a member of an archive is opened as a file of its own. start: its first `MAX_HEAD_BYTES`."""
+    name = to_text(path)
+    format = find_format(Head(start)) or find_format_of_name(name)
+    if format is None or not start:  # it is empty, or cannot be read
+        return bool(start) and is_label_table(name.rpartition("/")[2])
+    return not format.is_archive
 
 
 def list_titles(option: str | None = None) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from pathlib import Path
 from typing import IO, cast
 
 from isal import igzip, isal_zlib
 
 from mnist_batch.errors import InputError
+from mnist_batch.sources.protocol import File
 
 GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
@@ -22,20 +22,33 @@ GZIP_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-def open_plain_or_gzip(path: Path) -> IO[bytes]:
-    """Opens `path` for reading; if it is gzip, its bytes are inflated."""
-    if is_gzip(path):
-        return cast(IO[bytes], igzip.open(path))  # type: ignore[no-untyped-call]  # isal ships no stub for igzip
-    return path.open("rb")
+class _GzipReader(igzip.IGzipFile):
+    def __init__(self, packed: IO[bytes]) -> None:
+        super().__init__(fileobj=packed, mode="rb")  # type: ignore[no-untyped-call]  # isal ships no stub for igzip
+        self._packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
 
 
-def is_gzip(path: Path) -> bool:
+def inflate(packed: IO[bytes]) -> IO[bytes]:
+    """Returns the inflated content of an open gzip file as a file. Closing it closes both."""
+    return cast(IO[bytes], _GzipReader(packed))
+
+
+def open_plain_or_gzip(file: File) -> IO[bytes]:
+    """Opens a file for reading; if it is gzip, its bytes are inflated."""
+    return inflate(file.open("rb")) if is_gzip(file) else file.open("rb")
+
+
+def is_gzip(file: File) -> bool:
     """Whether the file begins with the gzip signature."""
-    with path.open("rb") as file:
-        return file.read(2) == GZIP_MAGIC
+    with file.open("rb") as opened:
+        return opened.read(2) == GZIP_MAGIC
 
 
-def has_same_content(plain: Path, packed: Path) -> bool:
+def has_same_content(plain: File, packed: File) -> bool:
     """Whether a gzip file inflates to the bytes of a plain one. Raises InputError if the gzip stream is damaged."""
     try:
         with plain.open("rb") as one, open_plain_or_gzip(packed) as other:
@@ -47,6 +60,6 @@ def has_same_content(plain: Path, packed: Path) -> bool:
         raise gzip_error(packed, error) from error
 
 
-def gzip_error(path: Path, error: Exception) -> InputError:
+def gzip_error(file: File, error: Exception) -> InputError:
     """The error for a gzip stream that cannot be inflated."""
-    return InputError(f"{path}: gzip stream must be whole, but: {error}; it was probably cut off: fetch it again")
+    return InputError(f"{file}: gzip stream must be whole, but: {error}; it was probably cut off: fetch it again")

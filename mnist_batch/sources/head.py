@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 from mnist_batch.errors import StorageError
 from mnist_batch.sources.gzipped import GZIP_MAGIC
+from mnist_batch.sources.protocol import File
 
 # Enough for the first header of a tar, and for the name of a zip's first member.
 HEAD_BYTES = 1024
+# The most that a format asks for. A line of 785 names such as `pixel783` has 7 KB.
+MAX_HEAD_BYTES = 32_768
 
 
 class Head:
@@ -18,20 +20,21 @@ class Head:
     Raises StorageError if the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stored = b""
-        self._complete = False
+    def __init__(self, file: File | bytes) -> None:
+        """file: a file, or its first `MAX_HEAD_BYTES`, fewer if it is shorter."""
+        self.file = None if isinstance(file, bytes) else file
+        self._stored = file if isinstance(file, bytes) else b""
+        self._complete = self.file is None
 
     def stored(self, size: int = HEAD_BYTES) -> bytes:
         """The first `size` bytes as they are stored; fewer if the file is shorter."""
-        if len(self._stored) < size and not self._complete:
+        if len(self._stored) < size and self.file is not None and not self._complete:
             try:
-                with self._path.open("rb") as file:
-                    self._stored = file.read(size)
+                with self.file.open("rb") as opened:
+                    self._stored = opened.read(size)
             except OSError as error:
                 raise StorageError(
-                    f"{self._path}: must be readable, but: {error.strerror}; grant permission to read it"
+                    f"{self.file}: must be readable, but: {error.strerror}; grant permission to read it"
                 ) from error
             self._complete = len(self._stored) < size
         return self._stored[:size]

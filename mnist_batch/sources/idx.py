@@ -6,10 +6,10 @@ Layout: two zero bytes, a type code, the number of dimensions, each dimension as
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from mnist_batch.images.header import MAX_PIXELS
 from mnist_batch.records import CLASSES, IMAGE_SIDE, NumericRows, Rows, null_labels
 from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, is_gzip, open_plain_or_gzip
 from mnist_batch.sources.head import Head
-from mnist_batch.sources.labels import find_label_file, to_digit_labels
-from mnist_batch.sources.protocol import Container, SourceDefaults, format_row_ids
+from mnist_batch.sources.labels import list_label_names, to_digit_labels
+from mnist_batch.sources.protocol import Container, File, SourceDefaults, format_row_ids
 
 IMAGES_MAGIC = b"\0\0\x08\x03"
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -43,19 +43,19 @@ class IdxSource(SourceDefaults):
     labels: the label file beside the images, if any.
     """
 
-    path: Path
+    file: File
     name: str
     rows: int
     image_shape: tuple[int, int]
     data_start: int
-    labels: Path | None
+    labels: File | None
     format: str = field(default="idx", init=False)
 
     @property
     def labelled(self) -> bool:
         return self.labels is not None
 
-    def list_sidecars(self) -> Sequence[Path]:
+    def list_sidecars(self) -> Sequence[File]:
         return [] if self.labels is None else [self.labels]
 
     def open(self) -> IdxReader:
@@ -65,7 +65,7 @@ class IdxSource(SourceDefaults):
 class IdxReader:
     def __init__(self, source: IdxSource) -> None:
         self._source = source
-        self._file = open_plain_or_gzip(source.path)
+        self._file = open_plain_or_gzip(source.file)
         self._labels = None if source.labels is None else read_labels(source.labels)
 
     def read(self, start: int, stop: int) -> Iterator[Rows]:
@@ -78,10 +78,10 @@ class IdxReader:
             self._file.seek(self._source.data_start + start * height * width)
             data = self._file.read(size)
         except GZIP_ERRORS as error:
-            raise gzip_error(self._source.path, error) from error
+            raise gzip_error(self._source.file, error) from error
         if len(data) != size:
             raise InputError(
-                f"{self._source.path}: must stay as it was when the run began, now ends before row {stop}: start again"
+                f"{self._source.file}: must stay as it was when the run began, now ends before row {stop}: start again"
             )
         pixels = np.frombuffer(data, np.uint8).reshape(stop - start, height, width)
         labels = null_labels(stop - start) if self._labels is None else self._labels.slice(start, stop - start)
@@ -118,10 +118,10 @@ def is_labels(head: bytes) -> bool:
 
 def open_labels(container: Container) -> Sequence[IdxSource]:
     """Returns no source. Raises InputError if the file was meant as images: by its dimensions, or named as an input."""
-    magic = Head(container.path).content(4)
+    magic = Head(container.file).content(4)
     if container.named or magic[3] == 3:
         raise InputError(
-            f"{container.path}: an idx file of images must begin with 00 00 08 03, this one begins with "
+            f"{container.file}: an idx file of images must begin with 00 00 08 03, this one begins with "
             f"{magic.hex(' ')} and holds something else: name the file that holds the images"
         )
     return []
@@ -132,56 +132,57 @@ def open_idx(container: Container) -> Sequence[IdxSource]:
 
     Raises InputError if the header, the length, the gzip checksum, or the labels' count or values are wrong.
     """
-    path = container.path
-    with open_plain_or_gzip(path) as file:
+    file = container.file
+    with open_plain_or_gzip(file) as opened:
         try:
-            dtype, shape = _read_header(file, path)
-            data_start = file.tell()
-            data_bytes = _count_data_bytes(file, path, _expected_bytes(shape, dtype))
+            dtype, shape = _read_header(opened, file)
+            data_start = opened.tell()
+            data_bytes = _count_data_bytes(opened, file, _expected_bytes(shape, dtype))
         except GZIP_ERRORS as error:
-            raise gzip_error(path, error) from error
-    _check_size(path, shape, dtype, data_bytes)
+            raise gzip_error(file, error) from error
+    _check_size(file, shape, dtype, data_bytes)
     image_shape = find_image_shape(shape)
     if image_shape is None:
-        raise AssertionError(f"{path}: {shape} is not the shape of images")
+        raise AssertionError(f"{file}: {shape} is not the shape of images")
     rows, (height, width) = shape[0], image_shape
     if not 0 < height * width <= MAX_PIXELS:
         raise InputError(
-            f"{path}: images must have 1 to {MAX_PIXELS} pixels, the header says {height}x{width}: fetch it again"
+            f"{file}: images must have 1 to {MAX_PIXELS} pixels, the header says {height}x{width}: fetch it again"
         )
-    labels = find_label_file(path) if container.options.labels is AutoLabels.AUTO else None
+    auto = container.options.labels is AutoLabels.AUTO
+    labels = container.find_beside(list_label_names(file.name)) if auto else None
     # Check the count before reading: a small gzip file can inflate to more labels than fit in memory.
     if labels is not None and (count := count_labels(labels)) != rows:
         raise InputError(
-            f"{labels}: must hold a label for each of the {rows} images of {path.name}, holds {count}: "
+            f"{labels}: must hold a label for each of the {rows} images of {file.name}, holds {count}: "
             "fetch both files again, or switch labels off with --labels none"
         )
     if labels is not None:
         read_labels(labels)
-    return [IdxSource(path, container.name, rows, image_shape, data_start, labels)]
+    return [IdxSource(file, container.name, rows, image_shape, data_start, labels)]
 
 
-def read_idx(path: Path) -> npt.NDArray[Any]:
+def read_idx(file: File) -> npt.NDArray[Any]:
     """All values of an idx file, in its shape and native byte order. Raises InputError if it is not valid idx."""
     values = bytearray()
-    with open_plain_or_gzip(path) as file:
+    with open_plain_or_gzip(file) as opened:
         try:
-            dtype, shape = _read_header(file, path)
+            dtype, shape = _read_header(opened, file)
             expected = _expected_bytes(shape, dtype)
-            while len(values) <= expected and (chunk := file.read(_INFLATE_CHUNK)):
+            while len(values) <= expected and (chunk := opened.read(_INFLATE_CHUNK)):
                 values += chunk
         except GZIP_ERRORS as error:
-            raise gzip_error(path, error) from error
-    _check_size(path, shape, dtype, len(values))
+            raise gzip_error(file, error) from error
+    _check_size(file, shape, dtype, len(values))
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def read_labels(path: Path) -> pa.Int32Array:
+def read_labels(file: File) -> pa.Int32Array:
     """The labels in an idx file: int32 [n] of 0..9. Raises InputError if they are anything else."""
-    values = read_idx(path)
+    values = read_idx(file)
     if values.ndim == 2 and values.shape[1] == _QMNIST_COLUMNS:
         values = values[:, 0]
-    return to_digit_labels(values, str(path))
+    return to_digit_labels(values, str(file))
 
 
 def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_bytes: int) -> Iterator[Rows]:
@@ -190,33 +191,33 @@ def read_in_pieces(read: Callable[[int, int], Rows], start: int, stop: int, row_
     return (read(first, min(stop, first + rows)) for first in range(start, stop, rows))
 
 
-def count_labels(path: Path) -> int:
+def count_labels(file: File) -> int:
     """How many labels an idx file holds according to its header. Raises InputError if the shape does not fit labels."""
-    with open_plain_or_gzip(path) as file:
+    with open_plain_or_gzip(file) as opened:
         try:
-            _, shape = _read_header(file, path)
+            _, shape = _read_header(opened, file)
         except GZIP_ERRORS as error:
-            raise gzip_error(path, error) from error
+            raise gzip_error(file, error) from error
     if math.prod(shape) > shape[0] * CLASSES:
-        raise InputError(f"{path}: labels must be digits or one-hot rows of ten, found shape {shape}: check the file")
+        raise InputError(f"{file}: labels must be digits or one-hot rows of ten, found shape {shape}: check the file")
     return shape[0]
 
 
-def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _read_header(opened: IO[bytes], file: File) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Reads dtype and shape from the start of an open idx file, up to the first value."""
-    magic = file.read(4)
+    magic = opened.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES or not 1 <= magic[3] <= 4:
         raise InputError(
-            f"{path}: an idx file must begin with 00 00, a type code and a dimension count, "
+            f"{file}: an idx file must begin with 00 00, a type code and a dimension count, "
             f"found {magic.hex(' ') or 'nothing'}: check what this file is"
         )
-    sizes = file.read(4 * magic[3])
+    sizes = opened.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
-        raise InputError(f"{path}: idx header must give {magic[3]} dimensions, file ends within them: fetch it again")
+        raise InputError(f"{file}: idx header must give {magic[3]} dimensions, file ends within them: fetch it again")
     return np.dtype(DTYPES[magic[2]]), struct.unpack(f">{magic[3]}I", sizes)
 
 
-def _check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], data_bytes: int) -> None:
+def _check_size(file: File, shape: tuple[int, ...], dtype: np.dtype[Any], data_bytes: int) -> None:
     """Raises InputError if the header promises another size than `data_bytes`, which counts the bytes after it.
 
     If there is too much data, `data_bytes` may count only a part of the surplus.
@@ -232,7 +233,7 @@ def _check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], data_b
     )
     more = " or more" if data_bytes > expected else ""
     raise InputError(
-        f"{path}: header promises {what} ({expected} bytes), file has {data_bytes} bytes{more}; {why}: fetch it again"
+        f"{file}: header promises {what} ({expected} bytes), file has {data_bytes} bytes{more}; {why}: fetch it again"
     )
 
 
@@ -240,15 +241,15 @@ def _expected_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return math.prod(shape) * dtype.itemsize
 
 
-def _count_data_bytes(file: IO[bytes], path: Path, expected: int) -> int:
-    """Counts the bytes from the current position of `file` to its end.
+def _count_data_bytes(opened: IO[bytes], file: File, expected: int) -> int:
+    """Counts the bytes from the current position of an open file to its end.
 
     A gzip stream is inflated once, which also checks its checksum. Inflating stops soon after `expected` bytes, because
     10 MB of gzip can hold 10 GB of zeros.
     """
-    if not is_gzip(path):
-        return path.stat().st_size - file.tell()
+    if not is_gzip(file):
+        return -opened.tell() + opened.seek(0, os.SEEK_END)
     total = 0
-    while total <= expected and (chunk := file.read(_INFLATE_CHUNK)):
+    while total <= expected and (chunk := opened.read(_INFLATE_CHUNK)):
         total += len(chunk)
     return total

@@ -22,6 +22,7 @@ from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_g
 from mnist_batch.sources.idx import count_labels, read_labels
 from mnist_batch.sources.label_table import find_id_and_label, match_ids, read_csv, read_json_lines, read_parquet
 from mnist_batch.sources.labels import parse_label_column
+from mnist_batch.sources.protocol import File
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,49 +104,49 @@ def open_label_file(
     return read_label_table(path, list_names)
 
 
-def read_label_table(path: Path, list_names: Callable[[], pa.StringArray]) -> LabelsById:
+def read_label_table(file: File, list_names: Callable[[], pa.StringArray]) -> LabelsById:
     """The labels in a table: CSV, JSON Lines or Parquet. list_names: as in `open_label_file`.
 
     Raises InputError if it cannot be read as such a table, if its ids are not unique, or if its labels are not digits.
     """
-    head = _read_head(path)
+    head = _read_head(file)
     try:
-        table = {b"PAR1": read_parquet}.get(head, read_json_lines if head[:1] == b"{" else read_csv)(path)
+        table = {b"PAR1": read_parquet}.get(head, read_json_lines if head[:1] == b"{" else read_csv)(file)
         table.validate(full=True)  # otherwise strings that are not valid UTF-8 would fail later, with another error
-        id_column, label_column = find_id_and_label(table, path)
+        id_column, label_column = find_id_and_label(table, file)
         ids = table[id_column].combine_chunks().cast(pa.string())
-        return _labels_by_id(path, ids, table[label_column].combine_chunks(), list_names)
+        return _labels_by_id(file, ids, table[label_column].combine_chunks(), list_names)
     except GZIP_ERRORS as error:
-        raise gzip_error(path, error) from error
+        raise gzip_error(file, error) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: column names that are not UTF-8
         raise InputError(
-            f"{path}: labels must be an idx, CSV, JSON Lines or Parquet file, but: {first_line(error)}; check the file"
+            f"{file}: labels must be an idx, CSV, JSON Lines or Parquet file, but: {first_line(error)}; check the file"
         ) from error
 
 
 def _labels_by_id(
-    path: Path, ids: pa.StringArray, labels: pa.Array, list_names: Callable[[], pa.StringArray]
+    file: File, ids: pa.StringArray, labels: pa.Array, list_names: Callable[[], pa.StringArray]
 ) -> LabelsById:
     if not len(ids):
-        raise InputError(f"{path}: must hold a label, holds none: fill it, or switch labels off with --labels none")
+        raise InputError(f"{file}: must hold a label, holds none: fill it, or switch labels off with --labels none")
     if len(ids.unique()) != len(ids):
         values, counts = np.unique(ids.fill_null("").to_numpy(zero_copy_only=False), return_counts=True)
         raise InputError(
-            f"{path}: every id must occur once, {values[counts.argmax()]!r} occurs {counts.max()} times: "
+            f"{file}: every id must occur once, {values[counts.argmax()]!r} occurs {counts.max()} times: "
             "remove the duplicates"
         )
-    digits = parse_label_column(labels, f"{path}, column label")
+    digits = parse_label_column(labels, f"{file}, column label")
     return LabelsById(match_ids(ids, list_names), digits)
 
 
-def _read_head(path: Path) -> bytes:
+def _read_head(file: File) -> bytes:
     """Reads the first four bytes, inflated if the file is gzip."""
     try:
-        with open_plain_or_gzip(path) as file:
-            return file.read(4)
+        with open_plain_or_gzip(file) as opened:
+            return opened.read(4)
     except GZIP_ERRORS as error:
-        raise gzip_error(path, error) from error
+        raise gzip_error(file, error) from error
     except OSError as error:
         raise StorageError(
-            f"{path}: labels must be readable, but: {error.strerror}; start again once they are"
+            f"{file}: labels must be readable, but: {error.strerror}; start again once they are"
         ) from error

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError
 from mnist_batch.sources.gzipped import open_plain_or_gzip
+from mnist_batch.sources.protocol import File
 from mnist_batch.sources.tabular import LABEL_NAMES, join_names
 
 # In lower case. `id` comes first, because `predictions/` has it.
@@ -24,19 +23,19 @@ _ID_NAMES = ("id", "image", "file", "file_name", "filename", "filepath", "path",
 _HEAD_BYTES = 65_536
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(file: File) -> pa.Table:
     """Reads all columns. Raises what pyarrow raises."""
-    with pa.OSFile(os.fsencode(path)) as file:  # as bytes, because the name may not be valid UTF-8
-        return pq.read_table(file)
+    with file.open("rb") as opened, pa.PythonFile(opened) as native_file:
+        return pq.read_table(native_file)
 
 
-def read_csv(path: Path) -> pa.Table:
+def read_csv(file: File) -> pa.Table:
     """Reads a table separated by commas, semicolons or tabs, with or without a header. Ids are read as text.
 
     Without a header, the columns are called `column1`, `column2`, ...
     """
-    with open_plain_or_gzip(path) as file:
-        line = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
+    with open_plain_or_gzip(file) as opened:
+        line = opened.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace")
         delimiter = max(",;\t", key=line.count)
         try:
             first = next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter), [])
@@ -45,23 +44,23 @@ def read_csv(path: Path) -> pa.Table:
         names = None
         if any(text.strip().isdigit() and len(text.strip()) == 1 for text in first):
             names = [f"column{position}" for position in range(1, len(first) + 1)]
-        file.seek(0)
+        opened.seek(0)
         texts = [name for name in names or first if names or name.lower() in _ID_NAMES]
         return pa.csv.read_csv(
-            file,
+            opened,
             pa.csv.ReadOptions(column_names=names),
             pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pa.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
         )
 
 
-def read_json_lines(path: Path) -> pa.Table:
+def read_json_lines(file: File) -> pa.Table:
     """Reads all columns of a file with a JSON object per line. Raises what pyarrow raises."""
-    with open_plain_or_gzip(path) as file:
-        return pa.json.read_json(file)
+    with open_plain_or_gzip(file) as opened:
+        return pa.json.read_json(opened)
 
 
-def find_id_and_label(table: pa.Table, path: Path) -> tuple[str, str]:
+def find_id_and_label(table: pa.Table, file: File) -> tuple[str, str]:
     """Returns the names of the columns with ids and labels.
 
     Raises InputError if there is no such column, or more than one.
@@ -74,7 +73,7 @@ def find_id_and_label(table: pa.Table, path: Path) -> tuple[str, str]:
     found = [_find_column(names, known) for known in (_ID_NAMES, LABEL_NAMES)]
     if found[0] is None or found[1] is None:
         raise InputError(
-            f"{path}: labels must have the columns id and label, has {join_names(names)}: "
+            f"{file}: labels must have the columns id and label, has {join_names(names)}: "
             "rename them, or write a header"
         )
     return found[0], found[1]

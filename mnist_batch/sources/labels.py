@@ -6,7 +6,7 @@ among sorted folders (a class index) is never used.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -108,17 +108,16 @@ def parse_class_file(content: bytes, where: str) -> int:
     )
 
 
-def find_label_file(images: Path) -> Path | None:
-    """The idx label file beside an idx image file, or None.
+def list_label_names(images: str) -> Sequence[str]:
+    """The names that the label file of an idx image file may have.
 
     Example: `t10k-labels-idx1-ubyte[.gz]` for `t10k-images-idx3-ubyte`.
     """
-    name = images.name.removesuffix(".gz")
+    name = images.removesuffix(".gz")
     if "images" not in name:
-        return None
+        return []
     name = name.replace("images", "labels").replace("idx3", "idx1")
-    candidates = (images.with_name(name + suffix) for suffix in ("", ".gz"))
-    return next((path for path in candidates if path.is_file()), None)
+    return [name, f"{name}.gz"]
 
 
 def _read_text(texts: pa.Array, where: str, first_row: int) -> npt.NDArray[Any]:

@@ -1,7 +1,8 @@
 """Decides which files of a folder or an archive are images, and holds them as Arrow columns.
 
 The rule is the same everywhere: a file with an image suffix or an image's magic number is a row, a `.cls` file is a
-label, and any other file is skipped and counted. Only names and first bytes are used.
+label, and any other file may be a container of images. The rest is skipped and counted. Only names and first bytes are
+used.
 """
 
 from __future__ import annotations
@@ -22,22 +23,20 @@ import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.hashing import hash_texts
-from mnist_batch.images.header import HEAD_SIZE, IMAGE_SUFFIXES, image_format
+from mnist_batch.images.header import IMAGE_SUFFIXES, image_format
 from mnist_batch.names import to_text
 from mnist_batch.records import ImageError, Ints, RejectReason, string_array, text_array
 from mnist_batch.signatures import find_signature
+from mnist_batch.sources.archive_member import ArchiveMember
 from mnist_batch.sources.folder_labels import FolderLabels, labels_from_folders
 from mnist_batch.sources.labels import CLASS_SUFFIX, labels_from_class_files, parse_class_file
-from mnist_batch.sources.protocol import SourceDefaults, suffix_of
+from mnist_batch.sources.protocol import Reader, SourceDefaults, suffix_of
 
 # An encoded image is held in memory as a whole. 64 megapixels of uncompressed 16-bit RGBA are 512 MB.
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
 
 # A `.cls` file holds one digit. This many bytes are enough for the error if it holds something else.
 CLASS_FILE_BYTES = 64
-
-# What is read of a member if its name does not decide what it is.
-PEEK_BYTES = max(HEAD_SIZE, CLASS_FILE_BYTES)
 
 # Files that people do not see: hidden ones, those that operating systems create, and unfinished or backup copies.
 JUNK_NAME = (
@@ -58,6 +57,10 @@ _MAX_RUN_BYTES = 1 << 20
 # The largest gap between two members of a run, or before a member's data: headers and padding. A longer gap is skipped
 # with a seek, not read.
 MAX_GAP_BYTES = 4096
+
+
+# Whether a member may be a container of images, by its name and its first `MAX_HEAD_BYTES`.
+MayBeContainer = Callable[[bytes, bytes], bool]
 
 
 class MemberKind(Enum):
@@ -139,6 +142,7 @@ class ImageMembers:
     positions: int64 [n], their positions among all members, ascending.
     name: string [n], unique.
     label: int8 [n] or null.
+    containers: int64, the positions of the members that may be containers of images.
     skipped: how many members were skipped, by suffix.
     warnings: about the labels, one line each.
     """
@@ -146,6 +150,7 @@ class ImageMembers:
     positions: npt.NDArray[np.int64]
     name: pa.StringArray
     label: pa.Int8Array
+    containers: Ints
     skipped: Skipped
     warnings: Sequence[str]
 
@@ -164,6 +169,7 @@ class ArchiveSource(SourceDefaults):
     """The images of one archive.
 
     members: where each image is; its first columns are `name` and `label`, as in `ImageMembers`.
+    containers: the members that may be containers of images. They become sources of their own.
     skipped: how many members were skipped, by suffix or kind.
     warnings: about the labels, one line each.
     """
@@ -172,12 +178,17 @@ class ArchiveSource(SourceDefaults):
     name: str
     members: pa.Table
     labelled: bool
+    containers: Sequence[ArchiveMember]
     skipped: Mapping[str, int]
     warnings: Sequence[str]
+    format: str
 
     @property
     def rows(self) -> int:
         return self.members.num_rows
+
+    def open(self) -> Reader:
+        raise NotImplementedError
 
     @property
     def numbered(self) -> bool:
@@ -194,18 +205,23 @@ class ArchiveSource(SourceDefaults):
 
 
 def find_images(
-    archive: Path, names: pa.ChunkedArray, first_bytes: Callable[[int], bytes], options: ReadOptions
+    archive: Path,
+    names: pa.ChunkedArray,
+    first_bytes: Callable[[int], bytes],
+    options: ReadOptions,
+    may_be_container: MayBeContainer,
 ) -> ImageMembers:
     """Finds the images among an archive's members, and their labels.
 
     names: the names of all members (binary).
-    first_bytes: reads the first `PEEK_BYTES` of the member at a position. Called in order, if a name is not enough.
+    first_bytes: reads the first `MAX_HEAD_BYTES` of the member at a position. Called in order, if a name is not enough.
     Raises InputError if a `.cls` file does not hold a digit.
     """
     paths = names.combine_chunks()
     hidden = match_pattern(paths, _JUNK_MEMBER)
     is_image = match_pattern(paths, IMAGE_NAME) & ~hidden
     auto, class_files, skipped = options.labels is AutoLabels.AUTO, dict[bytes, int](), Skipped()
+    containers: list[int] = []
     for position in np.flatnonzero(~is_image).tolist():
         name, head = paths[position].as_py(), cache(partial(first_bytes, position))
         if hidden[position]:
@@ -217,6 +233,8 @@ def find_images(
             case MemberKind.CLASS if auto:
                 where = f"{archive}!{to_text(name)}"
                 class_files[class_file_key(name)] = parse_class_file(head()[:CLASS_FILE_BYTES], where)
+            case MemberKind.OTHER if may_be_container(name, head()):
+                containers.append(position)
             case MemberKind.OTHER:
                 skipped.add(name)
     image_paths = paths.filter(pa.array(is_image))
@@ -224,7 +242,8 @@ def find_images(
     if auto:
         labels = member_labels(image_paths, class_files, str(archive))
     names_in_ids = make_names_unique(image_paths)
-    return ImageMembers(np.flatnonzero(is_image), names_in_ids, labels.digits, skipped, labels.warnings)
+    positions = np.array(containers, np.int64)
+    return ImageMembers(np.flatnonzero(is_image), names_in_ids, labels.digits, positions, skipped, labels.warnings)
 
 
 def ids_and_labels(archive: str, members: pa.Table) -> tuple[pa.StringArray, pa.Int32Array]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from mnist_batch.sources.arrays import (
     read_header,
 )
 from mnist_batch.sources.labels import to_digit_labels
-from mnist_batch.sources.protocol import Container
+from mnist_batch.sources.protocol import Container, File
 
 MAGIC = b"\x93NUMPY"
 
@@ -32,20 +32,20 @@ MAGIC = b"\x93NUMPY"
 class NpySource(ArraySource):
     """The images of one file. labels: the file with the labels, if there is one."""
 
-    labels: Path | None
+    labels: File | None
     format: str = field(default="npy", init=False)
 
     @property
     def labelled(self) -> bool:
         return self.labels is not None
 
-    def list_sidecars(self) -> Sequence[Path]:
+    def list_sidecars(self) -> Sequence[File]:
         return [] if self.labels is None else [self.labels]
 
     def open(self) -> ArrayReader:
-        file = self.path.open("rb")
-        read_header(file, str(self.path))
-        return ArrayReader(self, file, None if self.labels is None else read_labels(self.labels), f"{self.path}:")
+        opened = self.file.open("rb")
+        read_header(opened, str(self.file))
+        return ArrayReader(self, opened, None if self.labels is None else read_labels(self.labels), f"{self.file}:")
 
 
 def is_labels(head: bytes) -> bool:
@@ -70,36 +70,32 @@ def open_npy(container: Container) -> Sequence[NpySource]:
 
     Raises InputError if it is damaged or holds no images, or if the labels beside it are not one digit per image.
     """
-    path, options = container.path, container.options
-    with path.open("rb") as file:
-        header = read_header(file, str(path))
-        data_bytes = path.stat().st_size - file.tell()
-    check_images(header, str(path), data_bytes, options.pixel_range, "name the file that holds the images")
-    labels = _find_label_file(path) if options.labels is AutoLabels.AUTO else None
+    file, options = container.file, container.options
+    with file.open("rb") as opened:
+        header = read_header(opened, str(file))
+        data_bytes = -opened.tell() + opened.seek(0, os.SEEK_END)
+    check_images(header, str(file), data_bytes, options.pixel_range, "name the file that holds the images")
+    stem, dot, suffix = file.name.rpartition(".")
+    names = (f"{name}{dot}{suffix}" for name in list_label_names(stem))
+    labels = container.find_beside(names) if options.labels is AutoLabels.AUTO else None
     if labels is not None:
         if (count := count_file_labels(labels)) != header.shape[0]:
             raise InputError(
-                f"{labels}: must hold a label for each of the {header.shape[0]} images of {path.name}, holds {count}: "
+                f"{labels}: must hold a label for each of the {header.shape[0]} images of {file.name}, holds {count}: "
                 "correct the file, or switch labels off with --labels none"
             )
         read_labels(labels)
-    return [NpySource(path, container.name, header, options.pixel_range, labels)]
+    return [NpySource(file, container.name, header, options.pixel_range, labels)]
 
 
-def count_file_labels(path: Path) -> int:
+def count_file_labels(file: File) -> int:
     """How many labels a file holds according to its header. Raises InputError if the shape does not fit labels."""
-    with path.open("rb") as file:
-        return count_labels(read_header(file, str(path)), str(path))
+    with file.open("rb") as opened:
+        return count_labels(read_header(opened, str(file)), str(file))
 
 
-def read_labels(path: Path) -> pa.Int32Array:
+def read_labels(file: File) -> pa.Int32Array:
     """The labels in a file: int32 [n] of 0..9. Raises InputError if they are anything else."""
-    with array_errors(str(path)):
-        values = np.load(path, allow_pickle=False)
-    return to_digit_labels(values, str(path))
-
-
-def _find_label_file(images: Path) -> Path | None:
-    stem, suffix = images.stem, images.suffix
-    candidates = (images.with_name(f"{name}{suffix}") for name in list_label_names(stem))
-    return next((path for path in candidates if path.is_file()), None)
+    with array_errors(str(file)), file.open("rb") as opened:
+        values = np.load(opened, allow_pickle=False)
+    return to_digit_labels(values, str(file))

@@ -15,7 +15,7 @@ from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError
 from mnist_batch.records import Rows, first_line
 from mnist_batch.sources.folder_labels import label_of_partition
-from mnist_batch.sources.protocol import Container, SourceDefaults, missing_file
+from mnist_batch.sources.protocol import Container, File, SourceDefaults, missing_file
 from mnist_batch.sources.tabular import Columns, find_columns, read_rows
 
 # Rows per decoded record batch. As many as a scoring batch has, so that reads rarely split a record batch.
@@ -33,7 +33,7 @@ class ParquetSource(SourceDefaults):
     partition_label: the label of all rows, from the folder that the file is in; None if it gives none.
     """
 
-    path: Path
+    file: File
     name: str
     row_groups: tuple[int, ...]
     rows: int
@@ -62,8 +62,8 @@ class ParquetSource(SourceDefaults):
 class ParquetReader:
     def __init__(self, source: ParquetSource) -> None:
         self._source = source
-        with _input_errors(source.path):
-            self._native_file = _open_native(source.path)
+        with _input_errors(source.file):
+            self._native_file = _open_native(source.file)
             self._file = pq.ParquetFile(self._native_file, pre_buffer=False)
         self._row_group_starts = _row_group_starts(source.row_groups)
         self._batches: Iterator[pa.RecordBatch] = iter(())
@@ -72,12 +72,12 @@ class ParquetReader:
         self._position: int | None = None
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
-        with _input_errors(self._source.path):
+        with _input_errors(self._source.file):
             if start != self._position:
                 self._seek(start)
             table = self._take(stop - start)
             self._position = stop
-            rows = read_rows(table, self._source.columns, self._source.name, str(self._source.path), start)
+            rows = read_rows(table, self._source.columns, self._source.name, str(self._source.file), start)
         if self._source.partition_label is not None:
             rows = replace(rows, labels=pa.repeat(pa.scalar(self._source.partition_label, pa.int32()), stop - start))
         return [rows]
@@ -104,7 +104,7 @@ class ParquetReader:
             batch = next(self._batches, None)
             if batch is None:
                 raise InputError(
-                    f"{self._source.path}: must stay as it was when the run began, has fewer rows now: start again"
+                    f"{self._source.file}: must stay as it was when the run began, has fewer rows now: start again"
                 )
             parts.append(pa.Table.from_batches([batch]))
         if not parts:
@@ -119,27 +119,29 @@ def open_parquet(container: Container) -> Sequence[ParquetSource]:
 
     Raises InputError if the footer is unreadable, and what `find_columns` raises.
     """
-    path = container.path
-    with _input_errors(path), _open_native(path) as native_file, pq.ParquetFile(native_file) as file:
-        schema = file.schema_arrow
-        row_groups = tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
-        if min(row_groups, default=0) < 0 or sum(row_groups) != file.metadata.num_rows:
-            raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {file.metadata.num_rows}")
+    file = container.file
+    with _input_errors(file), _open_native(file) as native_file, pq.ParquetFile(native_file) as parquet:
+        schema = parquet.schema_arrow
+        row_groups = tuple(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))
+        if min(row_groups, default=0) < 0 or sum(row_groups) != parquet.metadata.num_rows:
+            raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {parquet.metadata.num_rows}")
 
     def read_column(name: str) -> pa.Array:
-        with _input_errors(path), _open_native(path) as native_file:
+        with _input_errors(file), _open_native(file) as native_file:
             return pq.read_table(native_file, columns=[name])[name].combine_chunks()
 
-    columns = find_columns(schema, str(path), container.options, read_column)
+    columns = find_columns(schema, str(file), container.options, read_column)
     label, warnings = None, [*columns.warnings]
     if columns.label is None and container.options.labels is AutoLabels.AUTO:
-        label, more_warnings = label_of_partition(path)
+        label, more_warnings = label_of_partition(file.parent)
         warnings += more_warnings
-    return [ParquetSource(path, container.name, row_groups, sum(row_groups), columns, label, warnings)]
+    return [ParquetSource(file, container.name, row_groups, sum(row_groups), columns, label, warnings)]
 
 
-def _open_native(path: Path) -> pa.NativeFile:
-    return pa.OSFile(os.fsencode(path))  # as bytes, because the name may not be valid UTF-8
+def _open_native(file: File) -> pa.NativeFile:
+    if isinstance(file, Path):
+        return pa.OSFile(os.fsencode(file))  # as bytes, because the name may not be valid UTF-8
+    return pa.PythonFile(file.open("rb"), mode="r")
 
 
 def _row_group_starts(row_groups: Sequence[int]) -> list[int]:
@@ -150,13 +152,13 @@ def _row_group_starts(row_groups: Sequence[int]) -> list[int]:
 
 
 @contextmanager
-def _input_errors(path: Path) -> Iterator[None]:
+def _input_errors(file: File) -> Iterator[None]:
     """Turns what pyarrow raises for a missing or damaged file into an InputError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
-        raise missing_file(path) from error
+        raise missing_file(file) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names or values that are not valid UTF-8
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file may be intact: the operating system could not read it
-        raise InputError(f"{path}: must be readable as Parquet, but: {first_line(error)}; fetch it again") from error
+        raise InputError(f"{file}: must be readable as Parquet, but: {first_line(error)}; fetch it again") from error

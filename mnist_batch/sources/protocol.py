@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import IO, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,16 @@ from mnist_batch.records import Rows
 def missing_file(path: object) -> InputError:
     """The error for a file that has disappeared since the run was planned."""
     return InputError(f"{path}: must stay in place while it is scored, is gone: start again")
+
+
+class File(Protocol):
+    """A file to read: a `Path`, or a member of an archive. `str()` gives its name for messages."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> PurePath: ...
+    def open(self, mode: Literal["rb"]) -> IO[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class Source(Protocol):
         """Returns the number of entries inside that are neither images nor labels, by suffix."""
         ...
 
-    def list_sidecars(self) -> Sequence[Path]:
+    def list_sidecars(self) -> Sequence[File]:
         """Returns the files besides the container that affect the rows, such as a label file."""
         ...
 
@@ -136,7 +146,7 @@ class SourceDefaults:
     def count_skipped(self) -> Mapping[str, int]:
         return {}
 
-    def list_sidecars(self) -> Sequence[Path]:
+    def list_sidecars(self) -> Sequence[File]:
         return []
 
     def list_kept_columns(self) -> Sequence[pa.Field]:
@@ -163,21 +173,32 @@ class SourceDefaults:
 class Container:
     """A file that a format is asked to open.
 
-    root: the deepest folder common to all inputs.
+    name: its name in ids.
+    siblings: of a member of an archive, the files in the same folder, by name.
     arrays: the arrays that were requested as `FILE:ARRAY`; without any, the format chooses.
-    named: whether the file is itself an input, and not only found in a folder.
+    named: whether the file is itself an input, and not only found in a folder or an archive.
     """
 
-    path: Path
-    root: Path
+    file: File
+    name: str
     options: ReadOptions
+    siblings: Mapping[str, File] = field(default_factory=dict)
     arrays: Sequence[str] = ()
     named: bool = True
 
     @property
-    def name(self) -> str:
-        """The file's name in ids."""
-        return display_name(self.path, self.root)
+    def path(self) -> Path:
+        """The path of an archive. Archives inside archives are not opened."""
+        if not isinstance(self.file, Path):
+            raise AssertionError(f"{self.file} is not a file of its own")
+        return self.file
+
+    def find_beside(self, names: Iterable[str]) -> File | None:
+        """Returns the first of these files in the same folder, None if there is none."""
+        if isinstance(self.file, Path):
+            paths = map(self.file.with_name, names)
+            return next((path for path in paths if path.is_file()), None)
+        return next((self.siblings[name] for name in names if name in self.siblings), None)
 
 
 def display_name(path: Path, root: Path) -> str:

@@ -12,15 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.sources.folder_labels import labels_from_folders
 from mnist_batch.sources.labels import (
-    find_label_file,
     labels_from_class_files,
+    list_label_names,
     parse_class_file,
     parse_label_column,
     to_digit_labels,
 )
+from mnist_batch.sources.protocol import Container
 
 DIGITS = st.lists(st.integers(0, 9), max_size=20)
 
@@ -136,4 +138,5 @@ def test_other_class_files_are_an_error(content: bytes) -> None:
 def test_idx_labels_are_found_by_name(tmp_path: Path, images: str, labels: str | None) -> None:
     for name in ("t10k-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz", "train-labels.idx1-ubyte"):
         (tmp_path / name).touch()
-    assert find_label_file(tmp_path / images) == (None if labels is None else tmp_path / labels)
+    found = Container(tmp_path / images, images, ReadOptions()).find_beside(list_label_names(images))
+    assert found == (None if labels is None else tmp_path / labels)

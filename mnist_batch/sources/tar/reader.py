@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
+from mnist_batch.sources.archive_member import ArchiveMember
 from mnist_batch.sources.gzipped import GZIP_ERRORS, is_gzip, open_plain_or_gzip
+from mnist_batch.sources.head import MAX_HEAD_BYTES
 from mnist_batch.sources.members import (
-    PEEK_BYTES,
     ArchiveSource,
+    MayBeContainer,
     check_encoded_size,
     contiguous_runs,
     find_images,
@@ -39,8 +41,6 @@ class TarSource(ArchiveSource):
     members: a table of `name`, `label` (int8 or null), `offset` and `size` (int64). The size is null if a member is not
         stored in one piece.
     """
-
-    format: str
 
     def open(self) -> TarReader:
         return TarReader(self)
@@ -84,7 +84,7 @@ class TarReader:
         return [content[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
-def open_tar(container: Container) -> Sequence[TarSource]:
+def open_tar(container: Container, may_be_container: MayBeContainer) -> Sequence[TarSource]:
     """The source for the images in a tar, plain or gzip.
 
     Raises InputError if a header is damaged, or if the file ends before the end mark of tar or gzip.
@@ -96,12 +96,14 @@ def open_tar(container: Container) -> Sequence[TarSource]:
 
             def first_bytes(position: int) -> bytes:
                 file.seek(listing.members["offset"][position].as_py())
-                return file.read(min(PEEK_BYTES, listing.members["size"][position].as_py() or 0))
+                return file.read(min(MAX_HEAD_BYTES, listing.members["size"][position].as_py() or 0))
 
-            images = find_images(path, listing.members["name"], first_bytes, container.options)
+            images = find_images(path, listing.members["name"], first_bytes, container.options, may_be_container)
     except _UNREADABLE as error:
         raise tar_error(path, str(error)) from error
     members = images.to_table(listing.members)
     skipped = images.skipped + listing.skipped
+    rows = listing.members.take(images.containers).to_pylist()
+    containers = [ArchiveMember(path, row["name"], row["offset"], row["size"], row["size"]) for row in rows]
     format = "tar.gz" if is_gzip(path) else "tar"
-    return [TarSource(path, container.name, members, images.labelled, skipped, images.warnings, format)]
+    return [TarSource(path, container.name, members, images.labelled, containers, skipped, images.warnings, format)]

@@ -11,8 +11,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -24,10 +26,12 @@ from isal.isal_zlib import crc32
 
 from mnist_batch.errors import InputError
 from mnist_batch.records import EncodedRows, ImageError, Ints, RejectReason, Rows
+from mnist_batch.sources.archive_member import ArchiveMember
+from mnist_batch.sources.head import MAX_HEAD_BYTES
 from mnist_batch.sources.members import (
     MAX_GAP_BYTES,
-    PEEK_BYTES,
     ArchiveSource,
+    MayBeContainer,
     check_encoded_size,
     contiguous_runs,
     find_images,
@@ -51,7 +55,7 @@ _KINDS = {
 # The members of a run are held in memory together if they have at most this size, inflated.
 _MAX_RUN_INFLATED_BYTES = 1 << 24
 # Deflated data may begin with its code tables, about 300 bytes, before the first bytes of content.
-_PACKED_HEAD_BYTES = 4096
+_PACKED_HEAD_BYTES = MAX_HEAD_BYTES + 4096
 # What `zipfile` raises for a damaged directory, apart from the OSError of a bad seek, which `discover.py` handles.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError, struct.error)
 
@@ -170,7 +174,7 @@ def _read_start(file: IO[bytes], offset: int, packed: int, method: int, max_byte
         return ImageError(RejectReason.UNREADABLE, f"damaged zip member: {error}")
 
 
-def open_zip(container: Container) -> Sequence[ZipSource]:
+def open_zip(container: Container, may_be_container: MayBeContainer) -> Sequence[ZipSource]:
     """The source for the images in a zip.
 
     Raises InputError if its directory is unreadable, NotImages if it is a document, a program or a model.
@@ -181,11 +185,13 @@ def open_zip(container: Container) -> Sequence[ZipSource]:
         if (kind := _find_kind(members["name"])) is not None:
             raise NotImages(kind)
         with path.open("rb") as file:
-            images = find_images(path, members["name"], partial(_read_head, file, members), container.options)
+            first_bytes = partial(_read_head, file, members)
+            images = find_images(path, members["name"], first_bytes, container.options, may_be_container)
+            containers = [_to_file(path, file, members, position) for position in images.containers.tolist()]
     except _UNREADABLE as error:
         raise InputError(f"{path}: zip must be whole, but: {error}; it was probably cut off: fetch it again") from error
     table = images.to_table(members)
-    return [ZipSource(path, container.name, table, images.labelled, images.skipped, images.warnings)]
+    return [ZipSource(path, container.name, table, images.labelled, containers, images.skipped, images.warnings)]
 
 
 def _find_kind(names: pa.ChunkedArray) -> str | None:
@@ -195,10 +201,39 @@ def _find_kind(names: pa.ChunkedArray) -> str | None:
 
 
 def _read_head(file: IO[bytes], members: pa.Table, position: int) -> bytes:
-    """The first bytes of a member, needed if its name does not say what it is. Empty if it is damaged or encrypted."""
+    """The first bytes of a member, needed if its name does not say what it is.
+
+    Empty if it is encrypted; of a damaged one, what is before the damage.
+    """
     (member,) = members.slice(position, 1).to_pylist()
     if member["encrypted"] or member["method"] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return b""
-    packed = min(member["packed"], _PACKED_HEAD_BYTES)
-    head = _read_start(file, member["offset"], packed, member["method"], PEEK_BYTES)
-    return b"" if isinstance(head, ImageError) else head
+    offset, method, packed = member["offset"], member["method"], min(member["packed"], _PACKED_HEAD_BYTES)
+    head = _read_start(file, offset, packed, method, MAX_HEAD_BYTES)
+    if isinstance(head, ImageError):
+        data = _read_start(file, offset, packed, zipfile.ZIP_STORED, packed)
+        return b"" if isinstance(data, ImageError) else _inflate_until_damage(data)
+    return head
+
+
+def _inflate_until_damage(data: bytes) -> bytes:
+    inflate, content = zlib.decompressobj(-15), b""
+    with suppress(zlib.error):
+        while piece := inflate.decompress(data, 64):
+            content, data = content + piece, inflate.unconsumed_tail
+    return content[:MAX_HEAD_BYTES]
+
+
+def _to_file(archive: Path, file: IO[bytes], members: pa.Table, position: int) -> ArchiveMember:
+    """A member that is read like a file."""
+    (member,) = members.slice(position, 1).to_pylist()
+    seek_data(file, member["offset"])
+    return ArchiveMember(
+        archive,
+        member["name"],
+        file.tell(),
+        member["packed"],
+        member["size"],
+        member["method"] == zipfile.ZIP_DEFLATED,
+        member["checksum"],
+    )
