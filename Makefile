@@ -42,7 +42,7 @@ test-cron: $(VENV)/ready-dev ## run the job under a real cron for three minutes 
 torture: $(VENV)/ready-dev ## kill a run at every one of its writes, and RUNS (200) times at random; takes an hour
 	@MNIST_BATCH_TORTURE=1 RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -v tests/reliability $(ARGS)
 
-bench: $(VENV)/ready-dev ## measure speed and memory (needs MNIST_BATCH_DATA, 20 GB of disk, and an idle machine)
+bench: $(VENV)/ready-dev ## measure speed and memory (needs MNIST_BATCH_DATA, 40 GB of disk, and an idle machine)
 	@$(BIN)/python benchmarks/speed.py $(ARGS); status=$$?; $(BIN)/python benchmarks/chart.py; exit $$status
 
 bench-framing: $(VENV)/ready-dev ## measure speed and accuracy of framing (needs MNIST_BATCH_DATA and an idle machine)

@@ -82,6 +82,34 @@ def _write_idx_gz(path: Path, digits: Digits, rows: int) -> None:
         _write_idx_to(cast(IO[bytes], file), digits, rows)
 
 
+def _write_npy(path: Path, digits: Digits, rows: int) -> None:
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (rows, 28, 28))
+    done = 0
+    for pixels, _ in digits.chunks(rows):
+        images[done : done + len(pixels)] = pixels
+        done += len(pixels)
+
+
+def _write_csv_to(file: IO[bytes], digits: Digits, rows: int) -> None:
+    """As pandas writes a table of a label and 784 pixels."""
+    names = ["label", *(f"pixel{position}" for position in range(784))]
+    file.write(",".join(names).encode() + b"\n")
+    table = np.column_stack([digits.labels, digits.images.reshape(-1, 784)])
+    lines = [",".join(map(str, row)).encode() + b"\n" for row in table.tolist()]
+    for first in range(0, rows, len(lines)):
+        file.write(b"".join(lines[: rows - first]))
+
+
+def _write_csv(path: Path, digits: Digits, rows: int) -> None:
+    with path.open("wb") as file:
+        _write_csv_to(file, digits, rows)
+
+
+def _write_csv_gz(path: Path, digits: Digits, rows: int) -> None:
+    with gzip.open(path, "wb", compresslevel=6) as file:
+        _write_csv_to(cast(IO[bytes], file), digits, rows)
+
+
 def _write_npz(path: Path, digits: Digits, rows: int) -> None:
     images, labels = (np.concatenate(arrays) for arrays in zip(*digits.chunks(rows), strict=True))
     with path.open("wb") as file:
@@ -142,6 +170,9 @@ def _tar_writer(mode: Literal["w", "w:gz"]) -> Callable[[Path, Digits, int], Non
 FORMS: dict[str, tuple[str, Callable[[Path, Digits, int], None]]] = {
     "idx": ("-images-idx3-ubyte", _write_idx),
     "npz": (".npz", _write_npz),
+    "npy": (".npy", _write_npy),
+    "csv": (".csv", _write_csv),
+    "csv.gz": (".csv.gz", _write_csv_gz),
     "parquet raw": ("-raw.parquet", _write_parquet_raw),
     "idx.gz": ("-images-idx3-ubyte.gz", _write_idx_gz),
     "parquet png": ("-png.parquet", _write_parquet_png),

@@ -18,7 +18,7 @@ from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import EmptyInputError, InputError, UsageError
 from mnist_batch.names import to_text
 from mnist_batch.shards import Span
-from mnist_batch.signatures import may_hold_images
+from mnist_batch.signatures import find_signature, may_hold_images
 from mnist_batch.sources.containers import ContainerOpener, Opened
 from mnist_batch.sources.folder.pages import split_pages
 from mnist_batch.sources.folder.reader import FolderSource
@@ -165,7 +165,10 @@ class _FileClassifier:
                 self.skipped.add(path)
                 continue
             head = Head(listing.root / os.fsdecode(path))
-            match member_kind(path, head.stored):
+            kind = member_kind(path, head.stored)
+            if named and len(paths) == 1 and find_signature(head.stored()) is not None:
+                kind = MemberKind.OTHER  # such as a PDF: an error, which beside other files is a reject
+            match kind:
                 case MemberKind.IMAGE:
                     is_image[position] = True
                 case MemberKind.CLASS if auto:
