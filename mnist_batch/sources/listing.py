@@ -6,7 +6,6 @@ Files are held as Arrow columns, because a folder may hold millions of them. No 
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import re
 import stat
@@ -26,6 +25,7 @@ from mnist_batch.sources.child_process import has_spare_core, read_output, scrip
 from mnist_batch.sources.folder import list_folder
 from mnist_batch.sources.links import drop_repeated_links, real_path_if_linked
 from mnist_batch.sources.members import Skipped, is_hidden_folder
+from mnist_batch.sources.patterns import expand_pattern, has_wildcard
 from mnist_batch.sources.tables import check_not_a_table, check_not_iceberg
 
 FILE_SCHEMA = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime_ns": pa.int64(), "named": pa.bool_()})
@@ -95,7 +95,7 @@ def list_named_files(paths: tuple[str, ...]) -> Listing:
 
     Raises InputMissingError if one does not exist, UsageError if one is a folder or is given twice.
     """
-    files = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100  (resolve() would follow links)
+    files = [make_absolute(path) for path in paths]
     root = Path(os.path.commonpath({path.parent for path in files}))
     builder = _FileTableBuilder(root, _LARGE_FOLDER_BYTES)
     missing: list[tuple[str, str]] = []
@@ -134,17 +134,32 @@ def _expand(text: str) -> list[tuple[Path, str | None]]:
         raise UsageError("every INPUT must name something, one is empty: give its path, or . for the working directory")
     path = Path(text)
     if _exists(path):
-        return [(Path(os.path.abspath(path)), None)]  # noqa: PTH100  (resolve() would follow links: ids use given names)
-    if glob.has_magic(text):
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
+        return [(make_absolute(path), None)]
+    if has_wildcard(text):
+        matches = expand_pattern(text)
         if not matches:
             error = EmptyInputError if _parent_of_pattern(text).is_dir() else InputMissingError
             raise error(f"{text}: must match a file or folder, matches nothing: check the pattern")
-        return [(Path(os.path.abspath(match)), None) for match in matches]  # noqa: PTH100
+        return [(make_absolute(match), None) for match in matches]
     file, colon, array = text.rpartition(":")
     if colon and Path(file).is_file():
-        return [(Path(os.path.abspath(file)), array)]  # noqa: PTH100
+        return [(make_absolute(file), array)]
     raise InputMissingError(f"{text}: must be a file, a folder or a pattern, but does not exist: check the path")
+
+
+def make_absolute(path: Path | str) -> Path:
+    """The path from the root, without `..`. Links keep their names, because ids have them.
+
+    After a link, `..` is the folder above its target, as for the system. `os.path.abspath` would take it for the folder
+    that the link is in, and lead to another file.
+    """
+    result = Path("/")
+    for part in (Path.cwd() / path).parts[1:]:
+        if part == "..":
+            result = (result.resolve() if result.is_symlink() else result).parent
+        else:
+            result /= part
+    return result
 
 
 def _parent_of_pattern(pattern: str) -> Path:
@@ -189,6 +204,8 @@ class _FileTableBuilder:
         self.real_root = os.path.realpath(os.fsencode(root))
         # The real path of each file that was reached by a link.
         self.links: dict[bytes, bytes] = {}
+        # The real path of each folder that holds named files.
+        self._real_folders: dict[bytes, bytes] = {}
 
     def add(self, path: bytes, status: os.stat_result, named: bool) -> None:
         paths, sizes, changes, named_flags = self._columns
@@ -202,13 +219,21 @@ class _FileTableBuilder:
     def add_named(self, path: bytes, status: os.stat_result) -> None:
         """Adds a file that is itself an input."""
         self.add(path, status, named=True)
-        self.note_link(path)
+        if not self.note_link(path):
+            folder, name = os.path.split(path)
+            if folder not in self._real_folders:
+                self._real_folders[folder] = os.path.realpath(self._root + folder)
+            real = os.path.join(self._real_folders[folder], name)  # noqa: PTH118  (bytes)
+            if real != os.path.join(self.real_root, path):  # noqa: PTH118  (bytes)
+                self.links[path] = real
 
-    def note_link(self, path: bytes) -> None:
-        """Remembers where a path leads, if it is a link."""
+    def note_link(self, path: bytes) -> bool:
+        """Remembers where a path leads, if it is a link. Returns whether it is one."""
         whole = self._root + path
-        if os.path.islink(whole):  # noqa: PTH114  (bytes)
+        is_link = os.path.islink(whole)  # noqa: PTH114  (bytes)
+        if is_link:
             self.links[path] = os.path.realpath(whole)
+        return is_link
 
     def walk(self, folder: Path) -> None:
         """Adds the regular files below `folder`. Follows links, except a link back to a folder above it.
