@@ -34,7 +34,7 @@ from mnist_batch.sources.arrays import (
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import to_digit_labels
 from mnist_batch.sources.protocol import Container, File
-from mnist_batch.sources.zip.directory import seek_data
+from mnist_batch.sources.zip.directory import check_all_listed, seek_data
 
 _CHECKSUM_CHUNK = 1 << 20
 
@@ -102,7 +102,8 @@ def open_npz(container: Container) -> Sequence[NpzSource]:
     not usable as images.
     """
     file = container.file
-    with array_errors(f"{file}: its directory"), _open_zip(file) as archive:
+    with array_errors(f"{file}: its directory"), file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+        check_all_listed(opened, archive)
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         if len(set(names)) < len(names):
             raise ValueError(f"one of the arrays is in it twice: {', '.join(names)}")

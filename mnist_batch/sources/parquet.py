@@ -18,6 +18,7 @@ from mnist_batch.sources.folder_labels import label_of_partition
 from mnist_batch.sources.protocol import Container, File, SourceDefaults, missing_file
 from mnist_batch.sources.tabular import Columns, find_columns, read_rows
 
+_MAGIC = b"PAR1"
 # Rows per decoded record batch. As many as a scoring batch has, so that reads rarely split a record batch.
 _DECODE_ROWS = 4096
 
@@ -125,6 +126,7 @@ def open_parquet(container: Container) -> Sequence[ParquetSource]:
         row_groups = tuple(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))
         if min(row_groups, default=0) < 0 or sum(row_groups) != parquet.metadata.num_rows:
             raise ValueError(f"row groups of {row_groups[:8]} rows in a file of {parquet.metadata.num_rows}")
+        _check_not_joined(native_file, parquet.metadata)
 
     def read_column(name: str) -> pa.Array:
         with _input_errors(file), _open_native(file) as native_file:
@@ -142,6 +144,29 @@ def _open_native(file: File) -> pa.NativeFile:
     if isinstance(file, Path):
         return pa.OSFile(os.fsencode(file))  # as bytes, because the name may not be valid UTF-8
     return pa.PythonFile(file.open("rb"), mode="r")
+
+
+def _check_not_joined(native_file: pa.NativeFile, metadata: pq.FileMetaData) -> None:
+    """Raises ValueError if another Parquet file comes before this one, as after `cat`.
+
+    Its footer would then be read with the data of the other file.
+    """
+    data_end = len(_MAGIC)
+    if metadata.num_row_groups:
+        group = metadata.row_group(metadata.num_row_groups - 1)
+        columns = (group.column(position) for position in range(group.num_columns))
+        data_end = max(
+            (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size
+            for column in columns
+        )
+    size = native_file.size()
+    native_file.seek(size - 8)
+    footer_start = size - 8 - int.from_bytes(native_file.read(4), "little")
+    # Nothing or page indexes, or as much as the other file has.
+    gap = footer_start - data_end
+    native_file.seek(0)
+    if gap > 0 and 2 * _MAGIC in native_file.read(gap + 2 * len(_MAGIC)):
+        raise ValueError("it is several Parquet files, one after the other")
 
 
 def _row_group_starts(row_groups: Sequence[int]) -> list[int]:

@@ -52,7 +52,8 @@ class TarListing:
 def list_plain(file: IO[bytes], chunk_bytes: int = _CHUNK_BYTES) -> TarListing | None:
     """Lists the files in a tar of plain headers, up to its end mark. Returns None if a header is not plain, or damaged.
 
-    chunk_bytes: how much is read at a time, which may be more than there is before the end mark.
+    chunk_bytes: how much is read at a time, which may be more than there is before the end mark. What follows the end
+        mark must then be zeros.
     Raises what reading raises.
     """
     batches: list[pa.RecordBatch] = []
@@ -67,7 +68,9 @@ def list_plain(file: IO[bytes], chunk_bytes: int = _CHUNK_BYTES) -> TarListing |
             return None
         batches.append(files)
         if stop < len(blocks):
-            return None if blocks[stop].any() else TarListing(pa.Table.from_batches(batches, MEMBERS))
+            rest = content[stop * BLOCK :]
+            at_end = rest.count(0) == len(rest)
+            return TarListing(pa.Table.from_batches(batches, MEMBERS)) if at_end else None
         if not len(positions):  # the file ends before the end mark
             return None
         offset += stop * BLOCK

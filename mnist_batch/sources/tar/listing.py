@@ -29,6 +29,11 @@ def list_tar(path: Path) -> TarListing:
             raise tar_error(path, "it ends, or is damaged, before the two empty blocks that end a tar")
         padding = 0
         while chunk := file.read(_SKIP_CHUNK_BYTES):  # up to the end of the file, where gzip's checksum is
+            if chunk.count(0) < len(chunk):
+                raise InputError(
+                    f"{path}: a tar must end at its end mark, but more data follows: if tars were joined into one "
+                    "file, name them one by one"
+                )
             padding += len(chunk)
             if padding > _MAX_PADDING_BYTES:
                 raise tar_error(path, f"more than {_MAX_PADDING_BYTES} bytes follow its end mark")

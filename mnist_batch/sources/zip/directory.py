@@ -11,7 +11,7 @@ import os
 import struct
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,9 @@ LOCAL_HEADER = np.dtype(
 )
 LOCAL_SIGNATURE = int.from_bytes(b"PK\3\4", "little")
 _IN_ZIP64 = 0xFFFF_FFFF
+# Between two members may be the extra fields of a local header and a data descriptor. Up to the first of these numbers
+# of bytes they are not looked at; more than the second they cannot have.
+_USUAL_GAP, _LARGEST_GAP = 128, 0x1_0000 + 24
 # How much of the directory is read at a time; more than any entry has.
 _CHUNK_BYTES = 1 << 18
 
@@ -75,10 +78,44 @@ MEMBERS = pa.schema(
 def list_members(path: Path) -> pa.Table:
     """Lists all members except folders, in the directory's order, with the columns of `MEMBERS`.
 
-    Raises what `zipfile` raises if the directory is damaged.
+    Raises what `zipfile` raises if the directory is damaged or does not list everything in the file.
     """
     members = list_plain(path)
-    return list_any(path) if members is None else members
+    if members is None:
+        members = list_any(path)
+    return members.filter(pc.invert(pc.ends_with(members["name"], "/")))
+
+
+def check_all_listed(file: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Raises BadZipFile if the directory of an open zip does not list everything in the file.
+
+    That is so if two zips were joined, and if something was written after the end of a zip.
+    """
+    end = file.seek(0, os.SEEK_END) - _END.size - len(archive.comment)
+    file.seek(max(0, end))
+    record = file.read(_END.size)
+    if not record.startswith(b"PK\5\6"):
+        raise zipfile.BadZipFile("something follows its end")
+    count, members = _END.unpack(record)[4], archive.infolist()
+    if count not in (0xFFFF, len(members)):
+        raise zipfile.BadZipFile(f"its directory has {len(members)} entries instead of {count}")
+    starts = np.array([info.header_offset for info in members], np.float64)
+    sizes = [LOCAL_HEADER.itemsize + len(info.orig_filename) + info.compress_size for info in members]
+    _check_gaps(file, starts, starts + np.array(sizes, np.float64), archive.start_dir)
+
+
+def _check_gaps(file: IO[bytes], starts: npt.NDArray[Any], ends: npt.NDArray[Any], directory: int) -> None:
+    """Raises BadZipFile if there is another member between those in the directory.
+
+    starts, ends: the offset of each member, and where it ends at the earliest. directory: the offset of the directory.
+    """
+    order = np.argsort(starts, kind="stable")
+    before, after = np.append(0, np.maximum.accumulate(ends[order])), np.append(starts[order], directory)
+    for position in np.flatnonzero(after - before > _USUAL_GAP).tolist():
+        first, stop = int(before[position]), int(after[position])
+        file.seek(first)
+        if stop - first > _LARGEST_GAP or b"PK\3\4" in file.read(stop - first):
+            raise zipfile.BadZipFile(f"its directory lists no member for {stop - first} bytes at offset {first}")
 
 
 def seek_data(file: IO[bytes], offset: int) -> bool:
@@ -98,7 +135,9 @@ def seek_data(file: IO[bytes], offset: int) -> bool:
 
 
 def list_plain(path: Path, chunk_bytes: int = _CHUNK_BYTES) -> pa.Table | None:
-    """Lists a zip with a plain directory, as `list_members` does. Returns None if the directory is unusual or damaged.
+    """Lists a zip with a plain directory, with its folders. Returns None if the directory is unusual or damaged.
+
+    Raises BadZipFile if there are other members in the file.
 
     chunk_bytes: how much of the directory is read at a time.
     """
@@ -125,7 +164,13 @@ def list_plain(path: Path, chunk_bytes: int = _CHUNK_BYTES) -> pa.Table | None:
             batches.append(batch)
             count -= len(positions)
             content = content[_entry_ends(positions[-1:], entries[-1:])[0] :]
-    return None if count else pa.Table.from_batches(batches, MEMBERS)
+        if count:
+            return None
+        members = pa.Table.from_batches(batches, MEMBERS)
+        starts = members["offset"].to_numpy()
+        lengths = pc.binary_length(members["name"]).to_numpy().astype(np.int64)
+        _check_gaps(file, starts, starts + LOCAL_HEADER.itemsize + lengths + members["packed"].to_numpy(), first)
+    return members
 
 
 def _parse_entries(directory: Pixels) -> tuple[Ints, npt.NDArray[np.void]]:
@@ -147,7 +192,7 @@ def _entry_ends(positions: Ints, entries: npt.NDArray[np.void]) -> Ints:
 
 
 def _build_batch(directory: Pixels, positions: Ints, entries: npt.NDArray[np.void]) -> pa.RecordBatch | None:
-    """The members of these directory entries, without folders. None if an entry is unusual."""
+    """The members of these directory entries. None if an entry is unusual."""
     plain = entries["disk"] == 0
     for column in ("packed", "size", "offset"):
         plain &= entries[column] != _IN_ZIP64
@@ -163,8 +208,7 @@ def _build_batch(directory: Pixels, positions: Ints, entries: npt.NDArray[np.voi
         return None
     columns = [pa.array(entries[field.name].astype(field.type.to_pandas_dtype())) for field in list(MEMBERS)[1:-1]]
     encrypted = pa.array((entries["flags"] & _ENCRYPTED) > 0)
-    batch = pa.record_batch([names, *columns, encrypted], schema=MEMBERS)
-    return batch.filter(pc.invert(pc.ends_with(names, "/")))
+    return pa.record_batch([names, *columns, encrypted], schema=MEMBERS)
 
 
 def _find_directory(tail: bytes, size: int) -> tuple[int, int, int] | None:
@@ -197,10 +241,10 @@ def _all_utf8(names: pa.BinaryArray) -> bool:
 
 
 def list_any(path: Path) -> pa.Table:
-    """Lists any zip with `zipfile`, as `list_members` does."""
-    with zipfile.ZipFile(path) as archive:
-        # Not `is_dir`, which fails for an empty name.
-        members = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    """Lists any zip with `zipfile`, as `list_plain` does."""
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        check_all_listed(file, archive)
+        members = archive.infolist()
     columns = [
         [_name_bytes(info) for info in members],
         [min(info.header_offset, _MAX_CLAIM) for info in members],
