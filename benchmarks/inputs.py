@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -26,6 +27,7 @@ Chunks = Iterator[tuple[Gray, Gray]]
 
 ROW_GROUP = 65_536
 _CHUNK_ROWS = 60_000
+_COPY_BYTES = 1 << 20
 
 
 class Digits:
@@ -90,24 +92,32 @@ def _write_npy(path: Path, digits: Digits, rows: int) -> None:
         done += len(pixels)
 
 
-def _write_csv_to(file: IO[bytes], digits: Digits, rows: int) -> None:
-    """As pandas writes a table of a label and 784 pixels."""
-    names = ["label", *(f"pixel{position}" for position in range(784))]
-    file.write(",".join(names).encode() + b"\n")
-    table = np.column_stack([digits.labels, digits.images.reshape(-1, 784)])
-    lines = [",".join(map(str, row)).encode() + b"\n" for row in table.tolist()]
-    for first in range(0, rows, len(lines)):
-        file.write(b"".join(lines[: rows - first]))
-
-
 def _write_csv(path: Path, digits: Digits, rows: int) -> None:
-    with path.open("wb") as file:
-        _write_csv_to(file, digits, rows)
+    """As pandas writes a table of a label and 784 pixels. rows: fewer than MNIST has, or a multiple of its number."""
+    if rows > len(digits.images) and rows % len(digits.images):
+        raise ValueError(f"{rows} rows must be a multiple of {len(digits.images)}")
+    names = ["label", *(f"pixel{position}" for position in range(784))]
+    with path.open("w+b") as file:
+        header = file.write(",".join(names).encode() + b"\n")
+        # In small chunks: the peak memory of a process is at least that of the process which started it.
+        for images, labels in digits.chunks(min(rows, len(digits.images)), 1000):
+            table = np.column_stack([labels, images.reshape(-1, 784)])
+            file.writelines(",".join(map(str, row)).encode() + b"\n" for row in table.tolist())
+        stop = file.tell()
+        for _ in range(len(digits.images), rows, len(digits.images)):
+            for first in range(header, stop, _COPY_BYTES):
+                file.seek(first)
+                piece = file.read(min(_COPY_BYTES, stop - first))
+                file.seek(0, os.SEEK_END)
+                file.write(piece)
 
 
 def _write_csv_gz(path: Path, digits: Digits, rows: int) -> None:
-    with gzip.open(path, "wb", compresslevel=6) as file:
-        _write_csv_to(cast(IO[bytes], file), digits, rows)
+    plain = path.with_name("plain")
+    _write_csv(plain, digits, rows)
+    with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=6) as file:
+        shutil.copyfileobj(source, file)
+    plain.unlink()
 
 
 def _write_npz(path: Path, digits: Digits, rows: int) -> None:

@@ -46,7 +46,7 @@ class LoadedModel:
     scale: the values that pixels are scaled to.
     output: what its ten outputs are.
     temperature: divides the logits; 1 if no calibration is known.
-    carded: whether a model card gave scale, output and temperature.
+    card: the model card that gave scale, output and temperature, None without one.
     network: float32 [n, 28, 28] at that scale -> the model's outputs, unchanged and by name.
     """
 
@@ -55,7 +55,7 @@ class LoadedModel:
     scale: Scale
     output: OutputKind
     temperature: float
-    carded: bool
+    card: ModelCard | None
     selftest: SelfTest
     network: Network = field(repr=False)
 
@@ -81,7 +81,7 @@ def load_model(path: Path, scale: Scale | None) -> LoadedModel:
     """Loads the model at `path`, ready to score.
 
     scale: the scale it was trained on. None takes it from the model's card, or without a card from the self-test.
-    Raises ModelError if the model cannot be read, does not fit digits, or fails the self-test.
+    Raises ModelError if the model cannot be read, does not fit digits, fails the self-test, or changes meanwhile.
     """
     check_model_path(path)
     digest = model_digest(path)
@@ -96,13 +96,15 @@ def load_model(path: Path, scale: Scale | None) -> LoadedModel:
             chosen_scale = _choose_scale(selftest, card, scale)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
+    if model_digest(path) != digest:
+        raise ModelError(f"{path}: must not change while it is loaded, but it did: start again when it is complete")
     return LoadedModel(
         path=path,
         digest=digest,
         scale=chosen_scale,
         output=selftest.output,
         temperature=card.temperature if card else 1.0,
-        carded=card is not None,
+        card=card,
         selftest=selftest,
         network=network,
     )

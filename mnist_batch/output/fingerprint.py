@@ -11,17 +11,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.config import PredictConfig
 from mnist_batch.documents import Count, Json, to_builtins
-from mnist_batch.errors import InputError
 from mnist_batch.names import to_text
 from mnist_batch.output.environment import Environment
 from mnist_batch.records import text_array
+from mnist_batch.sources.protocol import Stamp
 
 # The options that are not part of the fingerprint. Inputs and their order, label files and the model are part of it by
 # their content; the others change no byte of `predictions/` or `rejects/`.
@@ -92,7 +91,7 @@ def collect_fingerprint_inputs(
     config: PredictConfig,
     files: pa.Table,
     arrays: Mapping[bytes, Sequence[str]],
-    label_files: Mapping[str, Path],
+    label_files: Mapping[str, Stamp],
     model_sha256: str,
     card: CardFacts | None,
     environment: Environment,
@@ -101,7 +100,7 @@ def collect_fingerprint_inputs(
 
     files: the listing of the inputs.
     arrays: the selected arrays of each npz file, by path.
-    label_files: the label files that are not in the listing, by name.
+    label_files: the state in which the label files were read that are not in the listing, by name.
     environment: of this process.
     """
     labels = config.reading.labels
@@ -111,7 +110,7 @@ def collect_fingerprint_inputs(
         ),
         arrays={to_text(path): list(names) for path, names in arrays.items()},
         labels=str(labels) if isinstance(labels, str) else "file",
-        label_files=[(name, *_stat_label_file(path)) for name, path in label_files.items()],
+        label_files=[(name, stamp.size, stamp.changed) for name, stamp in label_files.items()],
         model_sha256=model_sha256,
         card=card,
         options=_collect_options(config),
@@ -227,12 +226,3 @@ def _digest_files(files: pa.Table) -> str:
         lines = pc.binary_join_element_wise(*fields, batch["path"], b" ")
         digest.update(b"\n".join(lines.to_pylist()) + b"\n")
     return digest.hexdigest()
-
-
-def _stat_label_file(path: Path) -> tuple[int, int]:
-    """Returns size and modification time in ns. Raises InputError if the file is no longer readable."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: labels must stay in place, but: {error.strerror}; start again") from error
-    return status.st_size, status.st_mtime_ns

@@ -105,7 +105,9 @@ def _score(
         stamps=plan.inputs.stamps,
         labels=plan.labels,
         preprocess_options=config.reading.preprocess_options,
-        model=ModelReference(plan.model_path, plan.fingerprint_inputs.model_sha256, config.scale),
+        model=ModelReference(
+            plan.model_path, plan.fingerprint_inputs.model_sha256, plan.fingerprint_inputs.card, config.scale
+        ),
         batch_size=config.batch_size,
         format=config.format,
         probabilities=config.probabilities,

@@ -14,7 +14,6 @@ from mnist_batch.model.card import card_path, find_card, invalid_card, model_dig
 from mnist_batch.names import printable
 from mnist_batch.output.environment import Environment, read_environment
 from mnist_batch.output.fingerprint import (
-    CardFacts,
     FingerprintInputs,
     collect_fingerprint_inputs,
     compute_fingerprint,
@@ -22,11 +21,12 @@ from mnist_batch.output.fingerprint import (
 from mnist_batch.output.formats import check_extra_columns
 from mnist_batch.profile import Profile
 from mnist_batch.report.drift import check_profile
+from mnist_batch.run.scoring import read_card_facts
 from mnist_batch.runtime import release_freed_memory
 from mnist_batch.shards import Shard, cut_shards
 from mnist_batch.sources.discover import Inputs, list_label_paths, open_inputs
 from mnist_batch.sources.label_file import LabelFile, open_label_file
-from mnist_batch.sources.protocol import display_name
+from mnist_batch.sources.protocol import Stamp, display_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ def make_plan(config: PredictConfig) -> Plan:
     model_path = resolve_model(config.model)
     inputs = open_inputs(config.inputs, config.reading)
     check_extra_columns(config.format, inputs.extra_columns)
-    path = config.reading.labels if isinstance(config.reading.labels, Path) else None
-    labels = None if path is None else open_label_file(path, inputs.rows, inputs.numbered, inputs.list_names)
-    label_files = _list_label_files(inputs) if path is None else {printable(path.name): path}
+    labels, label_files = None, _list_label_files(inputs)
+    if isinstance(path := config.reading.labels, Path):
+        labels, stamp = open_label_file(path, inputs.rows, inputs.numbered, inputs.list_names)
+        label_files = {printable(path.name): stamp}
     digest = model_digest(model_path)
     card = find_card(model_path, digest)
     profile = None if card is None else card.profile
@@ -74,7 +75,7 @@ def make_plan(config: PredictConfig) -> Plan:
         inputs.arrays,
         label_files=label_files,
         model_sha256=digest,
-        card=None if card is None else CardFacts(card.scale, card.output, card.temperature),
+        card=read_card_facts(card),
         environment=environment,
     )
     shards = list(cut_shards(inputs.spans, config.rows_per_part))
@@ -93,8 +94,11 @@ def make_plan(config: PredictConfig) -> Plan:
     )
 
 
-def _list_label_files(inputs: Inputs) -> dict[str, Path]:
+def _list_label_files(inputs: Inputs) -> dict[str, Stamp]:
     """The label files beside the inputs, by name, except those that the listing of an input folder contains."""
-    sidecars = [path for source in inputs.sources for path in list_label_paths(source)]
-    beside = [path for path in sidecars if not any(path.is_relative_to(folder) for folder in inputs.folders)]
-    return {display_name(path, inputs.root): path for path in beside}
+    return {
+        display_name(path, inputs.root): stamps[path]
+        for source, stamps in zip(inputs.sources, inputs.stamps, strict=True)
+        for path in list_label_paths(source)
+        if not any(path.is_relative_to(folder) for folder in inputs.folders)
+    }

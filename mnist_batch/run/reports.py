@@ -47,7 +47,7 @@ def build_run_report(config: PredictConfig, plan: Plan, scored: ScoredShards, fi
             sha256=model.digest,
             scale=model.scale,
             output=model.output,
-            carded=model.carded,
+            carded=model.card is not None,
         ),
         run=RunFacts(
             inputs=[printable(name) for name in config.inputs[:MAX_LISTED]],

@@ -17,7 +17,9 @@ import pyarrow as pa
 
 from mnist_batch.config import OutputFormat, PreprocessOptions, Scale
 from mnist_batch.errors import ModelError, ScoringError
+from mnist_batch.model.card import ModelCard
 from mnist_batch.output.environment import read_environment
+from mnist_batch.output.fingerprint import CardFacts
 from mnist_batch.output.formats import sink_for
 from mnist_batch.output.schema import prediction_table, reject_table
 from mnist_batch.output.store import write_part, write_shard_record
@@ -74,11 +76,13 @@ class ModelReference:
     """Names a model, so that any worker can load it.
 
     digest: SHA-256, as `model.card.model_digest` returns it.
+    card: what its card says, None without one.
     scale: the value of `--scale`, None without one.
     """
 
     path: Path
     digest: str
+    card: CardFacts | None
     scale: Scale | None
 
 
@@ -114,9 +118,14 @@ def load_predictor(job: ScoringJob) -> TensorFlowPredictor:
     from mnist_batch.model.predictor import TensorFlowPredictor
 
     model = load_model(job.model.path, job.model.scale)
-    if model.digest != job.model.digest:
+    if model.digest != job.model.digest or read_card_facts(model.card) != job.model.card:
         raise ModelError(f"{job.model.path}: must not change while a run starts, but it did: start again")
     return TensorFlowPredictor(model, job.batch_size)
+
+
+def read_card_facts(card: ModelCard | None) -> CardFacts | None:
+    """What of a model card changes the output."""
+    return None if card is None else CardFacts(card.scale, card.output, card.temperature)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,13 +47,14 @@ class ContainerOpener:
 
     skipped: how many files were skipped, by suffix.
     warnings: one line each.
+    label_tables: the tables of labels beside images, by their paths.
     """
 
     options: ReadOptions
     skipped: Skipped = field(default_factory=Skipped)
     warnings: list[str] = field(default_factory=list)
+    label_tables: dict[bytes, File] = field(default_factory=dict)
     _opened: dict[bytes, File] = field(default_factory=dict)
-    _label_tables: dict[bytes, File] = field(default_factory=dict)
     # The name of the format of each file that only accompanies another one, whether or not that one is there.
     _sidecars: dict[File, str] = field(default_factory=dict)
     _used_sidecars: set[File] = field(default_factory=set)
@@ -69,7 +70,7 @@ class ContainerOpener:
 
     def add_labels(self, labels: FolderLabels, paths: pa.BinaryArray) -> pa.Int8Array:
         """Adds the labels in the tables that were found to those of the images at `paths`."""
-        found, not_taken = add_labels_of_tables(labels, paths, self._label_tables)
+        found, not_taken = add_labels_of_tables(labels, paths, self.label_tables)
         self.warnings += found.warnings
         if not_taken:
             self.skipped[_LABEL_TABLE] += not_taken
@@ -181,7 +182,7 @@ class ContainerOpener:
 
     def _note_label_table(self, path: bytes, file: File) -> None:
         if self.options.labels is AutoLabels.AUTO:
-            self._label_tables[path] = file
+            self.label_tables[path] = file
         else:
             self.skipped[_LABEL_TABLE] += 1
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mnist_batch.config import AutoLabels, ReadOptions
 from mnist_batch.errors import EmptyInputError, InputError, UsageError
@@ -174,6 +175,7 @@ class _FileClassifier:
                 case MemberKind.CLASS if auto:
                     where = to_text(os.fsencode(listing.root) + b"/" + path)
                     class_files[class_file_key(path)] = parse_class_file(head.stored(CLASS_FILE_BYTES), where)
+                    self._check_unchanged(position)
                 case MemberKind.OTHER:
                     try:
                         if (container := self._open_container(path, head, named)) is not None:
@@ -205,7 +207,15 @@ class _FileClassifier:
         if self._options.labels is not AutoLabels.AUTO:
             return pa.nulls(len(paths), pa.int8())
         root = self._listing.root
-        return self._opener.add_labels(member_labels(paths, class_files, str(root), root.as_posix()), paths)
+        labels = self._opener.add_labels(member_labels(paths, class_files, str(root), root.as_posix()), paths)
+        for table in self._opener.label_tables:
+            self._check_unchanged(pc.index(self._listing.files["path"], table).as_py())
+        return labels
+
+    def _check_unchanged(self, position: int) -> None:
+        """Raises InputError if a file whose labels have just been read is no longer as it was listed."""
+        for path, stamp in self._stamp(position).items():
+            stamp.check(path)
 
     def _stamp(self, position: int) -> dict[Path, Stamp]:
         path, size, changed, _ = (column[position].as_py() for column in self._listing.files.columns)

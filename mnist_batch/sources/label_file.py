@@ -22,7 +22,7 @@ from mnist_batch.sources.gzipped import GZIP_ERRORS, gzip_error, open_plain_or_g
 from mnist_batch.sources.idx import count_labels, read_labels
 from mnist_batch.sources.label_table import find_id_and_label, match_ids, read_csv, read_json_lines, read_parquet
 from mnist_batch.sources.labels import parse_label_column
-from mnist_batch.sources.protocol import File
+from mnist_batch.sources.protocol import File, Stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,18 +75,25 @@ def _no_names() -> pa.StringArray:
 
 def open_label_file(
     path: Path, rows: int, numbered: bool = True, list_names: Callable[[], pa.StringArray] = _no_names
-) -> LabelFile:
-    """The labels in `path` for a run of `rows` rows.
+) -> tuple[LabelFile, Stamp]:
+    """The labels in `path` for a run of `rows` rows, and the state of the file while it was read.
 
     numbered: whether the rows of all inputs are identified by their number. Only then can labels belong to positions.
     list_names: returns the ids of the rows that have names of their own, which ids of a table may shorten.
 
     Raises InputMissingError if there is no such file, StorageError if it cannot be read, and InputError if it is not
-    idx, CSV or Parquet, if it is empty, if its ids are not unique, if its labels are not digits, or if an idx file does
-    not hold exactly `rows` labels.
+    idx, CSV or Parquet, if it is empty, if its ids are not unique, if its labels are not digits, if an idx file does
+    not hold exactly `rows` labels, or if the file changes while it is read.
     """
     if not path.is_file():
         raise InputMissingError(f"--labels {path}: must be a file, there is none: check the path")
+    stamp = Stamp.of(path.stat())
+    labels = _read_labels(path, rows, numbered, list_names)
+    stamp.check(path)
+    return labels, stamp
+
+
+def _read_labels(path: Path, rows: int, numbered: bool, list_names: Callable[[], pa.StringArray]) -> LabelFile:
     head = _read_head(path)
     is_npy = npy.MAGIC.startswith(head) and len(head) == 4
     if head[:2] == b"\0\0" or is_npy:

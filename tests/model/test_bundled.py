@@ -26,7 +26,7 @@ def test_bundled_cards_match_their_models() -> None:
 def test_bundled_models_pass_the_self_test() -> None:
     for bundled in list_bundled():
         model = load_model(bundled.path, None)
-        assert model.carded
+        assert model.card is not None
         assert model.scale is bundled.card.scale
 
 

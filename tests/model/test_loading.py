@@ -35,7 +35,7 @@ def test_scale_and_output_are_inferred(
 ) -> None:
     activation = "softmax" if kind is OutputKind.PROBABILITIES else None
     model = load_model(save_keras(shape=shape, scale=scale, activation=activation), None)
-    assert (model.scale, model.output, model.carded) == (scale, kind, False)
+    assert (model.scale, model.output, model.card) == (scale, kind, None)
     probabilities = score(model, digits)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, network.probabilities(digits), atol=1e-4)
@@ -192,7 +192,8 @@ def test_card_sets_scale_and_temperature(
     path = save_keras(activation="softmax" if kind is OutputKind.PROBABILITIES else None)
     replace(card, output=kind, digests={path.name: model_digest(path)}).write(card_path(path))
     model = load_model(path, None)
-    assert (model.carded, model.temperature) == (True, 2.0)
+    assert model.card is not None
+    assert model.temperature == 2.0
     expected = np.exp(network.logits(digits) / 2)
     np.testing.assert_allclose(score(model, digits), expected / expected.sum(axis=1, keepdims=True), atol=1e-4)
 
@@ -201,7 +202,7 @@ def test_card_of_other_bytes_is_ignored(card: ModelCard, save_keras: SaveKeras) 
     path = save_keras()
     replace(card, digests={path.name: "0" * 64}).write(card_path(path))
     model = load_model(path, None)
-    assert (model.carded, model.temperature) == (False, 1.0)
+    assert (model.card, model.temperature) == (None, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class FakeModel:
     """What `run_job` reads of a loaded model. scale: not used."""
 
-    scale, output, carded = "0..1", "probabilities", True
+    scale, output, card = "0..1", "probabilities", None
 
     def __init__(self, path: Path, scale: object) -> None:  # noqa: ARG002  # the signature of `load_model`
         from mnist_batch.model.card import model_digest

@@ -150,7 +150,7 @@ def _input(file: str, options: ReadOptions | None = None, name: str | None = Non
 
 def _read_labels(path: Path) -> None:
     ids = pa.array(_DIGITS.numbered("digits.parquet"))
-    assert len(open_label_file(path, len(ids)).labels(ids, np.arange(len(ids)))) == len(ids)
+    assert len(open_label_file(path, len(ids))[0].labels(ids, np.arange(len(ids)))) == len(ids)
 
 
 def _read_card(path: Path) -> None:

@@ -1,16 +1,28 @@
 """If the input changes while it is read, the run ends, names the changed file, and commits nothing."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from contracts import DIGITS, FORMS, write_idx_pair
+from contracts import DIGITS, FORMS, LABELS, idx_bytes, write_files, write_idx_pair
 
 from mnist_batch.config import PredictConfig, ReadOptions
-from mnist_batch.errors import InputError
-from mnist_batch.model.card import model_digest
+from mnist_batch.errors import InputError, ModelError
+from mnist_batch.model import loading
+from mnist_batch.model.bundled import resolve_model
+from mnist_batch.model.card import card_path, model_digest
+from mnist_batch.model.opening import OpenedModel, open_model
+from mnist_batch.run import job
 from mnist_batch.run.job import run_job
+from mnist_batch.run.plan import Plan, make_plan
+from mnist_batch.sources import discover, label_file
+from mnist_batch.sources.idx import read_labels
+from mnist_batch.sources.listing import Listing, list_files
+from mnist_batch.sources.protocol import File
 from mnist_batch.timing import ProgressCallback
 from reliability.readers import set_in
 
@@ -48,7 +60,10 @@ def change_after(rows: int, change: Change, path: Path) -> ProgressCallback:
 @pytest.mark.parametrize("change", [truncate, grow, replace, remove])
 @pytest.mark.parametrize(
     "form",
-    ["idx", "idx.gz", "npz", "npy", "csv", "csv.gz", "zip stored", "tar", "tar.gz", "parquet: list of uint8"],
+    [
+        *("idx", "idx.gz", "npz", "npy", "csv", "csv.gz", "zip stored", "tar", "tar.gz", "parquet: list of uint8"),
+        *("idx.gz in zip", "csv in tar", "npz in tar.gz"),
+    ],
 )
 def test_changed_container_ends_the_run(
     form: str, change: Change, tmp_path: Path, left_in: Callable[[Path], set[str]]
@@ -106,7 +121,7 @@ def test_changed_sidecar_labels_are_named(tmp_path: Path, left_in: Callable[[Pat
     assert left_in(tmp_path / "out") == set()
 
 
-def test_vanished_label_file_is_named(sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_file_may_go_once_it_is_read(sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = tmp_path / "labels"
     shutil.copy(sample_data / "digits-labels-idx1-ubyte", labels)
 
@@ -117,5 +132,79 @@ def test_vanished_label_file_is_named(sample_data: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("mnist_batch.run.plan.model_digest", remove_labels_and_digest)
     images = sample_data / "digits-images-idx3-ubyte"
     config = PredictConfig((str(images),), tmp_path / "out", ReadOptions(labels=labels))
-    with pytest.raises(InputError, match="labels: labels must stay in place"):
+    assert run_job(config).report.labelled == 300
+
+
+def test_label_file_replaced_while_it_is_read_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_in: Callable[[Path], set[str]]
+) -> None:
+    images = write_idx_pair(tmp_path / "in")
+    labels = tmp_path / "labels"
+    labels.write_bytes(idx_bytes(LABELS))
+    read = read_labels
+
+    def read_then_replace(file: File) -> pa.Int32Array:
+        digits = read(file)
+        labels.write_bytes(idx_bytes(LABELS[::-1].copy()))
+        os.utime(labels, (1, 1))
+        return digits
+
+    monkeypatch.setattr(label_file, "read_labels", read_then_replace)
+    config = PredictConfig((str(images),), tmp_path / "out", ReadOptions(labels=labels))
+    with pytest.raises(InputError, match=f"{labels}: must not change while it is scored"):
         run_job(config)
+    assert left_in(tmp_path / "out") == set()
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "3.cls"])
+def test_labels_replaced_between_listing_and_reading_end_the_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"labels.csv": "id,label\n3.png,7\n", "3.cls": "7"}
+    write_files(tmp_path / "in", {"3.png": DIGITS.pngs[0], name: texts[name].encode()})
+
+    def list_then_replace(inputs: tuple[str, ...]) -> Listing:
+        listing = list_files(inputs)
+        (tmp_path / "in" / name).write_text(texts[name].replace("7", "1"))
+        os.utime(tmp_path / "in" / name, (1, 1))
+        return listing
+
+    monkeypatch.setattr(discover, "list_files", list_then_replace)
+    with pytest.raises(InputError, match=f"{name}: must not change while it is scored"):
+        run_job(PredictConfig((str(tmp_path / "in"),), tmp_path / "out"))
+
+
+def test_model_replaced_while_it_is_loaded_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_in: Callable[[Path], set[str]]
+) -> None:
+    images, model = write_idx_pair(tmp_path / "in"), tmp_path / "model"
+    shutil.copytree(resolve_model("seed"), model)
+
+    def replace_then_open(path: Path) -> OpenedModel:
+        opened = open_model(path)
+        (model / "more").write_bytes(b"x")
+        return opened
+
+    monkeypatch.setattr(loading, "open_model", replace_then_open)
+    with pytest.raises(ModelError, match="must not change while it is loaded"):
+        run_job(PredictConfig((str(images),), tmp_path / "out", model=str(model)))
+    assert left_in(tmp_path / "out") == set()
+
+
+def test_card_replaced_after_planning_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_in: Callable[[Path], set[str]]
+) -> None:
+    images, model = write_idx_pair(tmp_path / "in"), tmp_path / "model"
+    shutil.copytree(resolve_model("seed"), model)
+    card = card_path(resolve_model("seed")).read_text()
+    card_path(model).write_text(card)
+
+    def plan_then_replace(config: PredictConfig) -> Plan:
+        plan = make_plan(config)
+        card_path(model).write_text(json.dumps(json.loads(card) | {"temperature": 3.0}))
+        return plan
+
+    monkeypatch.setattr(job, "make_plan", plan_then_replace)
+    with pytest.raises(ModelError, match="must not change while a run starts"):
+        run_job(PredictConfig((str(images),), tmp_path / "out", model=str(model)))
+    assert left_in(tmp_path / "out") == set()

@@ -49,7 +49,7 @@ def predictor_of(network: Network, batch_size: int = BATCH_SIZE) -> TensorFlowPr
         scale=Scale.BYTE,
         output=output,
         temperature=1.0,
-        carded=False,
+        card=None,
         selftest=SelfTest(output, ()),
         network=network,
     )
@@ -98,7 +98,7 @@ def make_job(source: MemorySource, staging: Path) -> ScoringJob:
         stamps=({},),
         labels=None,
         preprocess_options=options,
-        model=ModelReference(Path("model"), "", None),
+        model=ModelReference(Path("model"), "", None, None),
         batch_size=BATCH_SIZE,
         format=OutputFormat.PARQUET,
         probabilities=False,

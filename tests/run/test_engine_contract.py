@@ -45,7 +45,7 @@ def job_in(staging: Path, plan: Plan) -> ScoringJob:
         stamps=plan.inputs.stamps,
         labels=None,
         preprocess_options=config.reading.preprocess_options,
-        model=ModelReference(plan.model_path, model_digest(plan.model_path), None),
+        model=ModelReference(plan.model_path, model_digest(plan.model_path), plan.fingerprint_inputs.card, None),
         batch_size=16,
         format=config.format,
         probabilities=True,

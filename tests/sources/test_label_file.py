@@ -29,7 +29,7 @@ Write = Callable[..., Path]  # (path, **columns)
 
 
 def labels_by_id(path: Path, ids: list[str]) -> list[int | None]:
-    return open_label_file(path, len(ids)).labels(string_array(ids), np.arange(len(ids))).to_pylist()
+    return open_label_file(path, len(ids))[0].labels(string_array(ids), np.arange(len(ids))).to_pylist()
 
 
 def write_csv(path: Path, **columns: Any) -> Path:
@@ -56,7 +56,7 @@ def test_positions_count_rejected_rows(tmp_path: Path) -> None:
     inputs = open_inputs((str(tmp_path / "images"),), ReadOptions(labels=tmp_path / "labels"))
     (batch,) = read_all(inputs)
     assert not inputs.labelled
-    labels = open_label_file(tmp_path / "labels", inputs.rows).labels(batch.ids, batch.positions)
+    labels = open_label_file(tmp_path / "labels", inputs.rows)[0].labels(batch.ids, batch.positions)
     assert labels.to_pylist() == [int(LABELS[int(name[0])]) for name in batch.ids.to_pylist()]
     assert len(labels) == 6
 
@@ -113,7 +113,7 @@ def test_multiline_ids_in_a_large_csv(tmp_path: Path) -> None:
 
 def test_label_file_can_be_pickled(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "labels", id=["a", "b"], label=[1, 2])
-    labels = open_label_file(path, 2)
+    labels, _ = open_label_file(path, 2)
     labels.labels(string_array(["a"]), np.arange(1))
     assert pickle.loads(pickle.dumps(labels)).labels(string_array(["b"]), np.arange(1)).to_pylist() == [2]
 

@@ -19,7 +19,7 @@ DIGITS = [row % 10 for row in range(12)]
 
 
 def labels_of(path: Path, ids: list[str], names: list[str] | None = None) -> list[int | None]:
-    labels = open_label_file(path, len(ids), numbered=False, list_names=lambda: string_array(names or ids))
+    labels, _ = open_label_file(path, len(ids), numbered=False, list_names=lambda: string_array(names or ids))
     return labels.labels(string_array(ids), np.arange(len(ids))).to_pylist()
 
 
