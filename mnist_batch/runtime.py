@@ -25,6 +25,8 @@ _SWITCH_INTERVAL_SECONDS = 0.0005
 # Defaults of the environment of our own processes. NumPy only sums over batches here, which needs no threads, and idle
 # OpenBLAS threads spin. TensorFlow's messages below errors describe the machine.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+# Variables that our own processes ignore. They would turn good images into rejects, or change how models are loaded.
+_IGNORED_PREFIXES = ("OPENCV_", "KERAS_")
 
 # The file of native output is emptied when it is larger than this, and so much of its end is quoted.
 _MAX_NATIVE_BYTES = 1 << 20
@@ -47,6 +49,10 @@ def prepare() -> None:
     _prepared = True
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name in list(os.environ):
+        if name.startswith(_IGNORED_PREFIXES):
+            del os.environ[name]
+    os.environ["KERAS_HOME"] = os.devnull  # without a configuration file
     _keep_freed_memory()
     _shorten_switch_interval()
     _redirect_native_output()

@@ -6,14 +6,28 @@ This module imports none of the packages that it names, so it is cheap to ask. E
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 # This package, and those whose releases may change a prediction's last bits or a file's bytes.
 _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless")
+# Variables by which these packages and their matrix libraries choose their code. Terraform's begin with TF_ too.
+_VARIABLE = re.compile(
+    r"(XLA|ONEDNN|DNNL|OPENBLAS|OPENCV|KERAS|NPY)_.+"
+    r"|TF_(AUTO|CUBLAS|CUDNN|DETERMINISTIC|DISABLE|ENABLE|MKL|NUM|ONEDNN|OVERRIDE|USE|XLA)_.+"
+)
+# These change no result: what is printed, where files are, how many threads there are. The first has its own field.
+_WITHOUT_EFFECT = re.compile(
+    r"TF_ENABLE_ONEDNN_OPTS|KERAS_HOME|KERAS_BACKEND|OPENCV_LOG_.+|OPENBLAS_(NUM_THREADS|VERBOSE)"
+    r"|(ONEDNN|DNNL)_VERBOSE.*"
+)
+# Keras's own configuration file sets these for models that do not say them.
+_KERAS_DEFAULTS = {"floatx": "float32", "epsilon": 1e-07, "image_data_format": "channels_last"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +37,36 @@ class Environment:
     versions: the version of each package.
     onednn: the value of TF_ENABLE_ONEDNN_OPTS, which chooses TensorFlow's matrix library, or "default".
     cpu: as in `cpu_features`.
+    settings: the other environment variables and settings of Keras that may change a result, by name.
     """
 
     versions: dict[str, str]
     onednn: str
     cpu: str
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 def read_environment() -> Environment:
     """Returns the environment of this process."""
     versions = {package: version(package) for package in _PACKAGES}
-    return Environment(versions, os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"), cpu_features())
+    variables = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if _VARIABLE.fullmatch(name) and not _WITHOUT_EFFECT.fullmatch(name)
+    }
+    onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")
+    return Environment(versions, onednn, cpu_features(), variables | _read_keras_settings())
+
+
+def _read_keras_settings() -> dict[str, str]:
+    """What Keras's configuration file changes, by name; nothing if there is none or Keras cannot read it."""
+    path = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "keras.json"
+    try:
+        values = json.loads(path.read_bytes())
+        found = {name: values.get(name, default) for name, default in _KERAS_DEFAULTS.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    return {f"keras.{name}": str(value) for name, value in found.items() if value != _KERAS_DEFAULTS[name]}
 
 
 def list_environment_differences(one: Environment, other: Environment) -> str:
@@ -41,6 +74,8 @@ def list_environment_differences(one: Environment, other: Environment) -> str:
     packages = sorted({*one.versions, *other.versions})
     pairs = [(package, one.versions.get(package), other.versions.get(package)) for package in packages]
     pairs += [("oneDNN", one.onednn, other.onednn), ("CPU", one.cpu, other.cpu)]
+    names = sorted({*one.settings, *other.settings})
+    pairs += [(name, one.settings.get(name, "unset"), other.settings.get(name, "unset")) for name in names]
     return ", ".join(f"{name} {first} and {second}" for name, first, second in pairs if first != second)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,7 +67,7 @@ class FingerprintInputs:
     label_files: the label files that are not among the inputs.
     card: None if no card belongs to the model.
     options: as in `_collect_options`.
-    versions, onednn, cpu: as in `environment.Environment`.
+    versions, onednn, cpu, settings: as in `environment.Environment`.
     """
 
     inputs: ListingDigest
@@ -80,6 +80,7 @@ class FingerprintInputs:
     versions: Mapping[str, str]
     onednn: str
     cpu: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -117,6 +118,7 @@ def collect_fingerprint_inputs(
         versions=environment.versions,
         onednn=environment.onednn,
         cpu=environment.cpu,
+        settings=environment.settings,
     )
 
 
