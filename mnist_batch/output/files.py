@@ -39,7 +39,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], attempt: str =
     """
     temporary = path.with_name(f".{path.name}{attempt and f'.{attempt}'}{TEMPORARY_SUFFIX}")
     with storage_errors(path):
-        with temporary.open("w+b", buffering=_BUFFER_BYTES) as file:
+        with _create(temporary) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -49,6 +49,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], attempt: str =
         temporary.rename(path)
         sync_folder(path.parent)
     return FileRecord(size, digest)
+
+
+def _create(path: Path) -> IO[bytes]:
+    """Opens a new file. Replaces what has its name, and does not write through a link."""
+    try:
+        return path.open("x+b", buffering=_BUFFER_BYTES)
+    except FileExistsError:
+        path.unlink()
+        return path.open("x+b", buffering=_BUFFER_BYTES)
 
 
 def write_text(path: Path, text: str, attempt: str = "") -> FileRecord:
@@ -65,6 +74,26 @@ def matches_record(path: Path, record: FileRecord) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
     except OSError:
         return False
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Renames a folder, or moves its files one by one if it cannot be renamed. Goes on where an earlier call stopped.
+
+    An overlay file system cannot rename a folder of a lower layer (EXDEV), but files in it.
+    """
+    if not target.exists():
+        try:
+            source.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            return
+    target.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        path.rename(target / path.name)
+    sync_folder(target)
+    source.rmdir()
 
 
 def sync_folder(folder: Path) -> None:

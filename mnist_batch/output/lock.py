@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ _NO_FLOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # How long a run that has just taken the lock may take to write its name into it. This takes microseconds unless the
 # machine is loaded.
 _NAMING_SECONDS = 1.0
+# More than the name of a run has.
+_MAX_NAME_BYTES = 4096
 
 _held_descriptors: set[int] = set()
 
@@ -74,6 +77,10 @@ def _take_lock(folder: Path, descriptors: list[int]) -> None:
         raise LockedError(
             f"{folder}: must not be in use by another run, {_describe_holder(path)} has locked it: wait for that run"
         ) from error
+    except _ForeignLockError as error:
+        raise OutputError(
+            f"{path}: must be the lock file of a run, is {error}: move it elsewhere, or choose another --output"
+        ) from error
     except OSError as error:
         if error.errno in (*DISK_FULL_ERRNOS, errno.EIO):
             raise StorageError(f"{path}: must be written, but: {error.strerror}; fix that and start again") from error
@@ -105,15 +112,44 @@ def _lock_folder(folder: Path, descriptors: list[int]) -> None:
 
 
 def _lock_file(path: Path, descriptors: list[int]) -> None:
+    # O_CLOEXEC: a program that this process starts would otherwise keep the lock after this process ends.
+    # O_NONBLOCK: a device must not make this wait.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     for _ in range(_MAX_TRIES):
-        # O_CLOEXEC: a program that this process starts would otherwise keep the lock after this process ends.
-        descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        try:
+            descriptors.append(os.open(path, flags, 0o644))
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise _ForeignLockError("a link" if error.errno == errno.ELOOP else "no file") from error
+            raise
+        _check_own(descriptors[-1])
         fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptors[-1]), path.stat()):
                 return
         os.close(descriptors.pop())
     raise LockedError(f"{path}: must not be replaced while runs start, was replaced {_MAX_TRIES} times: start again")
+
+
+class _ForeignLockError(Exception):
+    """Something else has the name of the lock file. The text says what."""
+
+
+def _check_own(descriptor: int) -> None:
+    """Raises _ForeignLockError unless an open file is empty, or holds the name of a run, and has no other name."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise _ForeignLockError("no regular file")
+    if status.st_nlink > 1:
+        raise _ForeignLockError("a file with another name as well (a hard link)")
+    # After a power cut, a file may have its size but not its content.
+    content = os.pread(descriptor, _MAX_NAME_BYTES, 0).strip(b"\0")
+    try:
+        known = not content or json.loads(content).keys() >= {"host", "pid"}
+    except (ValueError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise _ForeignLockError("a file with other content")
 
 
 def _describe_holder(path: Path) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from mnist_batch.output.files import (
     TEMPORARY_SUFFIX,
     FileRecord,
     matches_record,
+    move_folder,
     read_bytes,
     read_document,
     storage_errors,
@@ -57,6 +57,10 @@ _STAGED = re.compile(
     r"(predictions|rejects|shards)(/\.?(part-)?\d+(\.\w+)+)?"
     r"|\.?((files|parts)\.arrow|(run|report|manifest)\.json|report\.html)(\.tmp)?|\.commit\.json\.tmp"
 )
+_JOURNAL = "commit.json"
+# Where a commit puts the set that it replaces.
+_OLD = re.compile(r"old(/\w+\.moved|/(predictions|rejects)(/part-\d+(\.\w+)+)?)?")
+_PART_NAME = re.compile(r"part-\d+(\.\w+)+")
 # A manifest lists up to this many parts, which takes about 120 KB.
 _MAX_INLINE_PARTS = 1000
 _PART_SCHEMA = pa.schema({"name": pa.string(), "size": pa.int64(), "sha256": pa.string()})
@@ -105,6 +109,10 @@ class OutputStore:
                 f"{self.path}: must be a writable folder, but: {error.strerror}; choose another --output"
             ) from error
         names = [name for name in entries if name != LOCK_NAME]
+        if locked and (foreign := self._find_foreign_staged()) is not None:
+            raise OutputError(
+                f"{foreign}: {WORK}/ must hold only what runs put there, but no run made this: move it elsewhere"
+            )
         if not locked and LOCK_NAME in entries and all(_is_our_name(name) for name in names):
             return
         if names and not self._is_ours(names):
@@ -128,21 +136,40 @@ class OutputStore:
                 return True
         except DocumentError:  # damaged, but written by this program; the run reports it when it reads the manifest
             return True
-        if not self._is_staging_ours():
+        if not self.staging.is_dir() or self._find_foreign_staged() is not None:
             return False
         if self.interrupted_run() is not None:
             return set(names).isdisjoint(_PUBLISHED)
         return names == [WORK] and not (self.staging / "run.json").exists()
 
-    def _is_staging_ours(self) -> bool:
-        """Whether `_work` holds only what a run puts there. If so, it may be deleted."""
-        return self.staging.is_dir() and all(
-            _STAGED.fullmatch(str(path.relative_to(self.staging))) for path in self.staging.rglob("*")
-        )
+    def _find_foreign_staged(self) -> Path | None:
+        """The first path in `_work` that no run puts there, or None. Only without any may `_work` be deleted."""
+        if self.staging.is_symlink() or (self.staging.exists() and not self.staging.is_dir()):
+            return self.staging
+        committing = self._read_journal() is not None
+        for path in self.staging.rglob("*"):
+            name = str(path.relative_to(self.staging))
+            of_commit = committing and (name == _JOURNAL or _OLD.fullmatch(name))
+            if not of_commit and (path.is_symlink() or not _STAGED.fullmatch(name)):
+                return path
+        return None
+
+    def _check_replaceable(self) -> None:
+        """Raises OutputError if the folders of the complete set hold a file that no run made."""
+        for part in PARTS:
+            folder = self.path / part
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            foreign = next((path for path in folder.iterdir() if not _PART_NAME.fullmatch(path.name)), None)
+            if foreign is not None:
+                raise OutputError(
+                    f"{foreign}: {part}/ must hold only parts if it is to be replaced, but no run made this: "
+                    "move it elsewhere"
+                )
 
     def _read_journal(self) -> Journal | None:
         """Returns the journal of a commit that has begun, or None. Raises OutputError if it is damaged."""
-        path = self.staging / "commit.json"
+        path = self.staging / _JOURNAL
         content = _read_own(path, ["passed"], ["rejects"], ["listing"])
         if content is None:
             return None
@@ -210,16 +237,24 @@ class OutputStore:
         return _read_arrow(self.path / _LISTING) if manifest.files is None else parse_listing(manifest.files)
 
     def start_run(self, run: Run, files: pa.Table) -> None:
-        """Creates an empty staging folder for a run. Raises StorageError if that fails.
+        """Creates an empty staging folder for a run.
+
+        Raises StorageError if that fails, OutputError if the set that the run will replace holds something foreign.
 
         files: the listing of the inputs.
         """
+        self._check_replaceable()
         with storage_errors(self.staging):
             self._remove_staging()
-            for part in (*PARTS, "shards"):
-                (self.staging / part).mkdir(parents=True)
+        self.create_staging_folders()
         write_whole(self.staging / _LISTING, lambda file: _write_arrow(file, files))
         write_text(self.staging / "run.json", to_json(run))
+
+    def create_staging_folders(self) -> None:
+        """Creates the folders in the staging folder, or those that somebody has removed. Raises StorageError."""
+        with storage_errors(self.staging):
+            for part in (*PARTS, "shards"):
+                (self.staging / part).mkdir(parents=True, exist_ok=True)
 
     def discard(self) -> None:
         """Removes the staging folder as far as possible. The next start deals with what remains."""
@@ -227,10 +262,22 @@ class OutputStore:
             self._remove_staging()
 
     def _remove_staging(self) -> None:
-        """Removes the staging folder, `run.json` first, so that a half-removed folder does not look like a run."""
+        """Removes the staging folder, `run.json` first, so that a half-removed folder does not look like a run.
+
+        Files that no run made stay, and so do the folders that they are in.
+        """
         (self.staging / "run.json").unlink(missing_ok=True)
-        if self.staging.exists():
-            shutil.rmtree(self.staging)
+        self._remove_staged(_STAGED)
+
+    def _remove_staged(self, *patterns: re.Pattern[str]) -> None:
+        """Removes what is in the staging folder and fits one of the patterns, and the folder itself if it is empty."""
+        for folder, folders, files in os.walk(self.staging, topdown=False):
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            for path in (Path(folder, name) for name in (*files, *links)):
+                if any(pattern.fullmatch(str(path.relative_to(self.staging))) for pattern in patterns):
+                    path.unlink()
+            with suppress(OSError):  # it holds something else
+                Path(folder).rmdir()
 
     def read_shard_record(self, index: int) -> bytes | None:
         """Returns what `write_shard_record` wrote for a shard, or None if there is none."""
@@ -275,7 +322,7 @@ class OutputStore:
                 parts_listing=(self.staging / _PART_LISTING).exists(),
                 journal_version=_JOURNAL_VERSION,
             )
-        write_text(self.staging / "commit.json", to_json(journal))
+        write_text(self.staging / _JOURNAL, to_json(journal))
         self.roll_forward()
 
     def roll_forward(self) -> None:
@@ -308,13 +355,19 @@ class OutputStore:
 
         wanted: whether the new set has this folder. A set without rejects has no `rejects/`.
         """
-        staged, final = self.staging / part, self.path / part
+        staged, final, moved = self.staging / part, self.path / part, old / f"{part}.moved"
         if wanted and not staged.exists():
             return  # an earlier start has moved it
-        if final.exists():
-            final.rename(old / part)
+        if not moved.exists():
+            if final.is_symlink():
+                final.rename(old / part)
+            elif final.exists():
+                move_folder(final, old / part)
+            # If the staged files are moved one by one, `final` holds some of them from here on.
+            moved.touch()
+            sync_folder(old)
         if wanted:
-            staged.rename(final)
+            move_folder(staged, final)
 
     def set_success(self, passed: bool) -> None:
         """Writes `_SUCCESS` with the manifest's digest if the gates passed, and removes it otherwise."""
@@ -340,15 +393,15 @@ class OutputStore:
         write_text(self.path / "manifest.json", to_json(manifest))
 
     def _clear_staging(self) -> None:
-        """Removes the staging folder, the journal last, so that an interruption makes the next start finish this."""
+        """Removes the staging folder, the journal last, so that an interruption makes the next start finish this.
+
+        Files that no run made stay.
+        """
         (self.staging / "run.json").unlink(missing_ok=True)
-        for entry in self.staging.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != "commit.json":
-                entry.unlink()
-        (self.staging / "commit.json").unlink()
-        self.staging.rmdir()
+        self._remove_staged(_STAGED, _OLD)
+        (self.staging / _JOURNAL).unlink()
+        with suppress(OSError):
+            self.staging.rmdir()
 
 
 def _is_our_name(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def run_job(
     """
     started = time.monotonic()
     # Reject mistyped inputs and models before creating the output folder.
-    _check_output_outside_inputs(config.output, list_input_folders(config.inputs, config.reading.listed))
+    _check_output_apart(config)
     resolve_model(config.model)
     baseline = None if config.baseline is None else read_report(config.baseline)
     store = OutputStore(config.output)
@@ -80,7 +80,8 @@ def run_job(
             if not config.overwrite:
                 _check_no_other_run(config, store, plan, manifest, interrupted, damage)
             store.start_run(Run(plan.fingerprint, plan.fingerprint_inputs), plan.inputs.files)
-        # Otherwise this start continues the interrupted run: its staged parts are kept.
+        else:  # this start continues the interrupted run: its staged parts are kept
+            store.create_staging_folders()
         try:
             scored = _score(config, store, plan, progress, check_stop, resume_garbage_collection)
             warnings = _reconcile(config, store, plan, scored.run_tally)
@@ -315,9 +316,21 @@ def _name_version(before: FingerprintInputs, now: FingerprintInputs) -> str:
     return "" if before.version == now.version else f"of mnist-batch {before.version} "
 
 
-def _check_output_outside_inputs(output: Path, folders: Iterable[Path]) -> None:
-    """Raises UsageError if the output is inside an input: the next run would read it as input."""
-    resolved = output.resolve()
+def _check_output_apart(config: PredictConfig) -> None:
+    """Raises UsageError if the output is inside an input, or an input or the label file inside the output.
+
+    The next run would read the output as input, or the input would be replaced.
+    """
+    output, labels = config.output.resolve(), config.reading.labels
+    folders, parents = list_input_folders(config.inputs, config.reading.listed)
     for folder in folders:
-        if resolved.is_relative_to(folder.resolve()):
-            raise UsageError(f"--output {output}: must be outside the input, is in {folder}: choose another folder")
+        if output.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"--output {config.output}: must be outside the input, is in {folder}: choose another folder"
+            )
+    for folder in [*folders, *parents, *([labels.parent] if isinstance(labels, Path) else [])]:
+        if folder.resolve().is_relative_to(output):
+            raise UsageError(
+                f"--output {config.output}: must not hold the input or its labels, holds {folder}: "
+                "choose another folder"
+            )

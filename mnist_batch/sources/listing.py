@@ -118,14 +118,17 @@ def list_named_files(paths: tuple[str, ...]) -> Listing:
     return builder.finish(builder.table(), [], {})
 
 
-def list_input_folders(inputs: tuple[str, ...], listed: bool = False) -> list[Path]:
-    """The inputs that are folders. Does not walk them. listed: as in `ReadOptions`.
+def list_input_folders(inputs: tuple[str, ...], listed: bool = False) -> tuple[list[Path], list[Path]]:
+    """The inputs that are folders, and the folders that the others are in. Does not walk them.
 
-    Raises InputMissingError if an input matches nothing, UsageError if one is empty.
+    listed: as in `ReadOptions`. Raises InputMissingError if an input matches nothing, UsageError if one is empty.
     """
     if listed:
-        return []
-    return [path for text in inputs for path, _ in _expand(text) if path.is_dir()]
+        return [], [make_absolute(folder) for folder in {os.path.dirname(path) for path in inputs}]  # noqa: PTH120  (fast)
+    paths = {path: path.is_dir() for text in inputs for path, _ in _expand(text)}
+    return [path for path, is_dir in paths.items() if is_dir], list(
+        dict.fromkeys(path.parent for path, is_dir in paths.items() if not is_dir)
+    )
 
 
 def _expand(text: str) -> list[tuple[Path, str | None]]:

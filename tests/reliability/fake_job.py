@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 class FakeModel:
     """What `run_job` reads of a loaded model. scale: not used."""
 
-    scale, output, card = "0..1", "probabilities", None
+    scale, output = "0..1", "probabilities"
 
     def __init__(self, path: Path, scale: object) -> None:  # noqa: ARG002  # the signature of `load_model`
-        from mnist_batch.model.card import model_digest
+        from mnist_batch.model.card import find_card, model_digest
 
         self.digest = model_digest(path)
+        self.card = find_card(path, self.digest)
 
 
 class FakePredictor:

@@ -108,7 +108,10 @@ def _check_gaps(file: IO[bytes], starts: npt.NDArray[Any], ends: npt.NDArray[Any
     """Raises BadZipFile if there is another member between those in the directory.
 
     starts, ends: the offset of each member, and where it ends at the earliest. directory: the offset of the directory.
+    A member that is outside of the file becomes a reject, and leaves a gap where it should be.
     """
+    if (ends > directory).any():
+        return
     order = np.argsort(starts, kind="stable")
     before, after = np.append(0, np.maximum.accumulate(ends[order])), np.append(starts[order], directory)
     for position in np.flatnonzero(after - before > _USUAL_GAP).tolist():
