@@ -85,11 +85,11 @@ def _write_idx_gz(path: Path, digits: Digits, rows: int) -> None:
 
 
 def _write_npy(path: Path, digits: Digits, rows: int) -> None:
-    images = np.lib.format.open_memmap(path, "w+", np.uint8, (rows, 28, 28))
-    done = 0
-    for pixels, _ in digits.chunks(rows):
-        images[done : done + len(pixels)] = pixels
-        done += len(pixels)
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, 28, 28)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for images, _ in digits.chunks(rows):
+            file.write(images.tobytes())
 
 
 def _write_csv(path: Path, digits: Digits, rows: int) -> None:
