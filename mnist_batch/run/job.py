@@ -23,6 +23,7 @@ from mnist_batch.output.lock import hold_lock
 from mnist_batch.output.manifest import MANIFEST_VERSION, Manifest, Run
 from mnist_batch.output.store import OutputStore
 from mnist_batch.output.unique import check_unique_ids, find_first_absent, read_staged_ids
+from mnist_batch.records import RejectReason
 from mnist_batch.report.document import Report
 from mnist_batch.report.gates import judge_gates
 from mnist_batch.run.engines.local import LocalEngine
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 # Planning that takes longer than this overlaps with the import of TensorFlow. Most invalid inputs are rejected sooner.
 _IMPORT_DELAY_SECONDS = 0.2
 _PREDICTOR = "mnist_batch.model.predictor"
+# A run ends if the model fails on its first images, as many as these. Scoring each of them alone takes time.
+_HOPELESS_ROWS = 10_000
 
 
 def run_job(
@@ -137,6 +140,8 @@ def _score(
     for result in LocalEngine(predictor).run(job, missing, report_rows, check_stop):
         _check_environment(result, plan)
         run_tally.add(plan.shards[result.index], result)
+        _check_model_scores(run_tally, _HOPELESS_ROWS)
+    _check_model_scores(run_tally, 1)
     rows = sum(shard.rows for shard in missing)
     return ScoredShards(
         run_tally=run_tally,
@@ -146,6 +151,18 @@ def _score(
         seconds=time.monotonic() - started,
         warnings=[warning] if warning else [],
     )
+
+
+def _check_model_scores(run_tally: RunTally, rows: int) -> None:
+    """Raises ScoringError if the model has scored nothing, and failed on at least this many images."""
+    tally = run_tally.tally
+    failed = tally.rejects[RejectReason.UNSCORABLE]
+    if failed >= rows and not tally.predicted:
+        example = tally.reject_examples[RejectReason.UNSCORABLE][0]
+        raise ScoringError(
+            f"the model must score at least one of {failed:,} images, but failed on all ({example.detail}): "
+            "try another --model or a smaller --batch-size"
+        )
 
 
 def _check_environment(result: ShardResult, plan: Plan) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from mnist_batch.config import OutputFormat, PreprocessOptions, Scale
-from mnist_batch.errors import ModelError, ScoringError
+from mnist_batch.errors import ModelError
 from mnist_batch.model.card import ModelCard
 from mnist_batch.output.environment import read_environment
 from mnist_batch.output.fingerprint import CardFacts
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from mnist_batch.model.predictor import TensorFlowPredictor
 
 _NO_PIXELS: Pixels = np.zeros((0, 28, 28), np.uint8)
+# After this many chunks of nothing but rejects, the model is given a blank image, because it returns only what it was
+# given. Otherwise rejects would pile up until an image comes.
+_MAX_CHUNKS_WITHOUT_IMAGES = 4
+_BLANK: Pixels = np.zeros((1, 28, 28), np.uint8)
 
 
 class Predictor(Protocol):
@@ -170,11 +174,12 @@ def score_chunks(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor)
 
     If reading a chunk fails, the chunks before it are yielded first; then the exception is raised.
     """
-    # Chunks whose scores have not arrived yet. The predictor is not given chunks without images.
-    pending: deque[tuple[Chunk, ImageBatch, float]] = deque()
+    # Chunks whose scores have not arrived yet, and None for each blank image. The predictor is not given chunks without
+    # images.
+    pending: deque[tuple[Chunk, ImageBatch, float] | None] = deque()
 
     def read_pixels() -> Iterator[Pixels]:
-        started = time.perf_counter()
+        started, without_images = time.perf_counter(), 0
         for chunk in chunks:
             waited = time.perf_counter() - started
             batch = concat_batches([part for _, part in chunk.parts])
@@ -182,24 +187,33 @@ def score_chunks(job: ScoringJob, chunks: Iterable[Chunk], predictor: Predictor)
                 batch = replace(batch, labels=job.labels.labels(batch.ids, batch.positions + chunk.first_row))
             pending.append((chunk, batch, waited))
             if len(batch):
+                without_images = 0
                 yield batch.pixels
+            elif (without_images := without_images + 1) == _MAX_CHUNKS_WITHOUT_IMAGES:
+                without_images = 0
+                pending.append(None)
+                yield _BLANK
             started = time.perf_counter()
 
-    def without_images() -> ScoredChunk:
-        chunk, batch, waited = pending.popleft()
-        return ScoredChunk(chunk, batch, unscored(0), {}, 0, waited)
+    def pass_on_rejects() -> Iterator[ScoredChunk]:
+        while pending and pending[0] is not None and not len(pending[0][1]):
+            chunk, batch, waited = pending[0]
+            pending.popleft()
+            yield ScoredChunk(chunk, batch, unscored(0), {}, 0, waited)
 
     first_row, batch_splits = 0, predictor.batch_splits
     for scores in predictor.score(read_pixels()):
-        while not len(pending[0][1]):
-            yield without_images()
-        chunk, batch, waited = pending.popleft()
+        yield from pass_on_rejects()
+        scored = pending.popleft()
+        if scored is None:
+            first_row, batch_splits = first_row + len(_BLANK), predictor.batch_splits
+            continue
+        chunk, batch, waited = scored
         failed = () if scores.finite().all() else range(len(batch))
         failures = {i: predictor.failures[first_row + i] for i in failed if first_row + i in predictor.failures}
         yield ScoredChunk(chunk, batch, scores, failures, predictor.batch_splits - batch_splits, waited)
         first_row, batch_splits = first_row + len(batch), predictor.batch_splits
-    while pending:
-        yield without_images()
+    yield from pass_on_rejects()
 
 
 def score_shards(
@@ -210,8 +224,7 @@ def score_shards(
     shards: taken one by one. While a shard is written, the next ones are read and scored.
     progress: called with the rows of these shards that are done.
     Raises InputError if an input is broken or has changed since the run was planned, StorageError if reading or writing
-    fails, ScoringError if the model fails on every row of a shard, and what `check_stop` raises. A note of the
-    exception names the shard.
+    fails, and what `check_stop` raises. A note of the exception names the shard.
     """
     environment = read_environment()
     begun: deque[Shard] = deque()  # shards of which a chunk has been read, or is being read
@@ -262,11 +275,6 @@ def score_shard(
     readers.check_unchanged(shard.spans)
     rows = gathered.rows
     predictions, unscorable = _split_predictions(rows, gathered.scores, gathered.failures)
-    if unscorable and not len(predictions):
-        raise ScoringError(
-            f"shard {shard.index}: the model must score at least one of {len(unscorable)} images, but failed on all "
-            f"({next(iter(unscorable.values())).detail}): try another --model or a smaller --batch-size"
-        )
     # Positions without an image are rejects.
     unread = np.setdiff1d(np.arange(rows.rows), rows.positions).tolist() if rows.rejects else []
     positioned = sorted(
@@ -277,9 +285,6 @@ def score_shard(
         raise AssertionError(
             f"shard {shard.index} has {shard.rows} rows: {len(predictions)} were predicted, {len(rejects)} rejected"
         )
-    if rejects:
-        check_stop()
-        progress(shard.rows)
     tables = {"predictions": prediction_table(predictions, job.probabilities)}
     if rejects:
         tables["rejects"] = reject_table(rejects)
@@ -325,13 +330,14 @@ def _gather_scores(
     failures: dict[int, str] = {}
     preprocessing: defaultdict[int, Counter[str]] = defaultdict(Counter)
     laps: list[Mapping[str, float]] = []
-    tally, batch_splits, waited, counting, rows = tallies.EMPTY_TALLY, 0, 0.0, 0.0, 0
+    tally, batch_splits, waited, counting, images, rows = tallies.EMPTY_TALLY, 0, 0.0, 0.0, 0, 0
     started = time.perf_counter()
     for scored in islice(scored_chunks, sum(1 for _ in shard.chunks(job.batch_size))):
         received = time.perf_counter()
         for span, part in scored.chunk.parts:
             preprocessing[span.source] += part.preprocessing
-        failures |= {rows + i: message for i, message in scored.failures.items()}
+            rows += span.rows
+        failures |= {images + i: message for i, message in scored.failures.items()}
         tally = tallies.merge([tally, tallies.tally_batch(scored.batch, scored.chunk.first_row, scored.scores)])
         # Pixels are dropped: those of a whole shard are 51 MB.
         batches.append(replace(scored.batch, pixels=_NO_PIXELS))
@@ -339,7 +345,7 @@ def _gather_scores(
         laps.append(scored.chunk.seconds)
         batch_splits += scored.batch_splits
         waited += scored.waited
-        rows += len(scored.batch)
+        images += len(scored.batch)
         counting += time.perf_counter() - received
         check_stop()
         progress(rows)

@@ -1,21 +1,25 @@
 """A model that fails on a batch does not fail the run. A model that fails on every row does."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from contracts import write_idx_pair
 
-from mnist_batch.config import OutputFormat, Preprocess, PreprocessOptions, Scale
+from mnist_batch.config import OutputFormat, PredictConfig, Preprocess, PreprocessOptions, ReadOptions, Scale
 from mnist_batch.errors import ScoringError
 from mnist_batch.model.card import OutputKind
 from mnist_batch.model.loading import LoadedModel
 from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.model.selftest import PROBABILITIES, Network, SelfTest
 from mnist_batch.records import ImageError, NumericRows, Pixels, RejectReason, null_labels, string_array
+from mnist_batch.run import job
+from mnist_batch.run.job import run_job
+from mnist_batch.run.result import Result
 from mnist_batch.run.scoring import ModelReference, Predictor, ScoringJob, score_shards
 from mnist_batch.run.shard_result import ShardResult
 from mnist_batch.shards import Shard, Span
@@ -107,8 +111,8 @@ def make_job(source: MemorySource, staging: Path) -> ScoringJob:
     )
 
 
-def score(job: ScoringJob, shard: Shard, predictor: Predictor) -> ShardResult:
-    (result,) = score_shards(job, [shard], predictor, lambda _: None, never_stop)
+def score(scoring: ScoringJob, shard: Shard, predictor: Predictor) -> ShardResult:
+    (result,) = score_shards(scoring, [shard], predictor, lambda _: None, never_stop)
     return result
 
 
@@ -116,9 +120,9 @@ def score_all(
     pixels: Pixels, max_rows: int, staging: Path, image_errors: Mapping[int, ImageError] | None = None
 ) -> ShardResult:
     """Scores all rows as one shard, with `failing_network(max_rows)`."""
-    job = make_job(MemorySource(pixels, image_errors or {}), staging)
+    scoring = make_job(MemorySource(pixels, image_errors or {}), staging)
     shard = Shard(0, 0, (Span(0, 0, len(pixels)),))
-    return score(job, shard, predictor_of(failing_network(max_rows)))
+    return score(scoring, shard, predictor_of(failing_network(max_rows)))
 
 
 def test_too_large_batch_is_halved(pixels: Pixels, tmp_path: Path) -> None:
@@ -161,14 +165,14 @@ def test_rejects_come_in_input_order(pixels: Pixels, tmp_path: Path) -> None:
 
 def test_each_reject_has_its_own_cause(pixels: Pixels, tmp_path: Path) -> None:
     pixels[7, 0, 0], pixels[300, 0, 0] = GIVES_NAN, FAILS
-    job = make_job(MemorySource(pixels), tmp_path)
+    scoring = make_job(MemorySource(pixels), tmp_path)
     predictor = predictor_of(failing_network(1000))
-    score(job, Shard(0, 0, (Span(0, 0, 400),)), predictor)
+    score(scoring, Shard(0, 0, (Span(0, 0, 400),)), predictor)
     details = reject_details(tmp_path)
     assert details["7"] == "the model gave no number"
     assert details["300"].startswith("assertion failed")
     pixels[450, 0, 0] = GIVES_NAN
-    score(job, Shard(1, 400, (Span(0, 400, 500),)), predictor)
+    score(scoring, Shard(1, 400, (Span(0, 400, 500),)), predictor)
     assert reject_details(tmp_path)["450"] == "the model gave no number"
 
 
@@ -191,9 +195,66 @@ def test_failing_rows_cause_no_retracing(pixels: Pixels) -> None:
     assert len(traces) == 2
 
 
-def test_failing_on_every_row_ends_the_run(pixels: Pixels, tmp_path: Path) -> None:
+@pytest.fixture
+def score_run(pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Result]:
+    """Runs the real job with `failing_network` over the pixels as they are then, in parts of 20 rows."""
+
+    def run() -> Result:
+        images = write_idx_pair(tmp_path / "in", pixels, np.zeros(len(pixels), np.uint8))
+        reading = ReadOptions(preprocess_options=PreprocessOptions(Preprocess.NONE))
+        config = PredictConfig((str(images),), tmp_path / "out", reading, rows_per_part=20, batch_size=16)
+        monkeypatch.setattr(job, "load_predictor", lambda _: predictor_of(failing_network(1000), 16))
+        return run_job(config)
+
+    return run
+
+
+def test_failing_on_every_row_ends_the_run(score_run: Callable[[], Result], pixels: Pixels, tmp_path: Path) -> None:
     pixels[:, 0, 0] = FAILS
-    with pytest.raises(ScoringError, match="but failed on all") as caught:
-        score_all(pixels[:40], 1000, tmp_path)
+    with pytest.raises(
+        ScoringError, match=r"must score at least one of 500 images, but failed on all \(.+\)"
+    ) as caught:
+        score_run()
     assert caught.value.exit_code == 78
-    assert list((tmp_path / "predictions").iterdir()) == []
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_failing_on_the_first_rows_ends_the_run_soon(
+    score_run: Callable[[], Result], pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_HOPELESS_ROWS", 50)
+    pixels[:, 0, 0] = FAILS
+    with pytest.raises(ScoringError, match="must score at least one of 60 images"):
+        score_run()
+
+
+@pytest.mark.parametrize("value", [FAILS, GIVES_NAN])
+def test_failing_on_every_row_of_a_part_does_not(score_run: Callable[[], Result], pixels: Pixels, value: int) -> None:
+    pixels[480:, 0, 0] = value
+    pixels[20:40, 0, 0] = value
+    assert score_run().report.rejects_by_reason == {"unscorable": 40}
+
+
+def test_many_rejects_are_passed_on_before_an_image_comes(pixels: Pixels, tmp_path: Path) -> None:
+    """Parts are written while rejects are read, although the model has nothing to return."""
+    errors = dict.fromkeys(range(10, 490), ImageError(RejectReason.NULL_IMAGE, "none"))
+    scoring = replace(make_job(MemorySource(pixels, errors), tmp_path), batch_size=4)
+    read: list[int] = []
+
+    def shards() -> Iterator[Shard]:
+        for index in range(100):
+            read.append(index)
+            yield Shard(index, 5 * index, (Span(0, 5 * index, 5 * index + 5),))
+
+    progress: list[int] = []
+    results = score_shards(scoring, shards(), predictor_of(failing_network(1000), 16), progress.append, never_stop)
+    waiting = [len(read) - result.index for result in results]
+    assert len(waiting) == 100
+    # Chunks read ahead, those held back for each of the model's batches in flight, and those that it was given.
+    assert max(waiting) < 50
+    assert progress == sorted(progress)
+    assert progress[-1] == 500
+    rejected = pq.read_table(tmp_path / "rejects")["id"].to_pylist()
+    predicted = pq.read_table(tmp_path / "predictions")["id"].to_pylist()
+    assert rejected == [str(row) for row in range(10, 490)]
+    assert predicted == [str(row) for row in [*range(10), *range(490, 500)]]
