@@ -22,6 +22,7 @@ BASE = {
     "names",
     "profile",
     "records",
+    "regular_files",
     "runtime",
     "shards",
     "signatures",

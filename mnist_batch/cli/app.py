@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,15 +16,16 @@ import typer
 from mnist_batch.api import build_config, parse_output
 from mnist_batch.cli import console, options
 from mnist_batch.cli.outcome import OutcomeOptions, OutcomeReporter
+from mnist_batch.cli.side_files import FileKind, write_side_file
 from mnist_batch.cli.usage import describe_usage_error
 from mnist_batch.config import LogFormat, OnEmpty, PredictConfig, ReportFormat, TrainConfig
-from mnist_batch.errors import EmptyInputError, MnistBatchError, OutputError, SkippedRun
+from mnist_batch.errors import EmptyInputError, MnistBatchError, SkippedRun
 from mnist_batch.names import printable
 from mnist_batch.runtime import exit_now, limit_native_output, prepare
 from mnist_batch.timing import ignore_progress
 
 if TYPE_CHECKING:
-    from mnist_batch.run.inspection import Sample
+    pass
 
 PROGRAM = "mnist-batch"
 _ENV_PREFIX = "MNIST_BATCH"  # every option can also be given as MNIST_BATCH_<COMMAND>_<OPTION>
@@ -102,7 +102,11 @@ def inspect(
     inspection = inspect_inputs(config.inputs, config.reading, config.rows_per_part)
     summary = inspection.summarize()
     if sheet is not None:
-        _write_sheet(sheet, inspection.samples)
+        from mnist_batch.images.sheet import MARK, contact_sheet
+
+        kind = FileKind("--sheet", "an earlier sheet", lambda content: MARK in content)
+        images = [(sample.before, sample.after, sample.verdict) for sample in inspection.samples]
+        write_side_file(sheet, kind, contact_sheet(images))
     reporter: OutcomeReporter = context.obj
     if json:
         reporter.print_json(asdict(summary))
@@ -206,15 +210,6 @@ def run(*command: str) -> None:
     code = main(arguments, reporter)
     console.discard_output()
     exit_now(code)
-
-
-def _write_sheet(path: Path, samples: Sequence[Sample]) -> None:
-    from mnist_batch.images.sheet import contact_sheet
-
-    try:
-        path.write_bytes(contact_sheet([(sample.before, sample.after, sample.verdict) for sample in samples]))
-    except OSError as error:
-        raise OutputError(f"{path}: the sheet must be written, but: {error.strerror}; choose another path") from error
 
 
 def _parse_outcome_options(arguments: Sequence[str]) -> OutcomeOptions:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mnist_batch.cli.console import RunSummary
 from mnist_batch.names import printable
-from mnist_batch.output.files import storage_errors
+from mnist_batch.regular_files import open_regular
 from mnist_batch.report.document import Timings
 
 _LAST_SUCCESS = "mnist_batch_last_success_timestamp_seconds"
@@ -28,8 +28,8 @@ _FIGURES = {
 }
 
 
-def write_metrics(path: Path, summary: RunSummary, timings: Timings | None) -> None:
-    """Writes the metrics file, completely or not at all. Raises StorageError.
+def format_metrics(path: Path, summary: RunSummary, timings: Timings | None) -> bytes:
+    """The content of the metrics file at `path`.
 
     summary: values that are None are left out.
     timings: None if the run failed.
@@ -54,14 +54,15 @@ def write_metrics(path: Path, summary: RunSummary, timings: Timings | None) -> N
     if timings is not None:
         for name, seconds in {"start": timings.start, "score": timings.score, **timings.stages}.items():
             stage.labels(task, name).set(seconds)
-    with storage_errors(path):
-        write_to_textfile(str(path), registry)
+    return generate_latest(registry)
 
 
 def _read_last_success(path: Path) -> float | None:
     """Reads the time of the last success from the existing file; None if it has none or is not a metrics file."""
     try:
-        for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
+        with open_regular(path) as file:
+            text = file.read().decode()
+        for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == _LAST_SUCCESS:
                     return sample.value

@@ -12,15 +12,16 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_batch.cli import console
 from mnist_batch.cli.interrupts import Interrupts
 from mnist_batch.cli.log import Log
+from mnist_batch.cli.side_files import FileKind, check_side_file, write_side_file
 from mnist_batch.config import LogFormat
-from mnist_batch.errors import InterruptedRun, LockedError, MnistBatchError, OutputError, SkippedRun, StorageError
+from mnist_batch.errors import InterruptedRun, LockedError, MnistBatchError, SkippedRun, StorageError
 from mnist_batch.names import printable
 from mnist_batch.runtime import quote_native_output
 
@@ -75,9 +76,13 @@ class OutcomeReporter:
 
     def check_files(self) -> None:
         """Raises OutputError if the summary or metrics file could not be written. Called before the run."""
-        for path in filter(None, (self._options.summary_file, self._options.metrics_file)):
-            if path.is_dir() or not path.parent.is_dir():
-                raise OutputError(f"{path}: must be a file in a folder that exists: make the folder, or name another")
+        for path, kind in ((self._options.summary_file, _SUMMARY), (self._options.metrics_file, _METRICS)):
+            if path is not None:
+                check_side_file(path, kind, self._output)
+
+    @property
+    def _output(self) -> Path | None:
+        return None if self._options.output is None else Path(self._options.output)
 
     def report_result(self, result: Result) -> None:
         """Reports a run that finished. Raises StorageError if that fails."""
@@ -151,18 +156,24 @@ class OutcomeReporter:
     def _write_files(self, summary: console.RunSummary, result: Result | None) -> None:
         """Writes the summary and metrics files, each completely or not at all. Raises StorageError."""
         # A start that found the folder locked reports nothing: the run that holds the lock will.
-        if self._options.metrics_file is not None and summary.exit_code != LockedError.exit_code:
-            from mnist_batch.cli.metrics import write_metrics
+        if (path := self._options.metrics_file) is not None and summary.exit_code != LockedError.exit_code:
+            from mnist_batch.cli.metrics import format_metrics
 
-            write_metrics(self._options.metrics_file, summary, None if result is None else result.report.timings)
-        if self._options.summary_file is not None:
-            from mnist_batch.output.files import storage_errors, write_text
+            metrics = format_metrics(path, summary, None if result is None else result.report.timings)
+            write_side_file(path, _METRICS, metrics, self._output)
+        if (path := self._options.summary_file) is not None:
+            write_side_file(path, _SUMMARY, f"{_to_compact_json(asdict(summary))}\n".encode(), self._output)
 
-            path = self._options.summary_file
-            own = path.with_name(f".{path.name}.{os.getpid()}")  # another start may write the file at the same time
-            write_text(own, _to_compact_json(asdict(summary)) + "\n")
-            with storage_errors(path):
-                own.rename(path)
+
+def _is_summary(content: bytes) -> bool:
+    with suppress(ValueError, RecursionError):
+        values = loads(content)
+        return isinstance(values, dict) and {"status", "exit_code"} <= values.keys()
+    return False
+
+
+_SUMMARY = FileKind("--summary-file", "an earlier summary", _is_summary)
+_METRICS = FileKind("--metrics-file", "earlier metrics", lambda content: b"mnist_batch_last_run_" in content)
 
 
 def _to_compact_json(content: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +17,12 @@ _MARGIN = 6
 _CAPTION = 18
 _ASPECT = 1.4  # width to height of the sheet, about that of a screen
 _PAPER, _TEXT, _REJECT, _CHANGED = (250, 250, 250), (70, 70, 70), (40, 40, 200), (150, 90, 20)
+
+
+# By this text in the file a sheet is recognized.
+MARK = b"Software\0mnist-batch inspect --sheet"
+# The signature and the header chunk of a PNG.
+_HEADER_BYTES = 33
 
 
 def contact_sheet(samples: Sequence[tuple[Pixels | None, Pixels | None, str]]) -> bytes:
@@ -37,7 +45,14 @@ def contact_sheet(samples: Sequence[tuple[Pixels | None, Pixels | None, str]]) -
     done, png = cv2.imencode(".png", sheet)
     if not done:
         raise RuntimeError(f"OpenCV must encode a sheet of {sheet.shape} as PNG, but did not")
-    return bytes(png.tobytes())
+    return _add_mark(png.tobytes())
+
+
+def _add_mark(png: bytes) -> bytes:
+    """Adds a text chunk after the header of a PNG (PNG specification, sections 5.3 and 11.3.3.2)."""
+    chunk = b"tEXt" + MARK
+    checked = struct.pack(">I", len(MARK)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png[:_HEADER_BYTES] + checked + png[_HEADER_BYTES:]
 
 
 def _draw_image(sheet: Pixels, image: Pixels | None, top: int, left: int) -> None:

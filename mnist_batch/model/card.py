@@ -29,6 +29,7 @@ from mnist_batch.documents import (
 )
 from mnist_batch.errors import ModelError
 from mnist_batch.profile import Profile
+from mnist_batch.regular_files import open_regular
 
 # Rises with each new key. A card of a later version is read as far as its keys are known.
 CARD_VERSION = 1
@@ -101,7 +102,8 @@ class ModelCard:
 def read_card(path: Path) -> ModelCard:
     """Reads the card in `path`. Raises ModelError if it cannot be read or is not a card."""
     try:
-        content = parse_json(path.read_bytes())
+        with open_regular(path) as file:
+            content = parse_json(file.read())
         card = parse_document(content, ModelCard)
         if read_version(content, "card_version") <= CARD_VERSION:
             check_keys(content, card)
@@ -156,7 +158,7 @@ def model_digest(model: Path) -> str:
         if model.is_file():
             return _file_digest(model)
         total = hashlib.sha256()
-        for path in sorted(p for p in model.rglob("*") if p.is_file()):
+        for path in sorted(p for p in model.rglob("*") if p.exists() and not p.is_dir()):
             total.update(f"{path.relative_to(model).as_posix()}\0{_file_digest(path)}\n".encode())
         return total.hexdigest()
     except OSError as error:
@@ -166,5 +168,5 @@ def model_digest(model: Path) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

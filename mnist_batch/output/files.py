@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 from mnist_batch.documents import JsonObject, parse_json
 from mnist_batch.errors import StorageError
+from mnist_batch.regular_files import open_regular
 
 TEMPORARY_SUFFIX = ".tmp"
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -132,7 +133,8 @@ def read_bytes(path: Path) -> bytes | None:
     Raises StorageError if it cannot be read, because it may be the journal of a commit.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:

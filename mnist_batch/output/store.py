@@ -40,6 +40,7 @@ from mnist_batch.output.fingerprint import parse_listing
 from mnist_batch.output.lock import LOCK_NAME
 from mnist_batch.output.manifest import Manifest, Run, parse_manifest, parse_run
 from mnist_batch.output.protocol import Sink
+from mnist_batch.regular_files import open_regular
 from mnist_batch.report.document import Report, parse_report
 
 WORK = "_work"
@@ -445,6 +446,7 @@ def _record_name(index: int) -> str:
 
 def _read_arrow(path: Path) -> pa.Table | None:
     try:
+        open_regular(path).close()  # pyarrow would wait for a pipe
         with pa.OSFile(os.fsencode(path)) as file:
             return pa.ipc.open_file(file).read_all()
     except (OSError, pa.ArrowException):

@@ -9,7 +9,7 @@ from typing import IO, cast
 from isal import igzip, isal_zlib
 
 from mnist_batch.errors import InputError
-from mnist_batch.sources.protocol import File
+from mnist_batch.sources.protocol import File, open_file
 
 GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
@@ -39,19 +39,19 @@ def inflate(packed: IO[bytes]) -> IO[bytes]:
 
 def open_plain_or_gzip(file: File) -> IO[bytes]:
     """Opens a file for reading; if it is gzip, its bytes are inflated."""
-    return inflate(file.open("rb")) if is_gzip(file) else file.open("rb")
+    return inflate(open_file(file)) if is_gzip(file) else open_file(file)
 
 
 def is_gzip(file: File) -> bool:
     """Whether the file begins with the gzip signature."""
-    with file.open("rb") as opened:
+    with open_file(file) as opened:
         return opened.read(2) == GZIP_MAGIC
 
 
 def has_same_content(plain: File, packed: File) -> bool:
     """Whether a gzip file inflates to the bytes of a plain one. Raises InputError if the gzip stream is damaged."""
     try:
-        with plain.open("rb") as one, open_plain_or_gzip(packed) as other:
+        with open_file(plain) as one, open_plain_or_gzip(packed) as other:
             while chunk := one.read(_CHUNK_BYTES):
                 if other.read(len(chunk)) != chunk:
                     return False

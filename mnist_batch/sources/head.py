@@ -6,7 +6,7 @@ import zlib
 
 from mnist_batch.errors import StorageError
 from mnist_batch.sources.gzipped import GZIP_MAGIC
-from mnist_batch.sources.protocol import File
+from mnist_batch.sources.protocol import File, open_file
 
 # Enough for the first header of a tar, and for the name of a zip's first member.
 HEAD_BYTES = 1024
@@ -30,7 +30,7 @@ class Head:
         """The first `size` bytes as they are stored; fewer if the file is shorter."""
         if len(self._stored) < size and self.file is not None and not self._complete:
             try:
-                with self.file.open("rb") as opened:
+                with open_file(self.file) as opened:
                     self._stored = opened.read(size)
             except OSError as error:
                 raise StorageError(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from mnist_batch.errors import InputError
 from mnist_batch.sources.gzipped import open_plain_or_gzip
-from mnist_batch.sources.protocol import File
+from mnist_batch.sources.protocol import File, open_file
 from mnist_batch.sources.tabular import LABEL_NAMES, join_names
 
 # In lower case. `id` comes first, because `predictions/` has it.
@@ -25,7 +25,7 @@ _HEAD_BYTES = 65_536
 
 def read_parquet(file: File) -> pa.Table:
     """Reads all columns. Raises what pyarrow raises."""
-    with file.open("rb") as opened, pa.PythonFile(opened) as native_file:
+    with open_file(file) as opened, pa.PythonFile(opened) as native_file:
         return pq.read_table(native_file)
 
 

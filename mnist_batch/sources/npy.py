@@ -23,7 +23,7 @@ from mnist_batch.sources.arrays import (
     read_header,
 )
 from mnist_batch.sources.labels import to_digit_labels
-from mnist_batch.sources.protocol import Container, File
+from mnist_batch.sources.protocol import Container, File, open_file
 
 MAGIC = b"\x93NUMPY"
 
@@ -43,7 +43,7 @@ class NpySource(ArraySource):
         return [] if self.labels is None else [self.labels]
 
     def open(self) -> ArrayReader:
-        opened = self.file.open("rb")
+        opened = open_file(self.file)
         read_header(opened, str(self.file))
         return ArrayReader(self, opened, None if self.labels is None else read_labels(self.labels), f"{self.file}:")
 
@@ -71,7 +71,7 @@ def open_npy(container: Container) -> Sequence[NpySource]:
     Raises InputError if it is damaged or holds no images, or if the labels beside it are not one digit per image.
     """
     file, options = container.file, container.options
-    with file.open("rb") as opened:
+    with open_file(file) as opened:
         header = read_header(opened, str(file))
         data_bytes = -opened.tell() + opened.seek(0, os.SEEK_END)
     check_images(header, str(file), data_bytes, options.pixel_range, "name the file that holds the images")
@@ -90,12 +90,12 @@ def open_npy(container: Container) -> Sequence[NpySource]:
 
 def count_file_labels(file: File) -> int:
     """How many labels a file holds according to its header. Raises InputError if the shape does not fit labels."""
-    with file.open("rb") as opened:
+    with open_file(file) as opened:
         return count_labels(read_header(opened, str(file)), str(file))
 
 
 def read_labels(file: File) -> pa.Int32Array:
     """The labels in a file: int32 [n] of 0..9. Raises InputError if they are anything else."""
-    with array_errors(str(file)), file.open("rb") as opened:
+    with array_errors(str(file)), open_file(file) as opened:
         values = np.load(opened, allow_pickle=False)
     return to_digit_labels(values, str(file))

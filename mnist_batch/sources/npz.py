@@ -33,7 +33,7 @@ from mnist_batch.sources.arrays import (
 )
 from mnist_batch.sources.head import Head
 from mnist_batch.sources.labels import to_digit_labels
-from mnist_batch.sources.protocol import Container, File
+from mnist_batch.sources.protocol import Container, File, open_file
 from mnist_batch.sources.zip.directory import check_all_listed, seek_data
 
 _CHECKSUM_CHUNK = 1 << 20
@@ -61,7 +61,7 @@ class NpzReader(ArrayReader):
     def __init__(self, source: NpzSource) -> None:
         self._where = _where(source.file, source.array)
         with array_errors(self._where):
-            self._opened = source.file.open("rb")
+            self._opened = open_file(source.file)
             self._zip = zipfile.ZipFile(self._opened)
             array = _open_member(source.file, self._zip, self._zip.getinfo(f"{source.array}.npy"))
         read_header(array, self._where)
@@ -102,7 +102,7 @@ def open_npz(container: Container) -> Sequence[NpzSource]:
     not usable as images.
     """
     file = container.file
-    with array_errors(f"{file}: its directory"), file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+    with array_errors(f"{file}: its directory"), open_file(file) as opened, zipfile.ZipFile(opened) as archive:
         check_all_listed(opened, archive)
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         if len(set(names)) < len(names):
@@ -134,7 +134,7 @@ def _where(file: File, array: str) -> str:
 
 @contextmanager
 def _open_zip(file: File) -> Iterator[zipfile.ZipFile]:
-    with file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+    with open_file(file) as opened, zipfile.ZipFile(opened) as archive:
         yield archive
 
 
@@ -164,7 +164,7 @@ def _open_member(file: File, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
     if member.compress_type != zipfile.ZIP_STORED:
         return inflated
     inflated.close()
-    stored = file.open("rb")
+    stored = open_file(file)
     seek_data(stored, member.header_offset)  # finds the data, since `archive.open` has just read this header
     return stored
 
@@ -209,7 +209,7 @@ def read_array(file: File, array: str) -> npt.NDArray[Any]:
     """All values of one array of an npz file. Raises InputError if it is missing, damaged or pickled."""
     with (
         array_errors(_where(file, array)),
-        file.open("rb") as opened,
+        open_file(file) as opened,
         np.load(opened, allow_pickle=False) as arrays,
     ):
         if array not in arrays:

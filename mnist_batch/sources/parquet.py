@@ -15,7 +15,7 @@ from mnist_batch.config import AutoLabels
 from mnist_batch.errors import InputError
 from mnist_batch.records import Rows, first_line
 from mnist_batch.sources.folder_labels import label_of_partition
-from mnist_batch.sources.protocol import Container, File, SourceDefaults, missing_file
+from mnist_batch.sources.protocol import Container, File, SourceDefaults, missing_file, open_file
 from mnist_batch.sources.tabular import Columns, find_columns, read_rows
 
 _MAGIC = b"PAR1"
@@ -142,6 +142,7 @@ def open_parquet(container: Container) -> Sequence[ParquetSource]:
 
 def _open_native(file: File) -> pa.NativeFile:
     if isinstance(file, Path):
+        open_file(file).close()  # pyarrow would wait for a pipe
         return pa.OSFile(os.fsencode(file))  # as bytes, because the name may not be valid UTF-8
     return pa.PythonFile(file.open("rb"), mode="r")
 

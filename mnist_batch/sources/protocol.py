@@ -16,6 +16,7 @@ from mnist_batch.config import ReadOptions
 from mnist_batch.errors import InputError
 from mnist_batch.names import to_text
 from mnist_batch.records import Rows
+from mnist_batch.regular_files import open_regular
 
 
 def missing_file(path: object) -> InputError:
@@ -31,6 +32,11 @@ class File(Protocol):
     @property
     def parent(self) -> PurePath: ...
     def open(self, mode: Literal["rb"]) -> IO[bytes]: ...
+
+
+def open_file(file: File) -> IO[bytes]:
+    """Opens a file for reading. Raises OSError if a pipe or a device has taken its place, instead of waiting."""
+    return open_regular(file) if isinstance(file, Path) else file.open("rb")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from reliability.readers import FAKE_JOB
 
 from mnist_batch.cli import console
-from mnist_batch.cli.metrics import write_metrics
+from mnist_batch.cli.metrics import format_metrics
 from mnist_batch.output.lock import hold_lock
 from mnist_batch.report.document import Timings
 from mnist_batch.run import job
@@ -239,10 +239,11 @@ def test_metrics_keep_the_last_success(cli: Cli, sample_data: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\0", b"{", b"mnist_batch_last_success_timestamp_seconds{"])
-def test_metrics_replace_an_invalid_file(content: bytes, tmp_path: Path) -> None:
+def test_metrics_do_not_need_the_earlier_file(content: bytes, tmp_path: Path) -> None:
     metrics = tmp_path / "a.prom"
     metrics.write_bytes(content)
-    write_metrics(metrics, console.summarize_error("no", 65, None), Timings(1, 3, {"read": 2.5}))
+    content = format_metrics(metrics, console.summarize_error("no", 65, None), Timings(1, 3, {"read": 2.5}))
+    metrics.write_bytes(content)
     samples = read_samples(metrics)
     assert "mnist_batch_last_success_timestamp_seconds" not in samples
     assert (samples["start"], samples["read"]) == (1, 2.5)

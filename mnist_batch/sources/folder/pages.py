@@ -15,6 +15,7 @@ from mnist_batch.images.header import MAX_TIFF_PAGES, list_tiff_pages
 from mnist_batch.names import to_text
 from mnist_batch.records import Ints
 from mnist_batch.sources.members import match_pattern
+from mnist_batch.sources.protocol import open_file
 
 
 def split_pages(root: Path, files: pa.Table) -> tuple[pa.Table, Ints]:
@@ -27,7 +28,7 @@ def split_pages(root: Path, files: pa.Table) -> tuple[pa.Table, Ints]:
     pages_by_file: dict[int, list[int]] = {}
     for position in np.flatnonzero(match_pattern(paths, r"\.tiff?$")).tolist():
         try:
-            with (root / os.fsdecode(paths[position].as_py())).open("rb") as file:
+            with open_file(root / os.fsdecode(paths[position].as_py())) as file:
                 pages = list_tiff_pages(file)
         except OSError:  # it becomes a reject, or ends the run, when it is read
             continue

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mnist_batch.records import Ints, Pixels
+from mnist_batch.sources.protocol import open_file
 
 _ENCRYPTED, _UTF8_NAME = 0x1, 0x800
 # A directory can claim sizes and offsets up to 2**64. They are limited to this, which is more than is ever read.
@@ -144,7 +145,7 @@ def list_plain(path: Path, chunk_bytes: int = _CHUNK_BYTES) -> pa.Table | None:
 
     chunk_bytes: how much of the directory is read at a time.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         tail_bytes = _END.size + _ZIP64_LOCATOR.size + _ZIP64_END.size
         file.seek(max(0, size - tail_bytes))
@@ -245,7 +246,7 @@ def _all_utf8(names: pa.BinaryArray) -> bool:
 
 def list_any(path: Path) -> pa.Table:
     """Lists any zip with `zipfile`, as `list_plain` does."""
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+    with open_file(path) as file, zipfile.ZipFile(file) as archive:
         check_all_listed(file, archive)
         members = archive.infolist()
     columns = [

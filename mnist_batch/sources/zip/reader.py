@@ -37,7 +37,7 @@ from mnist_batch.sources.members import (
     find_images,
     ids_and_labels,
 )
-from mnist_batch.sources.protocol import Container, NotImages
+from mnist_batch.sources.protocol import Container, NotImages, open_file
 from mnist_batch.sources.zip.directory import LOCAL_HEADER, LOCAL_SIGNATURE, list_members, seek_data
 
 # Zips that are something else, by a member that each of its kind has. Their pictures are not scans.
@@ -76,7 +76,7 @@ class ZipSource(ArchiveSource):
 class ZipReader:
     def __init__(self, source: ZipSource) -> None:
         self._source = source
-        self._file = source.path.open("rb")
+        self._file = open_file(source.path)
 
     def read(self, start: int, stop: int) -> Sequence[Rows]:
         members = self._source.members.slice(start, stop - start)
@@ -184,7 +184,7 @@ def open_zip(container: Container, may_be_container: MayBeContainer) -> Sequence
         members = list_members(path)
         if (kind := _find_kind(members["name"])) is not None:
             raise NotImages(kind)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             first_bytes = partial(_read_head, file, members)
             images = find_images(path, members["name"], first_bytes, container.options, may_be_container)
             containers = [_to_file(path, file, members, position) for position in images.containers.tolist()]
