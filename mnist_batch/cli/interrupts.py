@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in a program whose main thread may be inside a TensorFlow op for seconds.
+"""SIGINT, SIGTERM and the like in a program whose main thread may be inside a TensorFlow op for seconds.
 
 A Python signal handler does not run until that op returns; 6 s were measured. Therefore the signals are blocked before
 TensorFlow starts threads, which inherit the mask, and a thread of our own waits for them. It records the signal for the
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from mnist_batch.errors import InterruptedRun
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 # Cron, systemd and Airflow kill after 5 s at the earliest. A batch of 4,096 rows takes 0.05 s.
 _GRACE_SECONDS = 1.5
 # The time to stop, including the batches in flight. With the grace period it stays well below 10 s.

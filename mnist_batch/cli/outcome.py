@@ -52,6 +52,7 @@ class OutcomeReporter:
         self._options = options
         # Kept, because `quiet` replaces `sys.stdout`.
         self._stdout = sys.stdout
+        self._on_terminal = sys.stdout.isatty()
         self.log = Log(sys.stderr, options.log_format)
         self._claimed = threading.RLock()
         self._interrupts = Interrupts(self._report_interrupt, outcome)
@@ -116,10 +117,15 @@ class OutcomeReporter:
         return self._report(f"{line} at {frame.filename}:{frame.lineno}; without --quiet there is a traceback", 70)
 
     def print(self, text: str) -> None:
-        """Prints a result. Raises StorageError if stdout cannot take it, because of a full disk or a closed pipe."""
+        """Prints a result. Raises StorageError if stdout cannot take it, because of a full disk or a closed pipe.
+
+        A terminal may be closed during the run.
+        """
         try:
             print(printable(text), file=self._stdout, flush=True)
         except OSError as error:
+            if self._on_terminal:
+                return
             raise StorageError(
                 f"stdout: must take the result, but: {error.strerror}; the run itself is done"
             ) from error

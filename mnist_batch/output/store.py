@@ -252,10 +252,12 @@ class OutputStore:
         write_text(self.staging / "run.json", to_json(run))
 
     def create_staging_folders(self) -> None:
-        """Creates the folders in the staging folder, or those that somebody has removed. Raises StorageError."""
+        """Creates the folders in the staging folder, or those that are gone or damaged. Raises StorageError."""
         with storage_errors(self.staging):
-            for part in (*PARTS, "shards"):
-                (self.staging / part).mkdir(parents=True, exist_ok=True)
+            for folder in (self.staging / part for part in (*PARTS, "shards")):
+                if folder.is_file():
+                    folder.unlink()
+                folder.mkdir(parents=True, exist_ok=True)
 
     def discard(self) -> None:
         """Removes the staging folder as far as possible. The next start deals with what remains."""

@@ -1,6 +1,8 @@
-"""SIGINT and SIGTERM end a run within seconds and keep its state. Most tests run the real program with TensorFlow."""
+"""Signals end a run within seconds and keep its state. Most tests run the real program with TensorFlow."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -60,8 +62,18 @@ def run_and_signal(
     return run.returncode, json.loads(out.splitlines()[-1]), err
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=SLOW),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=SLOW),
+        pytest.param(signal.SIGQUIT, 131, marks=SLOW),
+        pytest.param(signal.SIGXCPU, 152, marks=SLOW),
+    ],
 )
 def test_signal_while_scoring_keeps_state(
     number: signal.Signals, code: int, digits: Path, reference: dict[str, str], tmp_path: Path
@@ -126,6 +138,34 @@ def test_slow_unwinding_is_cut_short() -> None:
     )
     assert run.returncode == 143
     assert run.stdout.startswith("interrupted")
+
+
+def test_limit_on_processor_time_ends_the_run(digits: Path, tmp_path: Path) -> None:
+    limited = ["sh", "-c", """ulimit -S -t 1; exec "$@\"""", "sh", *command(digits, tmp_path / "out")]
+    run = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=60)
+    outcome = json.loads(run.stdout.splitlines()[-1])
+    assert (run.returncode, outcome["exit_code"]) == (152, 152)
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_terminal_that_goes_away_does_not_end_a_run(digits: Path, tmp_path: Path) -> None:
+    """As in a shell that was told to ignore SIGHUP (`trap '' HUP`) and is then closed."""
+    terminal, own_end = pty.openpty()
+    ignoring = [
+        "sh",
+        "-c",
+        """trap '' HUP; exec setsid "$@\"""",
+        "sh",
+        *command(digits, tmp_path / "out", FAKE_JOB)[:-1],
+    ]
+    environment = os.environ | {"FAKE_SECONDS": "0.02"}
+    run = subprocess.Popen(ignoring, stdin=own_end, stdout=own_end, stderr=own_end, env=environment)
+    os.close(own_end)
+    while b" of 15,000" not in os.read(terminal, 1 << 16):
+        assert run.poll() is None
+    os.close(terminal)
+    assert run.wait(60) == 0
+    assert set_in(tmp_path / "out") is not None
 
 
 def test_ignored_signal_stays_ignored(digits: Path, tmp_path: Path) -> None:
