@@ -27,10 +27,11 @@ from mnist_batch.records import CLASSES, IMAGE_SIDE, NumericRows, Rows, null_lab
 from mnist_batch.sources.idx import read_in_pieces
 from mnist_batch.sources.protocol import File, SourceDefaults, format_row_ids
 
-# Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted.
+# Raised by `zipfile` and by numpy's header reader for damaged files; RuntimeError if a member is encrypted. The last
+# three come from keys of different types, and from deep nesting.
 READ_ERRORS = (
     zipfile.BadZipFile, zlib.error, LZMAError, EOFError, ValueError, RuntimeError, OverflowError, struct.error,
-    SyntaxError, TokenError,
+    SyntaxError, TokenError, TypeError, RecursionError, MemoryError,
 )  # fmt: skip
 _IMAGE_WORDS = ("x", "images", "image", "imgs", "img", "data", "features", "pixels", "digits")
 _LABEL_WORDS = ("y", "labels", "label", "targets", "target", "classes", "class")

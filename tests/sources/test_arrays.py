@@ -125,6 +125,27 @@ def test_damaged_array_is_an_error(size: int, tmp_path: Path) -> None:
         read(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{b'descr': '|u1', 'fortran_order': False, 'shape': (60, 28, 28)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (60, 28, '28')}",
+        "{'descr': [], 'fortran_order': False, 'shape': (60, 28, 28)}",
+        "(" * 5000,
+        "[" * 90 + "]" * 90,
+        "{'descr': " + "-" * 5000,
+        "1",
+        "",
+    ],
+)
+def test_damaged_header_is_an_error(header: str, tmp_path: Path) -> None:
+    text = f"{header}\n".encode()
+    content = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + DIGITS.pixels.tobytes()
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.npy must be readable as a NumPy array"):
+        opened(tmp_path / "x.npy")
+
+
 def test_npy_labels_by_option(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", X)
     np.save(tmp_path / "b.npy", Y)
