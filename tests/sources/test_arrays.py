@@ -130,7 +130,6 @@ def test_damaged_array_is_an_error(size: int, tmp_path: Path) -> None:
     [
         "{b'descr': '|u1', 'fortran_order': False, 'shape': (60, 28, 28)}",
         "{'descr': '|u1', 'fortran_order': False, 'shape': (60, 28, '28')}",
-        "{'descr': [], 'fortran_order': False, 'shape': (60, 28, 28)}",
         "(" * 5000,
         "[" * 90 + "]" * 90,
         "{'descr': " + "-" * 5000,
@@ -143,7 +142,7 @@ def test_damaged_header_is_an_error(header: str, tmp_path: Path) -> None:
     content = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + DIGITS.pixels.tobytes()
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.npy must be readable as a NumPy array"):
-        opened(tmp_path / "x.npy")
+        open_inputs((str(tmp_path / "x.npy"),), ReadOptions())
 
 
 def test_npy_labels_by_option(tmp_path: Path) -> None:
