@@ -11,6 +11,7 @@ Knows nothing of images or models.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -279,8 +280,7 @@ class OutputStore:
             for path in (Path(folder, name) for name in (*files, *links)):
                 if any(pattern.fullmatch(str(path.relative_to(self.staging))) for pattern in patterns):
                     path.unlink()
-            with suppress(OSError):  # it holds something else
-                Path(folder).rmdir()
+            _remove_if_empty(Path(folder))
 
     def read_shard_record(self, index: int) -> bytes | None:
         """Returns what `write_shard_record` wrote for a shard, or None if there is none."""
@@ -403,8 +403,15 @@ class OutputStore:
         (self.staging / "run.json").unlink(missing_ok=True)
         self._remove_staged(_STAGED, _OLD)
         (self.staging / _JOURNAL).unlink()
-        with suppress(OSError):
-            self.staging.rmdir()
+        _remove_if_empty(self.staging)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _is_our_name(name: str) -> bool:

@@ -18,7 +18,9 @@ import pytest
 
 from reliability.readers import FAKE_JOB, parts_of, set_in
 
-SYSCALLS = ["openat", "write", "pwrite64", "fsync", "rename", "unlink", "unlinkat", "mkdir", "rmdir", "ftruncate"]
+SYSCALLS = ["openat", "write", "pwrite64", "fsync", "rename", "unlink", "mkdir", "rmdir", "ftruncate"]
+# What may last: another device, a full or read-only or failing disk, missing permissions.
+ERRORS = ["EXDEV", "ENOSPC", "EROFS", "EIO", "EACCES", "EPERM"]
 ALL_CALLS = "MNIST_BATCH_TORTURE" in os.environ
 ROWS_PER_PART = "14"  # 303 rows in 22 parts
 # The numbers of some calls, counted from 1, by the name of the system call.
@@ -147,6 +149,41 @@ def test_next_start_completes_after_fault(
             assert run.returncode in (0, 73, 74), f"{syscall} {number}: {run}"
             assert "Traceback" not in run.stderr, f"{syscall} {number}: {run.stderr}"
         again = start(digits, output, *options)
+        assert again.returncode == 0, f"{syscall} {number}: {again.stderr}"
+        assert set_in(output) == reference, f"{syscall} {number}"
+        assert not (output / "_work").exists(), f"{syscall} {number}"
+        shutil.rmtree(output)
+
+
+PERMANENT_FAULTS = [
+    pytest.param(*fault, id=f"{fault[0]}-{fault[1]}", marks=[] if fault == ("rename", "EXDEV") else pytest.mark.slow)
+    for fault in product([name for name in SYSCALLS if name != "openat"], ERRORS)
+]
+
+
+@pytest.mark.parametrize(("syscall", "error"), PERMANENT_FAULTS)
+def test_next_start_completes_once_a_lasting_fault_is_gone(
+    syscall: str,
+    error: str,
+    strace: str,
+    calls: Mapping[bool, CallNumbers],
+    digits: Path,
+    reference: dict[str, str],
+    older: Path,
+    tmp_path: Path,
+) -> None:
+    """From one call on, every call fails in the same way."""
+    for number in select_calls(calls[True][syscall]):
+        output = tmp_path / f"{syscall}-{number}"
+        shutil.copytree(older, output)
+        fault = f"inject={syscall}:error={error}:when={number}+"
+        run = start(
+            digits, output, "--overwrite", tracer=[strace, "-o", os.devnull, "-e", f"trace={syscall}", "-e", fault]
+        )
+        assert run.returncode in (73, 74), f"{syscall} {number}: {run}"
+        assert "Traceback" not in run.stderr, f"{syscall} {number}: {run.stderr}"
+        assert set_in(output) in (None, reference, set_in(older)), f"{syscall} {number}"
+        again = start(digits, output, "--overwrite")
         assert again.returncode == 0, f"{syscall} {number}: {again.stderr}"
         assert set_in(output) == reference, f"{syscall} {number}"
         assert not (output / "_work").exists(), f"{syscall} {number}"
