@@ -162,9 +162,13 @@ def model_digest(model: Path) -> str:
             total.update(f"{path.relative_to(model).as_posix()}\0{_file_digest(path)}\n".encode())
         return total.hexdigest()
     except OSError as error:
-        raise ModelError(
-            f"{model}: a model must be readable, found {(error.strerror or str(error)).lower()}: check the path"
-        ) from error
+        raise unreadable_model(model, error) from error
+
+
+def unreadable_model(model: Path, error: OSError) -> ModelError:
+    """The error for a model that cannot be read."""
+    cause = (error.strerror or str(error)).lower()
+    return ModelError(f"{model}: a model must be readable, found {cause}: check the path")
 
 
 def _file_digest(path: Path) -> str:

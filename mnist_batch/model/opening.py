@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_batch.errors import ModelError, StorageError
-from mnist_batch.model.card import ACCEPTED_FORMATS
+from mnist_batch.model.card import ACCEPTED_FORMATS, unreadable_model
 from mnist_batch.model.legacy_h5 import write_repaired_copy
+from mnist_batch.regular_files import open_regular
 from mnist_batch.signatures import SIGNATURE_BYTES, find_signature
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -68,8 +69,11 @@ def open_model(path: Path) -> OpenedModel:
     """
     if path.is_dir():
         return _open_saved_model(path)
-    with path.open("rb") as file:
-        start = file.read(SIGNATURE_BYTES)
+    try:
+        with open_regular(path) as file:
+            start = file.read(SIGNATURE_BYTES)
+    except OSError as error:
+        raise unreadable_model(path, error) from error
     if start.startswith(_ZIP_MAGIC):
         return _open_keras(path)
     if start.startswith(_HDF5_MAGIC):

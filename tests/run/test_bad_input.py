@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -211,7 +211,9 @@ def test_unusable_model_is_78(
     assert left_in(tmp_path / "out") == set()
 
 
+@pytest.mark.parametrize("module", ["card", "opening"])
 def test_unreadable_model_is_78(
+    module: str,
     cli: Cli,
     sample_data: Path,
     tmp_path: Path,
@@ -220,14 +222,11 @@ def test_unreadable_model_is_78(
 ) -> None:
     model = tmp_path / "model.h5"
     model.touch()
-    original_open = Path.open
 
-    def deny_model(path: Path, *arguments: Any, **options: Any) -> IO[Any]:
-        if path == model:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return original_open(path, *arguments, **options)
+    def deny(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", deny_model)
+    monkeypatch.setattr(f"mnist_batch.model.{module}.open_regular", deny)  # root may read any file
     run = cli("predict", sample_data / "digits", "--output", tmp_path / "out", "--model", model)
     assert run.code == 78
     assert run.stderr == f"mnist-batch: {model}: a model must be readable, found permission denied: check the path\n"

@@ -83,10 +83,10 @@ def test_large_class_file_is_not_read_whole(tmp_path: Path) -> None:
 def test_unreadable_class_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path, {"a.png": PNG, "a.cls": b"5"})
 
-    def deny(path: Path, _: str) -> NoReturn:
+    def deny(path: Path) -> NoReturn:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", deny)  # root may read any file
+    monkeypatch.setattr("mnist_batch.sources.protocol.open_regular", deny)  # root may read any file
     with pytest.raises(StorageError, match=r"a\.cls: must be readable, but: Permission denied; grant permission"):
         opened(tmp_path)
 
