@@ -42,11 +42,13 @@ def reference(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture(autouse=True)
-def _sigint_is_not_ignored() -> Iterator[None]:
-    """Restores SIGINT. A shell's background job ignores it, and so do its children, which may be these tests."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _signals_are_not_ignored() -> Iterator[None]:
+    """Restores signals that these tests ignore, and so would their children: as a background job, or under nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGQUIT)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run_and_signal(
