@@ -381,7 +381,7 @@ class OutputStore:
             if not passed:
                 path.unlink(missing_ok=True)
                 sync_folder(self.path)
-            elif not path.exists() or path.read_bytes() != digest.encode():
+            elif read_bytes(path) != digest.encode():
                 write_text(path, digest)
 
     def replace_verdict(self, page: str, manifest: Manifest) -> None:

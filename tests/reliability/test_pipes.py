@@ -115,7 +115,9 @@ def test_pipe_as_a_part_of_the_model_is_refused(name: str, images: Path, model: 
         assert len(run.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "report.json", "files.arrow", "_work/run.json", "_work/commit.json"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "report.json", "_SUCCESS", "files.arrow", "_work/run.json", "_work/commit.json"]
+)
 def test_pipe_in_the_output_is_refused(name: str, images: Path, tmp_path: Path, cli: Cli) -> None:
     output = tmp_path / "out"
     assert cli("predict", images, "--output", output).code == 0
