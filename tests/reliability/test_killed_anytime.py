@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+from contracts import idx_bytes
 
 from reliability.readers import parts_of, set_in
 
@@ -23,17 +25,23 @@ SEED = int(os.environ.get("SEED") or 1)
 ROWS = 12_000
 PARTS = 40
 MAX_KILLS = 4
+# Each run reads one of these, in turn.
+FORMS = ("idx", "csv", "npy")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def digits(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample digits forty times, in one file without labels."""
-    pixels = (sample_data / "digits-images-idx3-ubyte").read_bytes()[16:]
-    path = tmp_path_factory.mktemp("input") / "digits.idx"
-    path.write_bytes(b"\0\0\x08\x03" + ROWS.to_bytes(4, "big") + (28).to_bytes(4, "big") * 2 + pixels * (ROWS // 300))
-    return path
+def digits(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The sample digits forty times, in one file of each form without labels."""
+    pixels = np.frombuffer((sample_data / "digits-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    images = np.tile(pixels, ROWS // 300).reshape(ROWS, 28, 28)
+    folder = tmp_path_factory.mktemp("input")
+    paths = {form: folder / f"digits.{form}" for form in FORMS}
+    paths["idx"].write_bytes(idx_bytes(images))
+    paths["csv"].write_text("".join(f"{','.join(map(str, row))}\n" for row in images.reshape(ROWS, 784).tolist()))
+    np.save(paths["npy"], images)
+    return paths
 
 
 def command(digits: Path, output: Path, rows_per_part: int = ROWS // PARTS) -> list[str]:
@@ -42,21 +50,24 @@ def command(digits: Path, output: Path, rows_per_part: int = ROWS // PARTS) -> l
 
 
 @pytest.fixture(scope="module")
-def reference(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The parts of a run that was not killed."""
-    output = tmp_path_factory.mktemp("reference") / "out"
-    subprocess.run(command(digits, output), check=True)
-    parts = set_in(output)
-    assert parts is not None
-    assert len(parts) == PARTS
-    return parts
+def references(digits: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, dict[str, str]]:
+    """The parts of a run that was not killed, for each form."""
+    references = {}
+    for form in FORMS[: max(RUNS, 1)]:
+        output = tmp_path_factory.mktemp("reference") / "out"
+        subprocess.run(command(digits[form], output), check=True)
+        parts = set_in(output)
+        assert parts is not None
+        assert len(parts) == PARTS
+        references[form] = parts
+    return references
 
 
 @pytest.fixture(scope="module")
-def older(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def older(digits: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete set of another run, for `--overwrite`."""
     output = tmp_path_factory.mktemp("older") / "out"
-    subprocess.run(command(digits, output, ROWS // 3), check=True)
+    subprocess.run(command(digits["idx"], output, ROWS // 3), check=True)
     return output
 
 
@@ -95,13 +106,13 @@ def run_and_kill(command: Sequence[str], output: Path, random: Random) -> bool:
 
 
 def test_killed_runs_end_with_the_same_bytes(
-    digits: Path, reference: dict[str, str], older: Path, tmp_path: Path
+    digits: Mapping[str, Path], references: Mapping[str, dict[str, str]], older: Path, tmp_path: Path
 ) -> None:
     kills = 0
     for number in range(RUNS):
         random = Random(SEED * 1_000_000 + number)
-        output = tmp_path / str(number)
-        start = command(digits, output)
+        output, form = tmp_path / str(number), FORMS[number % len(FORMS)]
+        start, reference = command(digits[form], output), references[form]
         if number % 2:
             shutil.copytree(older, output)
             start.append("--overwrite")
