@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from mnist_batch.config import PreprocessOptions, ReadOptions
 from mnist_batch.images.preprocess import decode_to_gray, preprocess
 from mnist_batch.names import printable
@@ -15,7 +17,7 @@ from mnist_batch.records import EncodedRows, ImageError, Pixels, Preprocessing, 
 from mnist_batch.run.reading import Readers
 from mnist_batch.shards import cut_shards, spread_sample
 from mnist_batch.sources.discover import Inputs, open_inputs
-from mnist_batch.sources.label_file import open_label_file
+from mnist_batch.sources.label_file import LabelsById, open_label_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Inspection:
     label_file: whether the labels come from a label file.
     shards: number of shards.
     mode: how images are preprocessed, `config.Preprocess`.
+    warnings: about the inputs and the label file, one line each.
     """
 
     inputs: Inputs
@@ -84,6 +87,7 @@ class Inspection:
     rows_per_part: int
     mode: str
     samples: Sequence[Sample]
+    warnings: Sequence[str]
 
     def summarize(self) -> InspectionSummary:
         counts = Counter(sample.verdict for sample in self.samples)
@@ -113,7 +117,7 @@ class Inspection:
                     verdict: count for verdict, count in sorted(counts.items()) if verdict not in list(Preprocessing)
                 },
             ),
-            warnings=self.inputs.warnings,
+            warnings=self.warnings,
         )
 
 
@@ -123,11 +127,27 @@ def inspect_inputs(paths: Sequence[str], reading: ReadOptions, rows_per_part: in
     Raises MnistBatchError for the inputs, labels and options that `predict` rejects.
     """
     inputs = open_inputs(tuple(paths), reading)
+    warnings = [*inputs.warnings]
     if label_file := isinstance(reading.labels, Path):
-        open_label_file(reading.labels, inputs.rows, inputs.numbered, inputs.list_names)
+        labels, _ = open_label_file(reading.labels, inputs.rows, inputs.numbered, inputs.list_names)
+        if isinstance(labels, LabelsById):
+            warnings += _warn_of_unmatched(labels, inputs, reading.labels)
     shards = sum(1 for _ in cut_shards(inputs.spans, rows_per_part))
     options = reading.preprocess_options
-    return Inspection(inputs, label_file, shards, rows_per_part, options.preprocess, sample_images(inputs, options))
+    samples = sample_images(inputs, options)
+    return Inspection(inputs, label_file, shards, rows_per_part, options.preprocess, samples, warnings)
+
+
+def _warn_of_unmatched(labels: LabelsById, inputs: Inputs, path: Path) -> list[str]:
+    """One line if a label table does not have the ids of all rows. Ids of rows that are numbered are not compared."""
+    names = inputs.list_names()
+    labelled = pc.sum(pc.is_in(names, labels.ids)).as_py() or 0
+    if len(names) < inputs.rows or labelled == len(names):
+        return []
+    return [
+        f"{path}: {labelled:,} of its {len(labels.ids):,} ids are ids of rows, and {len(names) - labelled:,} of "
+        f"{len(names):,} rows have no label"
+    ]
 
 
 def sample_images(inputs: Inputs, preprocess_options: PreprocessOptions) -> list[Sample]:

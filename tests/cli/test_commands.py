@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import Cli
-from contracts import PIXELS
+from contracts import DIGITS, PIXELS, write_files
 
 from mnist_batch.cli import console
 from mnist_batch.cli.log import Log
@@ -169,6 +169,19 @@ def test_predict_counts_preprocessed_images(cli: Cli, tmp_path: Path) -> None:
     assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out").stderr == ""
     assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out2", "--quiet").stderr == ""
     assert cli("predict", tmp_path / "a.png", "-o", tmp_path / "out", "--preprocess", "frame").code == 73
+
+
+def test_inspect_says_how_many_rows_a_label_table_has(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {f"{row}.png": png for row, png in enumerate(DIGITS.pngs[:4])})
+    for text, warning in (
+        ("id,label\n0.png,1\n1.png,2\n9.png,3\n", "2 of its 3 ids are ids of rows, and 2 of 4 rows have no label"),
+        ("id,label\n0.png,1\n1.png,2\n2.png,3\n3.png,3\n", ""),
+    ):
+        (tmp_path / "labels.csv").write_text(text)
+        run = cli("inspect", tmp_path / "in", "--labels", tmp_path / "labels.csv")
+        assert run.code == 0
+        assert ("warning: " in run.stdout) == bool(warning)
+        assert warning in run.stdout
 
 
 def test_inspect_opens_the_label_file(cli: Cli, sample_data: Path, tmp_path: Path) -> None:
