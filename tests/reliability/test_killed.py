@@ -204,6 +204,55 @@ def test_files_are_fsynced_around_renames(strace: str, digits: Path, tmp_path: P
     assert renamed >= 22 * 2 + 6
 
 
+# What a commit does, from the journal on. Folders are fsynced after what was renamed in them, before the next step.
+COMMIT = [
+    "rename _work/.commit.json.tmp _work/commit.json",
+    "fsync _work",
+    "unlink _SUCCESS",
+    "fsync .",
+    "mkdir _work/old",
+    "rename predictions _work/old/predictions",
+    "fsync _work/old",
+    "rename _work/predictions predictions",
+    "rename rejects _work/old/rejects",
+    "fsync _work/old",
+    "rename _work/rejects rejects",
+    "rename _work/report.json report.json",
+    "rename _work/report.html report.html",
+    "rename _work/manifest.json manifest.json",
+    "fsync .",
+    "fsync ._SUCCESS.tmp",
+    "rename ._SUCCESS.tmp _SUCCESS",
+    "fsync .",
+]
+
+
+def test_commit_has_its_order(strace: str, digits: Path, older: Path, tmp_path: Path) -> None:
+    output, trace = tmp_path / "out", tmp_path / "trace"
+    shutil.copytree(older, output)
+    tracer = [strace, "-y", "-o", str(trace), "-e", "trace=fsync,rename,unlink,rmdir,mkdir"]
+    assert start(digits, output, "--overwrite", tracer=tracer).returncode == 0
+    events = []
+    for line in trace.read_text().splitlines():
+        name = line.partition("(")[0]
+        paths = [
+            os.path.relpath(path, output)
+            for path in re.findall(r'"(.*?)"|<(.*?)>', line)[0:2]
+            for path in path
+            if path.startswith(str(output))
+        ]
+        if paths and line.endswith(" = 0"):
+            events.append(" ".join([name, *paths]))
+    first = events.index(COMMIT[0])
+    assert events[first : first + len(COMMIT)] == COMMIT
+    removals = events[first + len(COMMIT) :]
+    assert {event.split()[0] for event in removals} == {"unlink", "rmdir"}
+    assert all(event.split()[1].startswith("_work") for event in removals)
+    # The journal is removed last, so that an interruption is noticed.
+    assert removals[0] == "unlink _work/run.json"
+    assert removals[-2:] == ["unlink _work/commit.json", "rmdir _work"]
+
+
 def test_reference_includes_rejects(reference: dict[str, str]) -> None:
     assert sum(name.startswith("rejects/") for name in reference) == 3
 
