@@ -182,14 +182,13 @@ def test_random_schedules(sample_data: Path, tmp_path: Path, disk: Path) -> None
 
 def run_with_mishaps(world: World, random: Random, where: str) -> str:
     """One start during which something happens. Returns how it ended: done, refused, or ended by a signal."""
-    expected = [world.references[world.state]]
+    expected, environment = [world.references[world.state]], world.environment
     complete_before = set_in(world.output)
     run = world.start(world.output, *random.choice([(), (), ("--overwrite",)]))
     for mishap in random.sample(MISHAPS, random.randint(1, 2)):
         time.sleep(random.choice([0.0, random.uniform(0, 1.5)]))
         mishap(world, run, random)
-        if mishap is not change_environment:
-            expected.append(world.references[world.state])
+        expected.append(world.references[world.images, world.model, environment])
     _, err = run.communicate(timeout=LIMIT_SECONDS)
     assert "Traceback" not in err, f"{where}: {err}"
     after = set_in(world.output)
