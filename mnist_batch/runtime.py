@@ -10,6 +10,7 @@ import faulthandler
 import gc
 import importlib
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -26,7 +27,8 @@ _SWITCH_INTERVAL_SECONDS = 0.0005
 # OpenBLAS threads spin. TensorFlow's messages below errors describe the machine.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 # Variables that our own processes ignore. They would turn good images into rejects, or change how models are loaded.
-_IGNORED_PREFIXES = ("OPENCV_", "KERAS_")
+# KERAS_HOME stays: it is where Keras keeps its copy of MNIST.
+_IGNORED = re.compile(r"OPENCV_.*|KERAS_(?!HOME$).*")
 
 # The file of native output is emptied when it is larger than this, and so much of its end is quoted.
 _MAX_NATIVE_BYTES = 1 << 20
@@ -50,12 +52,16 @@ def prepare() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in list(os.environ):
-        if name.startswith(_IGNORED_PREFIXES):
+        if _IGNORED.fullmatch(name):
             del os.environ[name]
-    os.environ["KERAS_HOME"] = os.devnull  # without a configuration file
     _keep_freed_memory()
     _shorten_switch_interval()
     _redirect_native_output()
+
+
+def is_prepared() -> bool:
+    """Whether this process belongs to this program."""
+    return _prepared
 
 
 def _keep_freed_memory() -> None:

@@ -242,3 +242,16 @@ def test_background_import_error_is_ignored(capfd: pytest.CaptureFixture[str]) -
     with import_in_background("no_such_module", delay=0):
         time.sleep(0.1)
     assert capfd.readouterr().err == ""
+
+
+def test_own_process_ignores_settings_of_keras_but_not_where_its_files_are(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}')
+    code = """
+from mnist_batch.model.backend import keras
+from mnist_batch.output.environment import read_environment
+print(keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format())
+print(os.environ["KERAS_HOME"], "KERAS_TORCH_DEVICE" in os.environ)
+print([name for name in read_environment().settings if name.lower().startswith("keras")])
+"""
+    run = run_prepared(code, KERAS_HOME=str(tmp_path), KERAS_TORCH_DEVICE="cpu")
+    assert run.stdout == f"float32 1e-07 channels_last\n{tmp_path} False\n[]\n", run.stderr

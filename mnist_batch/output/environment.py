@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from mnist_batch.runtime import is_prepared
+
 # This package, and those whose releases may change a prediction's last bits or a file's bytes.
 _PACKAGES = ("mnist-batch", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless")
 # Variables by which these packages and their matrix libraries choose their code. Terraform's begin with TF_ too.
@@ -55,7 +57,8 @@ def read_environment() -> Environment:
         if _VARIABLE.fullmatch(name) and not _WITHOUT_EFFECT.fullmatch(name)
     }
     onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")
-    return Environment(versions, onednn, cpu_features(), variables | _read_keras_settings())
+    settings = variables if is_prepared() else variables | _read_keras_settings()
+    return Environment(versions, onednn, cpu_features(), settings)
 
 
 def _read_keras_settings() -> dict[str, str]:
