@@ -35,7 +35,7 @@ CAUSES = {
     66: r"must be a file",
     73: r"but holds (an interrupted|a finished) run that differs \(.+\)|this run, but parts of it are missing",
     74: r"must be (written|readable), but: (No space left on device|No such file or directory)",
-    78: r"must not change while",
+    78: r"must not change while|a model must be .* (found a folder without saved_model\.pb|found nothing)",
 }
 
 pytestmark = pytest.mark.slow
