@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +23,6 @@ from mnist_batch.errors import EmptyInputError, MnistBatchError, SkippedRun
 from mnist_batch.names import printable
 from mnist_batch.runtime import exit_now, limit_native_output, prepare
 from mnist_batch.timing import ignore_progress
-
-if TYPE_CHECKING:
-    pass
 
 PROGRAM = "mnist-batch"
 _ENV_PREFIX = "MNIST_BATCH"  # every option can also be given as MNIST_BATCH_<COMMAND>_<OPTION>

@@ -117,14 +117,14 @@ class OutputStore:
             )
         if not locked and LOCK_NAME in entries and all(_is_our_name(name) for name in names):
             return
-        if names and not self._is_ours(names):
+        if names and not self._is_ours(names, staging_checked=locked):
             raise OutputError(
                 f"{self.path}: must be empty, new, or the output of an earlier run, holds {', '.join(names[:3])}: "
                 "choose another --output"
             )
 
-    def _is_ours(self, names: Collection[str]) -> bool:
-        """Whether the folder holds one of these.
+    def _is_ours(self, names: Collection[str], staging_checked: bool) -> bool:
+        """Whether the folder holds one of these. staging_checked: whether `_work` is known to hold nothing foreign.
 
         - the journal of a commit that has begun
         - a complete set
@@ -138,7 +138,7 @@ class OutputStore:
                 return True
         except DocumentError:  # damaged, but written by this program; the run reports it when it reads the manifest
             return True
-        if not self.staging.is_dir() or self._find_foreign_staged() is not None:
+        if not self.staging.is_dir() or (not staging_checked and self._find_foreign_staged() is not None):
             return False
         if self.interrupted_run() is not None:
             return set(names).isdisjoint(_PUBLISHED)

@@ -1,11 +1,30 @@
-"""The rule by which a reader recognizes a complete set, and the command that starts the fake job."""
+"""The rule by which a reader recognizes a complete set, the command that starts the fake job, and small disks."""
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 FAKE_JOB = [sys.executable, str(Path(__file__).with_name("fake_job.py"))]
+
+
+@contextmanager
+def mount_disk(folder: Path, size: str) -> Iterator[None]:
+    """Makes a folder a file system of that size. Skips the test if that is not allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def parts_of(output: Path) -> dict[str, str]:

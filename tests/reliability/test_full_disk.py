@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reliability.readers import FAKE_JOB, parts_of, set_in
+from reliability.readers import FAKE_JOB, mount_disk, parts_of, set_in
 from reliability.test_killed import find_strace
 
 
@@ -22,12 +22,8 @@ def start(folder: Path, output: Path, tracer: Sequence[str] = ()) -> subprocess.
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KB."""
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mount_disk(disk, "128k"):
+        yield disk
 
 
 def test_full_disk_exits_74_then_completes(small_disk: Path, sample_data: Path, tmp_path: Path) -> None:

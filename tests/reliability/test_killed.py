@@ -113,6 +113,21 @@ def select_calls(numbers: Sequence[int]) -> Sequence[int]:
     return numbers if ALL_CALLS else sorted({*numbers[len(numbers) // 2 :][:1], *numbers[-1:]})
 
 
+def inject(strace: str, syscall: str, fault: str) -> Sequence[str]:
+    """The tracer that injects a fault into some calls."""
+    return [strace, "-o", os.devnull, "-e", f"trace={syscall}", "-e", f"inject={syscall}:{fault}"]
+
+
+def check_next_start_completes(
+    digits: Path, output: Path, reference: dict[str, str], options: Sequence[str], where: str
+) -> None:
+    again = start(digits, output, *options)
+    assert again.returncode == 0, f"{where}: {again.stderr}"
+    assert set_in(output) == reference, where
+    assert not (output / "_work").exists(), where
+    shutil.rmtree(output)
+
+
 QUICK_FAULTS = [("rename", False, "signal=KILL"), ("fsync", True, "error=EIO")]
 FAULTS = [
     pytest.param(
@@ -142,17 +157,12 @@ def test_next_start_completes_after_fault(
         output = tmp_path / f"{syscall}-{number}"
         if overwrite:
             shutil.copytree(older, output)
-        inject = [strace, "-o", os.devnull, "-e", f"trace={syscall}", "-e", f"inject={syscall}:{fault}:when={number}"]
-        run = start(digits, output, *options, tracer=inject)
+        run = start(digits, output, *options, tracer=inject(strace, syscall, f"{fault}:when={number}"))
         assert set_in(output) in (None, reference, *([set_in(older)] if overwrite else [])), f"{syscall} {number}"
         if fault == "error=EIO":
             assert run.returncode in (0, 73, 74), f"{syscall} {number}: {run}"
             assert "Traceback" not in run.stderr, f"{syscall} {number}: {run.stderr}"
-        again = start(digits, output, *options)
-        assert again.returncode == 0, f"{syscall} {number}: {again.stderr}"
-        assert set_in(output) == reference, f"{syscall} {number}"
-        assert not (output / "_work").exists(), f"{syscall} {number}"
-        shutil.rmtree(output)
+        check_next_start_completes(digits, output, reference, options, f"{syscall} {number}")
 
 
 PERMANENT_FAULTS = [
@@ -176,18 +186,12 @@ def test_next_start_completes_once_a_lasting_fault_is_gone(
     for number in select_calls(calls[True][syscall]):
         output = tmp_path / f"{syscall}-{number}"
         shutil.copytree(older, output)
-        fault = f"inject={syscall}:error={error}:when={number}+"
-        run = start(
-            digits, output, "--overwrite", tracer=[strace, "-o", os.devnull, "-e", f"trace={syscall}", "-e", fault]
-        )
+        tracer = inject(strace, syscall, f"error={error}:when={number}+")
+        run = start(digits, output, "--overwrite", tracer=tracer)
         assert run.returncode in (73, 74), f"{syscall} {number}: {run}"
         assert "Traceback" not in run.stderr, f"{syscall} {number}: {run.stderr}"
         assert set_in(output) in (None, reference, set_in(older)), f"{syscall} {number}"
-        again = start(digits, output, "--overwrite")
-        assert again.returncode == 0, f"{syscall} {number}: {again.stderr}"
-        assert set_in(output) == reference, f"{syscall} {number}"
-        assert not (output / "_work").exists(), f"{syscall} {number}"
-        shutil.rmtree(output)
+        check_next_start_completes(digits, output, reference, ["--overwrite"], f"{syscall} {number}")
 
 
 def test_files_are_fsynced_around_renames(strace: str, digits: Path, tmp_path: Path) -> None:

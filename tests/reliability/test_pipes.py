@@ -1,4 +1,4 @@
-"""A pipe in the place of a file is refused. Opening one would wait for ever, with the lock held."""
+"""A pipe in the place of a file is refused. Opening one would block, with the lock held."""
 
 from __future__ import annotations
 

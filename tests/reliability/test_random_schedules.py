@@ -23,7 +23,7 @@ from random import Random
 import pytest
 
 from mnist_batch.model.bundled import resolve_model
-from reliability.readers import FAKE_JOB, set_in
+from reliability.readers import FAKE_JOB, mount_disk, set_in
 
 RUNS = int(os.environ.get("RUNS") or 2)
 SEED = int(os.environ.get("SEED") or 1)
@@ -154,12 +154,8 @@ MISHAPS: list[Mishap] = [
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
     folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mount_disk(folder, "2m"):
+        yield folder
 
 
 def test_random_schedules(sample_data: Path, tmp_path: Path, disk: Path) -> None:

@@ -71,15 +71,15 @@ def test_nothing_that_matches_is_no_input(folder: Path) -> None:
 
 
 def test_parent_of_a_link_is_the_folder_above_its_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_files(tmp_path, {"work/1.png": DIGITS.pngs[1], "far/1.png": DIGITS.pngs[2], "far/x/2.png": DIGITS.pngs[3]})
-    (tmp_path / "work/link").symlink_to(tmp_path / "far/x")
+    write_files(tmp_path, {"near/1.png": DIGITS.pngs[1], "far/1.png": DIGITS.pngs[2], "far/x/2.png": DIGITS.pngs[3]})
+    (tmp_path / "near/link").symlink_to(tmp_path / "far/x")
     monkeypatch.chdir(tmp_path)
-    for path in ("work/link/../1.png", f"{tmp_path}/work/link/../1.png", "work/../work/link/./../1.png"):
+    for path in ("near/link/../1.png", f"{tmp_path}/near/link/../1.png", "near/../near/link/./../1.png"):
         assert make_absolute(path) == tmp_path / "far/1.png"
-    inputs = opened("work/link/../1.png")
+    inputs = opened("near/link/../1.png")
     assert inputs.root == tmp_path / "far"
-    assert opened("work/link/..").root == tmp_path / "far"
-    assert ids_of(opened("work/link/../x/*.png")) == ["2.png"]
+    assert opened("near/link/..").root == tmp_path / "far"
+    assert ids_of(opened("near/link/../x/*.png")) == ["2.png"]
 
 
 def test_parent_of_a_folder_is_the_folder_above(folder: Path) -> None:
