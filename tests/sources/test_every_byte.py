@@ -140,7 +140,9 @@ def test_joined_gzip_members_are_one_file(tmp_path: Path) -> None:
     assert opened(tmp_path / "images.gz").rows == len(PIXELS)
 
 
-@pytest.mark.parametrize("more", [b"x", gzip.compress(b"x"), gzip.compress(idx_bytes(PIXELS))])
+@pytest.mark.parametrize(
+    "more", [b"x", gzip.compress(b"x"), gzip.compress(idx_bytes(PIXELS))], ids=["text", "member", "images"]
+)
 def test_more_after_the_images_of_a_gzip_is_an_error(more: bytes, tmp_path: Path) -> None:
     write_files(tmp_path, {"images.gz": gzip.compress(idx_bytes(PIXELS)) + more})
     with pytest.raises(InputError, match=r"gzip stream must be whole|the header probably belongs to another file"):
