@@ -43,6 +43,10 @@ def replace(path: Path) -> None:
     path.with_name("new").rename(path)
 
 
+def touch(path: Path) -> None:
+    os.utime(path, (1, 1))
+
+
 def remove(path: Path) -> None:
     path.unlink()
 
@@ -77,7 +81,7 @@ def test_changed_container_ends_the_run(
     assert left_in(tmp_path / "out") == set()
 
 
-@pytest.mark.parametrize("change", [truncate, grow, remove])
+@pytest.mark.parametrize("change", [truncate, grow, touch, remove])
 def test_changed_image_file_ends_the_run(
     change: Change, sample_data: Path, tmp_path: Path, left_in: Callable[[Path], set[str]]
 ) -> None:

@@ -333,9 +333,10 @@ def test_interrupted_overwrite_is_resumed(digits: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "_work").exists()
 
 
-def test_set_with_a_lost_part_is_refused(digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_set_with_a_damaged_part_is_refused(damage: Callable[[Path], None], digits: Path, tmp_path: Path) -> None:
     whole = set_in(start(digits, tmp_path / "out").output)
-    (tmp_path / "out" / "predictions" / "part-00001.parquet").unlink()
+    damage(tmp_path / "out" / "predictions" / "part-00001.parquet")
     with pytest.raises(OutputError, match="parts of it are missing or changed"):
         start(digits, tmp_path / "out")
     assert not start(digits, tmp_path / "out", overwrite=True).already_done
