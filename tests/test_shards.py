@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_batch.shards import Shard, Span, cut_shards, spread_sample
 
-RUNS = st.lists(st.integers(0, 50), max_size=30).map(
-    lambda sizes: [
-        Span(source, start, start + rows) for source, (start, rows) in enumerate(zip(sizes, sizes, strict=True))
-    ]
+RUNS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 90)), max_size=30).map(
+    lambda pairs: [Span(source, start, start + rows) for source, (rows, start) in enumerate(pairs)]
 )
 SIZES = st.integers(1, 40)
 
@@ -62,6 +61,37 @@ def test_row_group_moves_to_the_next_shard() -> None:
 def test_row_group_fills_nearly_empty_shard() -> None:
     runs = [Span(0, 0, 40), Span(0, 40, 120)]
     assert [shard.rows for shard in cut_shards(runs, 100)] == [100, 20]
+
+
+@pytest.mark.parametrize(
+    ("first", "shards"),
+    [
+        (49, [100, 11]),  # less than half full: filled up
+        (50, [50, 61]),
+        (51, [51, 61]),
+    ],
+)
+def test_shard_is_closed_if_half_full(first: int, shards: list[int]) -> None:
+    rows_after = sum(shards) - first
+    runs = [Span(0, 0, first), Span(1, 7, 7 + rows_after)]
+    assert [shard.rows for shard in cut_shards(runs, 100)] == shards
+
+
+def test_run_that_fits_exactly_is_not_moved() -> None:
+    runs = [Span(0, 0, 60), Span(0, 60, 100), Span(0, 100, 160)]
+    assert [shard.spans for shard in cut_shards(runs, 100)] == [(runs[0], runs[1]), (runs[2],)]
+
+
+def test_run_as_large_as_a_shard_is_moved_whole() -> None:
+    runs = [Span(0, 0, 60), Span(0, 60, 160), Span(0, 160, 261)]
+    assert [shard.rows for shard in cut_shards(runs, 100)] == [60, 100, 100, 1]
+
+
+def test_sample_takes_the_first_rows_of_each_position() -> None:
+    runs = [Span(0, 5, 15), Span(1, 0, 90)]
+    assert list(spread_sample(runs, 8, 4)) == [Span(0, 5, 7), Span(1, 15, 17), Span(1, 40, 42), Span(1, 65, 67)]
+    assert list(spread_sample(runs, 100, 4)) == runs
+    assert sum(span.rows for span in spread_sample(runs, 99, 4)) == 96
 
 
 def test_run_larger_than_a_shard_is_split() -> None:

@@ -84,7 +84,7 @@ def test_integer_out_of_range_is_a_reject(dtype: str, bad: int) -> None:
 
 
 def test_floats_without_a_range_are_a_bug() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="float pixels reached the batch without a range"):
         preprocess_numbers(np.zeros((1, 28, 28)))
 
 

@@ -119,7 +119,7 @@ def test_staging_folder_that_is_a_link_is_refused(name: str, images: Path, outpu
     shutil.move(output / name, tmp_path / "elsewhere")
     (output / name).symlink_to(tmp_path / "elsewhere")
     before = sorted(path.name for path in (tmp_path / "elsewhere").rglob("*"))
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match=f"{output / name}: _work/ must hold only what runs put there"):
         score(images, output, rows_per_part=30, overwrite=True)
     assert sorted(path.name for path in (tmp_path / "elsewhere").rglob("*")) == before
 

@@ -265,7 +265,7 @@ def test_failed_run_keeps_the_older_set(sample_data: Path, tmp_path: Path, left_
     assert left_in(tmp_path / "new") == set()
     older = predict(sample_data / "digits.zip", output=tmp_path / "out")
     before = part_bytes(older)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="row 250 has 12"):
         predict(tmp_path / "broken.parquet", output=tmp_path / "out", rows_per_part=50, overwrite=True)
     assert part_bytes(older) == before
     assert not (tmp_path / "out" / "_work").exists()

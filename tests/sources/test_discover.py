@@ -264,11 +264,14 @@ def test_option_no_input_uses_is_an_error(tmp_path: Path, option: dict[str, Any]
     assert opened(tmp_path / "a.npz", options=ReadOptions(pixel_range=PixelRange.UNIT)).rows == 2
 
 
-@pytest.mark.parametrize("other", ["a.npz", "b.png"])
-def test_misplaced_array_is_an_error(tmp_path: Path, other: str) -> None:
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [("a.npz", "every file must be given once"), ("b.png", "only an npz file holds arrays")],
+)
+def test_misplaced_array_is_an_error(tmp_path: Path, other: str, message: str) -> None:
     np.savez(tmp_path / "a.npz", x_test=PIXELS[:2])
     (tmp_path / "b.png").write_bytes(PNG)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=message):
         opened(f"{tmp_path}/a.npz:x_test" if other == "a.npz" else f"{tmp_path}/b.png:x_test", tmp_path / "a.npz")
 
 

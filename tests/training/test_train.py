@@ -148,7 +148,7 @@ def test_failed_training_leaves_nothing(idx_folder: Path, tmp_path: Path) -> Non
     (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0")
     (tmp_path / "empty").mkdir()
     for output in (tmp_path / "new", tmp_path / "empty"):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="t10k-labels-idx1-ubyte"):
             train(TrainConfig(output, idx_folder), print_line=lambda _: None)
     assert list_names(tmp_path) == ["empty", "idx"]
     assert list_names(tmp_path / "empty") == []
@@ -163,7 +163,7 @@ def test_interrupted_training_leaves_nothing(idx_folder: Path, tmp_path: Path, c
             raise InterruptedRun(15, "nothing was written")
 
     config = TrainConfig(tmp_path / "model", idx_folder, epochs=2, validation=0.2)
-    with pytest.raises(InterruptedRun):
+    with pytest.raises(InterruptedRun, match="nothing was written"):
         train(config, print_line=lambda _: None, check=check)
     assert list_names(tmp_path) == ["idx"]
 
