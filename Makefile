@@ -15,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test test-all test-airflow test-cron bench bench-framing bench-report bench-reliability torture fuzz check format goldens sample_data clean
+.PHONY: help predict train test test-all test-airflow test-cron bench bench-framing bench-report bench-reliability torture fuzz mutate check format goldens sample_data clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-reliability: $(VENV)/ready ## measure the time from SIGTERM to the end (ne
 fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed, ONLY= takes forms by name
 	@$(BIN)/python tests/reliability/fuzz.py --runs $(or $(RUNS),20000) --first $(or $(FIRST),0) --only '$(ONLY)'
 
+mutate: $(VENV)/ready-mutate ## put small faults into the code, EACH (52) in each folder, and count those that the tests notice; hours
+	@$(BIN)/python tools/mutate.py --seed $(or $(SEED),1) --each $(or $(EACH),52) $(ARGS)
+
 check: $(VENV)/ready-dev ## format, lint, types, layers: what CI runs first
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
@@ -93,6 +96,10 @@ $(VENV)/ready: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/ready-dev: $(VENV)/ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/ready-mutate: $(VENV)/ready-dev
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[mutate]'
 	@touch $@
 
 # With the pins that Airflow publishes, if they can be downloaded.
