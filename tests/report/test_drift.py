@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,14 @@ from mnist_batch.model.bundled import list_bundled
 from mnist_batch.profile import Bins
 from mnist_batch.records import Pixels
 from mnist_batch.report.document import Report
-from mnist_batch.report.drift import FEATURES, build_profile, drift_warnings, measure_drift
+from mnist_batch.report.drift import (
+    FEATURES,
+    _find_bin_starts,
+    build_profile,
+    check_profile,
+    drift_warnings,
+    measure_drift,
+)
 from mnist_batch.sources.idx import read_idx
 from report.rows import tally
 from report.runs import report as report_of
@@ -112,6 +120,76 @@ def test_profile_has_about_ten_bins() -> None:
         assert bins.edges == sorted(set(bins.edges))
     assert profile.confidence is not None
     assert profile.confidence.counts[0] == profile.ink.counts[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "rows", "level"),
+    [
+        (0.10, 1000, "stable"),  # an index of 0.04
+        (0.20, 1000, "moderate"),  # 0.17
+        (0.30, 1000, "major"),  # 0.42
+        (0.30, 20, "stable"),  # as likely by chance
+    ],
+)
+def test_level_depends_on_the_index_and_the_rows(changed: float, rows: int, level: str) -> None:
+    profile = build_profile(tally([(digit, digit, 0.9) for digit in (1, 2)] * 500), None)
+    twos = round(rows * (0.5 + changed))
+    drift = measure_drift(tally([(1, 1, 0.9)] * (rows - twos) + [(2, 2, 0.9)] * twos), profile)
+    assert drift is not None
+    digits = drift.features[0]
+    assert (digits.name, digits.level) == ("digits", level)
+    assert digits.expected[1:3] == [0.5, 0.5]
+    assert digits.found[1:3] == [(rows - twos) / rows, twos / rows]
+    assert (digits.psi > digits.psi_by_chance) == (level != "stable")
+    assert drift.flagged == (["digits"] if level == "major" else [])
+    assert (drift.thresholds.moderate, drift.thresholds.major, drift.profile_rows) == (0.1, 0.25, 1000)
+
+
+@pytest.mark.parametrize(
+    ("fine", "starts"),
+    [
+        ([10] * 10, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ([0, 0, 50, 0, 50, 0], [0, 2, 3, 5]),  # a bin with many rows ends its coarse bin
+        ([5] * 20, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]),
+        ([0, 6, 6, 60, 60, 67, 1], [0, 1, 3, 4, 5]),  # the last fine bin is too small for a coarse bin
+        ([100], [0]),
+        ([2, 98], [0, 1]),
+        ([0, 7, 0], [0, 1, 2]),
+    ],
+)
+def test_bins_have_similar_shares(fine: list[int], starts: list[int]) -> None:
+    assert _find_bin_starts(fine) == starts
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts", "valid"),
+    [
+        ([0.0, 2.0, 4.0], [0, 5, 3], True),
+        ([0.0, 2.0], [0, 5, 3], False),
+        ([2.0, 4.0], [5, 3], False),  # does not begin at the first edge
+        ([0.0, 4.0, 2.0], [0, 5, 3], False),
+        ([0.0, 2.0, 2.0], [0, 5, 3], False),
+        ([0.0, 3.0], [5, 3], False),  # not an edge of a fine bin
+        ([0.0, 30.0], [5, 3], False),  # the end of the last fine bin
+        ([0.0, 2.0, 4.0], [0, 0, 0], False),
+    ],
+)
+def test_profile_is_checked(edges: list[float], counts: list[int], valid: bool) -> None:
+    rows = tally([(1, 1, 0.9)])
+    profile = replace(build_profile(rows, None), height=Bins(edges, counts))
+    if valid:
+        check_profile(profile)
+        return
+    with pytest.raises(ValueError, match=r"edges or counts in `profile\.height` that `train` does not write"):
+        check_profile(profile)
+
+
+def test_warning_names_the_flagged_features() -> None:
+    rows = [(digit, digit, 0.9) for digit in range(10)] * 30
+    drift = measure_drift(tally(rows), build_profile(tally(rows), None))
+    assert drift is not None
+    (line,) = drift_warnings(replace(drift, flagged=["ink", "digits"]))
+    assert "(share of ink, mix of digits)" in line
 
 
 def test_confidence_needs_held_out_rows() -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2  # type: ignore[import-untyped]  # ships no types
 
 from mnist_batch.report.document import DigitFigures
 from mnist_batch.report.metrics import (
     calibration_error_by_chance,
     difference_interval,
+    expected_calibration_error,
     population_stability,
     precision_recall_f1,
     stability_by_chance,
@@ -101,6 +103,26 @@ def test_stability_grows_with_the_distance() -> None:
     # By hand: (0.4 - 0.5) ln(0.4 / 0.5) + (0.6 - 0.5) ln(0.6 / 0.5).
     assert population_stability(near, same) == pytest.approx(0.0405, abs=5e-4)
     assert population_stability(far, same) > 1
+
+
+@pytest.mark.parametrize("bins", [2, 5, 10, 13])
+def test_stability_by_chance_is_a_quantile_of_chi_squared(bins: int) -> None:
+    quantile = chi2.ppf(0.999, bins - 1)
+    assert stability_by_chance(bins, 50, 400) == pytest.approx(quantile * (1 / 50 + 1 / 400), rel=0.035)
+
+
+def test_stability_by_hand() -> None:
+    # With half a row in each bin: 1.5 of 5 and 3.5 of 5, against 6.5 of 8 and 1.5 of 8.
+    share, expected = np.array([0.3, 0.7]), np.array([0.8125, 0.1875])
+    index = ((share - expected) * np.log(share / expected)).sum()
+    assert population_stability(np.array([1, 3]), np.array([6, 1])) == pytest.approx(index)
+
+
+def test_calibration_error_by_hand() -> None:
+    sums, correct = np.array([0.0, 3.4, 0.5]), np.array([0.0, 4.0, 0.0])
+    assert expected_calibration_error(sums, correct, 5) == pytest.approx((0.6 + 0.5) / 5)
+    both = expected_calibration_error(np.stack([sums, sums * 0]), np.stack([correct, correct]), 5)
+    assert both.tolist() == pytest.approx([1.1 / 5, 4 / 5])
 
 
 def test_stability_rarely_exceeds_chance() -> None:
