@@ -1,5 +1,6 @@
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,3 +86,87 @@ def test_loading_leaves_files_unchanged(network: Perceptron, tmp_path: Path, mon
     load_model(path, None)
     assert path.read_bytes() == before
     assert list(temporary.iterdir()) == []
+
+
+def repaired(config: dict[str, Any], class_name: str = "Dense") -> dict[str, Any]:
+    """The configuration of a layer after its repair."""
+    return repair_config({"class_name": class_name, "config": config})["config"]
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "expected"),
+    [
+        ("DepthwiseConv2D", {"groups": 1}, {}),
+        ("DepthwiseConv2D", {"groups": 2}, {"groups": 2}),
+        ("SeparableConv2D", {"groups": 1}, {}),
+        ("Conv2DTranspose", {"groups": 1}, {}),
+        ("Conv2D", {"groups": 1}, {"groups": 1}),
+        ("LSTM", {"time_major": False}, {}),
+        ("LSTM", {"time_major": True}, {"time_major": True}),
+        ("Dense", {"batch_input_shape": [None, 784], "units": 3}, {"units": 3}),
+        ("InputLayer", {"batch_input_shape": [64, 784]}, {"batch_input_shape": [None, 784]}),
+        ("InputLayer", {"batch_shape": [64, 28, 28]}, {"batch_shape": [None, 28, 28]}),
+        ("Dense", {"batch_shape": []}, {"batch_shape": []}),
+        ("Dense", {"dtype": {"class_name": "Policy", "config": {"name": "float16"}}}, {"dtype": "float16"}),
+        (
+            "Dense",
+            {"dtype": {"class_name": "DTypePolicy", "config": {}}},
+            {"dtype": {"class_name": "DTypePolicy", "config": {}}},
+        ),
+        ("Dense", {"activation": "softmax_v2"}, {"activation": "softmax"}),
+        ("Dense", {"activation": "relu"}, {"activation": "relu"}),
+        ("Dense", {"other": "softmax_v2"}, {"other": "softmax_v2"}),
+        (
+            "Dense",
+            {"kernel_initializer": {"class_name": "Zeros", "config": {"dtype": "float32", "seed": 3}}},
+            {"kernel_initializer": {"class_name": "Zeros", "config": {"seed": 3}}},
+        ),
+        (
+            "Dense",
+            {"kernel_initializer": {"module": "keras", "class_name": "Zeros", "config": {"dtype": "float32"}}},
+            {"kernel_initializer": {"module": "keras", "class_name": "Zeros", "config": {"dtype": "float32"}}},
+        ),
+        (
+            "Dense",
+            {"bias_initializer": {"class_name": "Zeros", "config": None}},
+            {"bias_initializer": {"class_name": "Zeros", "config": {}}},
+        ),
+        ("Dense", {"bias_initializer": "zeros"}, {"bias_initializer": "zeros"}),
+    ],
+)
+def test_layer_is_repaired(class_name: str, config: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert repaired(config, class_name) == expected
+
+
+def test_wrapped_layer_is_repaired() -> None:
+    wrapped = {"layer": {"class_name": "LSTM", "config": {"time_major": False, "units": 4}}}
+    assert repaired(wrapped, "Bidirectional") == {"layer": {"class_name": "LSTM", "config": {"units": 4}}}
+
+
+def test_list_of_layers_is_a_sequential() -> None:
+    layers = [{"class_name": "Flatten", "config": {"name": "flatten", "batch_input_shape": [32, 28, 28]}}]
+    config = repair_config({"class_name": "Sequential", "config": layers})["config"]
+    assert config["name"] == "sequential"
+    assert [layer["class_name"] for layer in config["layers"]] == ["InputLayer", "Flatten"]
+    expected = {"batch_shape": [None, 28, 28], "dtype": "float32", "name": "flatten_input"}
+    assert config["layers"][0]["config"] == expected
+    assert config["layers"][1]["config"] == {"name": "flatten"}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, 784]}},
+        {"class_name": "Functional", "config": {"name": "inner", "layers": []}},
+        {"class_name": "Dense", "config": {"name": "dense"}},  # the file does not hold the shape
+    ],
+)
+def test_sequential_that_needs_no_input_layer_gets_none(first: dict[str, Any]) -> None:
+    config = repaired({"name": "sequential", "layers": [first]}, "Sequential")
+    assert config["layers"] == [first]
+    assert repaired({"name": "empty"}, "Sequential") == {"name": "empty", "layers": []}
+
+
+@pytest.mark.parametrize("config", [None, "text", 7])
+def test_configuration_of_another_type_is_left_for_keras(config: object) -> None:
+    assert repair_config({"class_name": "Dense", "config": config}) == {"class_name": "Dense", "config": {}}
