@@ -322,6 +322,9 @@ def test_repeated_ids_are_named_with_their_number(store: OutputStore, plan: Plan
     write_ids(store, "predictions", 0, ["a", "b", "c", "d"])
     write_ids(store, "rejects", 0, ["e"])
     check_unique_ids(store.staging, PARQUET)
+    write_ids(store, "rejects", 1, ["c"])
+    with pytest.raises(InputError, match="'c' occurs in 2 rows"):
+        check_unique_ids(store.staging, PARQUET)
     write_ids(store, "predictions", 1, ["d", "b", "f"])
     write_ids(store, "rejects", 1, ["b"])
     with pytest.raises(InputError, match="every id must be unique, 'b' occurs in 3 rows"):

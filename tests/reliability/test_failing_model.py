@@ -131,6 +131,19 @@ def test_too_large_batch_is_halved(pixels: Pixels, tmp_path: Path) -> None:
     assert result.batch_splits > 0
 
 
+def test_splits_are_counted_once(pixels: Pixels, tmp_path: Path) -> None:
+    """In every shard, those of its own chunks."""
+    pixels[[3, 200, 260, 499], 0, 0] = FAILS
+    predictor = predictor_of(failing_network(1000))
+    shards = [Shard(index, 250 * index, (Span(0, 250 * index, 250 * index + 250),)) for index in range(2)]
+    results = list(
+        score_shards(make_job(MemorySource(pixels), tmp_path), shards, predictor, lambda _: None, never_stop)
+    )
+    # Each of the four batches has one bad row, and is halved seven times.
+    assert [result.batch_splits for result in results] == [14, 14]
+    assert predictor.batch_splits == 28
+
+
 def test_failing_row_is_a_reject(pixels: Pixels, tmp_path: Path) -> None:
     pixels[[3, 200, 499], 0, 0] = FAILS
     result = score_all(pixels, 1000, tmp_path)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import NoReturn
 
 import pytest
 
-from mnist_batch.errors import LockedError, OutputError
+from mnist_batch.errors import LockedError, OutputError, StorageError
+from mnist_batch.output import lock
 from mnist_batch.output.lock import hold_lock
 from reliability.readers import FAKE_JOB, set_in
 
@@ -65,6 +67,78 @@ def test_deleted_lock_file_still_locks(tmp_path: Path) -> None:
             pass
     with hold_lock(tmp_path):
         pass
+
+
+def test_folder_that_cannot_be_locked_is_locked_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS. If the file is replaced between opening and locking it, the new one is locked."""
+    flock, replaced = fcntl.flock, []
+
+    def lock_files_only(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if not replaced:
+            replaced.append(descriptor)
+            (tmp_path / ".lock").unlink()
+            (tmp_path / ".lock").touch()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_files_only)
+    with hold_lock(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+        with pytest.raises(LockedError, match=f"process {os.getpid()}"), hold_lock(tmp_path):
+            pass
+
+
+def test_lock_that_is_always_replaced_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock = fcntl.flock
+
+    def replace_and_lock(descriptor: int, operation: int) -> None:
+        (tmp_path / ".lock").unlink(missing_ok=True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replace_and_lock)
+    with (
+        pytest.raises(LockedError, match="must not be replaced while runs start, was replaced 10 times"),
+        hold_lock(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (errno.ENOSPC, StorageError, "must be written, but: No space left on device; fix that"),
+        (errno.EDQUOT, StorageError, "must be written, but: Disk quota exceeded; fix that"),
+        (errno.EIO, StorageError, "must be written, but: Input/output error; fix that"),
+        (errno.EROFS, OutputError, "must be a writable folder, but: Read-only file system; choose another"),
+        (errno.EACCES, OutputError, "must be a writable folder, but: Permission denied; choose another"),
+        (errno.ENOLCK, OutputError, "must be on a file system with flock"),
+        (errno.ENOSYS, OutputError, "must be on a file system with flock"),
+    ],
+)
+def test_lock_that_cannot_be_written_says_why(
+    code: int, kind: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(kind, match=message), hold_lock(tmp_path):
+        pass
+
+
+def test_holder_is_known_once_it_has_written_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_NAMING_SECONDS", 0.2)
+    path = tmp_path / ".lock"
+    assert lock._describe_holder(path) == "another process"
+    path.write_text("{}")
+    assert lock._describe_holder(path) == "another process"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "started": "now"}))
+    assert lock._describe_holder(path) == "process 7 on elsewhere, started now,"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": dead.pid, "started": "then"}))
+    assert lock._describe_holder(path) == f"process {dead.pid} on {socket.gethostname()}, started then,"
 
 
 def test_child_program_does_not_keep_lock(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from contracts import (
 )
 
 from mnist_batch.errors import InputError
+from mnist_batch.sources import idx
 
 FILES = [{f"{part}-{row}.png": png for row, png in enumerate(DIGITS.pngs[:4])} for part in "ab"]
 
@@ -143,7 +144,11 @@ def test_joined_gzip_members_are_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "more", [b"x", gzip.compress(b"x"), gzip.compress(idx_bytes(PIXELS))], ids=["text", "member", "images"]
 )
-def test_more_after_the_images_of_a_gzip_is_an_error(more: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [1 << 20, PIXELS.nbytes, PIXELS.nbytes + 1, 1000])
+def test_more_after_the_images_of_a_gzip_is_an_error(
+    more: bytes, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idx, "_INFLATE_CHUNK", chunk)
     write_files(tmp_path, {"images.gz": gzip.compress(idx_bytes(PIXELS)) + more})
     with pytest.raises(InputError, match=r"gzip stream must be whole|the header probably belongs to another file"):
         opened(tmp_path / "images.gz")
