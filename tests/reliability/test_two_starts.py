@@ -71,7 +71,7 @@ def test_deleted_lock_file_still_locks(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_locked_is_locked_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on NFS. If the file is replaced between opening and locking it, the new one is locked."""
-    flock, replaced = fcntl.flock, []
+    flock, replaced = fcntl.flock, list[int]()
 
     def lock_files_only(descriptor: int, operation: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
