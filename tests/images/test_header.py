@@ -79,6 +79,12 @@ def test_size_of_top_down_and_old_bmp() -> None:
     assert image_size(start + struct.pack("<IHH", 12, 31, 9)) == (31, 9)
 
 
+def test_each_page_of_a_tiff_has_its_size() -> None:
+    done, data = cv2.imencodemulti(".tiff", [np.zeros(shape, np.uint8) for shape in ((9, 31), (5, 7), (12, 4))])
+    assert done
+    assert [image_size(data.tobytes(), page) for page in range(4)] == [(31, 9), (7, 5), (4, 12), None]
+
+
 def test_truncated_header_has_no_size() -> None:
     for data in IMAGES:
         assert image_size(data[:7]) is None

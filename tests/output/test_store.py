@@ -283,6 +283,22 @@ def test_an_empty_folder_has_no_documents(store: OutputStore) -> None:
 
 
 @pytest.mark.parametrize(
+    "content", ["[]", "{", '{"fingerprint": "a"}', '{"fingerprint": "a", "parts": {}}', '{"facts": {}, "parts": {}}']
+)
+def test_file_of_somebody_else_is_no_manifest(content: str, store: OutputStore) -> None:
+    store.path.mkdir()
+    (store.path / "manifest.json").write_text(content)
+    assert store.manifest() is None
+
+
+def test_damaged_manifest_is_noticed(store: OutputStore) -> None:
+    store.path.mkdir()
+    (store.path / "manifest.json").write_text('{"fingerprint": "a", "facts": {}, "parts": {}}')
+    with pytest.raises(DocumentError, match="missing required field"):
+        store.manifest()
+
+
+@pytest.mark.parametrize(
     "content", ['{"passed": true, "rejects": 1, "listing": false}', '{"passed": true, "rejects": null, "listing": 0}']
 )
 def test_damaged_journal_is_refused(content: str, store: OutputStore) -> None:

@@ -192,6 +192,12 @@ def test_warning_names_the_flagged_features() -> None:
     assert "(share of ink, mix of digits)" in line
 
 
+def test_profile_says_what_its_confidences_are_of() -> None:
+    rows = tally([(1, 1, 0.9)] * 20)
+    assert build_profile(rows, rows).confidence_of == "training rows that were held out to choose the epoch"
+    assert build_profile(rows, None).confidence_of is None
+
+
 def test_confidence_needs_held_out_rows() -> None:
     drift = measure_drift(tally([(1, 1, 0.9)] * 20), build_profile(tally([(1, 1, 0.9)] * 20), None))
     assert drift is not None
