@@ -141,6 +141,9 @@ def measure_tests(copy: Path, work: Path, paths: list[str], jobs: int) -> Tests:
             print(f"left out, because it fails without a fault: {test}", file=sys.stderr)
         elif case.find("skipped") is None:
             seconds[test] = float(case.attrib["time"])
+    if not seconds:
+        times.unlink()
+        sys.exit("no test passes without a fault: see above")
     data = CoverageData(str(measured))
     data.read()
     by_line = {
@@ -313,7 +316,9 @@ def _key(mutant: Mutant) -> str:
 def _read_outcomes(results: Path) -> dict[str, str]:
     if not results.exists():
         return {}
-    return {record["key"]: record["outcome"] for record in map(json.loads, results.read_text().splitlines())}
+    records = map(json.loads, results.read_text().splitlines())
+    # Tests may have been added since for what was not tested.
+    return {record["key"]: record["outcome"] for record in records if record["outcome"] != "untested"}
 
 
 def _difference(mutant: Mutant) -> str:

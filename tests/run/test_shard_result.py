@@ -70,7 +70,11 @@ def test_record_of_something_else_is_refused(change: Mapping[str, Any]) -> None:
         decode_result(gzip.compress(json.dumps(record | change).encode()), SHARD)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"[]")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"[]")],
+    ids=["empty", "not compressed", "cut off", "a list"],
+)
 def test_damaged_record_is_refused(content: bytes) -> None:
     with pytest.raises(DocumentError):
         decode_result(content, SHARD)
