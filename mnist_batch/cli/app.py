@@ -196,7 +196,7 @@ def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> i
 
 
 def run(*command: str) -> None:
-    """The console script. `command` is put before the arguments of the process. Does not return."""
+    """Runs a command in a process of its own, as `entry.run` says. Does not return."""
     arguments = [*command, *sys.argv[1:]]
     prepare()
     outcome = "what was done is kept: start it again and it continues"

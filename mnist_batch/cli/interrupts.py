@@ -24,6 +24,14 @@ _GRACE_SECONDS = 1.5
 _UNWINDING_SECONDS = 5.0
 
 
+def block_signals() -> list[signal.Signals]:
+    """Blocks the signals in this thread and those that it starts, and returns them. Call it in the main thread."""
+    signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    if signals:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    return signals
+
+
 class Interrupts:
     """Waits for signals.
 
@@ -41,9 +49,7 @@ class Interrupts:
 
     def start(self) -> None:
         """Blocks the signals and starts to wait. Call it in the main thread, before TensorFlow is imported."""
-        signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        if signals:
-            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        if signals := block_signals():
             threading.Thread(target=self._wait, args=(signals,), name="signals", daemon=True).start()
 
     def check_interrupted(self) -> None:

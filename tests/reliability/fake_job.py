@@ -66,6 +66,6 @@ def install_fakes() -> None:
 
 if __name__ == "__main__":
     install_fakes()
-    from mnist_batch.cli.app import run
+    from mnist_batch.cli.entry import run
 
     run("predict")

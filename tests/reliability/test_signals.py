@@ -67,6 +67,33 @@ def run_and_signal(
 SLOW = pytest.mark.slow
 
 
+# Imports Typer slowly, so that a signal comes before the program has started to wait for it.
+SLOW_START = """
+import builtins, time
+from mnist_batch.cli import entry
+load = builtins.__import__
+def load_slowly(name, *rest):
+    time.sleep(0.5 if name == "typer" else 0)
+    return load(name, *rest)
+builtins.__import__ = load_slowly
+print("begun", flush=True)
+entry.run("predict")
+"""
+
+
+def test_signal_while_the_program_is_imported_is_not_lost(sample_data: Path, tmp_path: Path) -> None:
+    start = command(sample_data / "digits.zip", tmp_path / "out", (sys.executable, "-c", SLOW_START))
+    run = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+    time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=LIMIT_SECONDS)
+    assert run.returncode == 130, err
+    assert json.loads(out.splitlines()[-1])["exit_code"] == 130
+    assert err == "mnist-batch: interrupted, what was done is kept: start it again and it continues\n"
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [
