@@ -108,6 +108,7 @@ def test_predict_leaves_its_host_as_it_was(sample_data: Path, tmp_path: Path) ->
     assert after == before
 
 
+@pytest.mark.slow
 def test_own_imports_leave_the_environment_of_a_host(sample_data: Path, tmp_path: Path) -> None:
     """The same in a host that has imported none of the libraries. They may add variables, but change none."""
     program = """
@@ -244,6 +245,7 @@ def test_background_import_error_is_ignored(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_own_process_ignores_settings_of_keras_but_not_where_its_files_are(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}')
     code = """

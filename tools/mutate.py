@@ -71,6 +71,8 @@ class Tests:
         found = {test for line in range(mutant.first_line, mutant.last_line + 1) for test in lines.get(line, [])}
         if not found - {""}:  # a line of the module itself: every test that uses the module
             found = {test for tests in lines.values() for test in tests}
+        if not found - {""}:  # run by child processes only, which coverage.py does not measure here
+            found = {test for test in self.seconds if test.startswith(f"tests/{mutant.folder}/")}
         by_file: dict[str, list[str]] = defaultdict(list)
         for test in self.seconds:  # in the order in which pytest runs them
             if test in found:

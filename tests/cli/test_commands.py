@@ -204,7 +204,13 @@ def test_models_lists_the_bundled_model(cli: Cli) -> None:
     assert 0.97 < seed["accuracy"] < 0.99
 
 
-@pytest.mark.parametrize("entry", [["jobs/predict.py"], ["-m", "mnist_batch", "predict"]], ids=["job", "module"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(["jobs/predict.py"], id="job"),
+        pytest.param(["-m", "mnist_batch", "predict"], id="module", marks=pytest.mark.slow),
+    ],
+)
 def test_program_runs_from_any_folder(entry: list[str], sample_data: Path, tmp_path: Path) -> None:
     """OpenCV's message about the damaged image does not reach stderr."""
     damaged = tmp_path / "damaged.png"

@@ -151,7 +151,8 @@ print(load_model(Path(sys.argv[2]), None).scale)
 """
 
 
-@pytest.mark.parametrize("first", [pytest.param("train", marks=pytest.mark.slow), "predict"])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["train", "predict"])
 def test_keras_backend_variable_is_ignored(first: str, save_keras: SaveKeras) -> None:
     run = subprocess.run(
         [sys.executable, "-c", LOAD_IN_A_NEW_PROCESS, first, save_keras()],

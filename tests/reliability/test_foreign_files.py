@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_renamed_are_moved(images: Path, output: Path, cr
 
 
 @pytest.mark.usefixtures("cross_device_folders")
-@pytest.mark.parametrize("step", range(9))
+@pytest.mark.parametrize("step", [pytest.param(step, marks=() if step == 4 else pytest.mark.slow) for step in range(9)])
 def test_move_goes_on_where_it_stopped(
     step: int,
     images: Path,

@@ -200,6 +200,7 @@ def test_image_bombs_are_rejects(tmp_path: Path) -> None:
     assert growth < MAX_GROWTH
 
 
+@pytest.mark.slow
 def test_large_images_are_not_held_together(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip_zeros(struct.pack(">4B3I", 0, 0, 8, 3, 8, 8192, 8192)))
     outcome, growth = read_in_subprocess(tmp_path)

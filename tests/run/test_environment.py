@@ -87,6 +87,7 @@ def test_another_environment_is_another_run(tmp_path: Path, monkeypatch: pytest.
         predict(images, output=tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", ["500", "1e9", "x"])
 def test_command_line_ignores_the_settings_of_opencv_and_keras(pixels: str, sample_data: Path, tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "backend": "jax"}')

@@ -95,6 +95,7 @@ def test_success_file_has_manifest_digest(scored: Result) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(sample_data: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
         command = [sys.executable, "-m", "mnist_batch", "predict", sample_data / "digits.zip", "-o", tmp_path / name]

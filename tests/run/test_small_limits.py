@@ -28,6 +28,8 @@ FORM_NAMES = [
     *("idx.gz in zip", "csv in tar", "npz in tar.gz", "parquet: binary of PNG", "parquet: list of uint8"),
     *("parquet: 784 columns from pixel1", "parquet: Spark's images"),
 ]
+# Forms whose images are also scored unchanged in the quick tests.
+QUICK_UNCHANGED = ("idx", "folder", "zip deflated", "tar.gz", "parquet: binary of PNG")
 # Forms in which each image is a file of its own, which may be damaged.
 ENCODED = ("folder", "zip", "tar", "parquet: binary of PNG")
 LIMITS: list[tuple[object, str, int]] = [
@@ -116,8 +118,11 @@ def score(written: Written, output: Path, auto: bool, batch_size: int, rows_per_
     )
 
 
-@pytest.mark.parametrize("auto", [True, False])
-@pytest.mark.parametrize("form", FORM_NAMES)
+@pytest.mark.parametrize(
+    ("form", "auto"),
+    [(form, True) for form in FORM_NAMES]
+    + [pytest.param(form, False, marks=() if form in QUICK_UNCHANGED else pytest.mark.slow) for form in FORM_NAMES],
+)
 def test_small_pieces_change_nothing(form: str, auto: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     written = FORMS[form](tmp_path / "in", draw_digits(auto))

@@ -84,6 +84,7 @@ def test_each_epoch_prints_a_line(idx_folder: Path, tmp_path: Path) -> None:
     assert lines[3:] == [f"test_acc: {result.card.accuracy:.4f}"]
 
 
+@pytest.mark.slow
 def test_same_seed_gives_same_weights(idx_folder: Path, tmp_path: Path) -> None:
     for name, seed in {"a": 3, "b": 3, "c": 4}.items():
         config = TrainConfig(tmp_path / name, idx_folder, seed=seed, epochs=2, validation=0.2)
