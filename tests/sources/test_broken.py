@@ -52,6 +52,7 @@ IDX = idx_bytes(PIXELS)
     [
         (IDX[:-1], r"promises 60 images of 28x28 \(47040 bytes\), file has 47039 bytes"),
         (IDX[:20], "file has 4 bytes"),
+        (idx_bytes(PIXELS[:, :20])[:-1], r"promises 60 images of 20x28 \(33600 bytes\), file has 33599 bytes"),
         (IDX + b"\0", "file has 47041 bytes"),
         (IDX[:10], "file ends within them"),
         (b"\0\0\x08\x01" + IDX[4:], "00 00 08 01"),

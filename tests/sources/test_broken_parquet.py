@@ -286,6 +286,13 @@ def test_damaged_images_of_spark_are_rejects(tmp_path: Path) -> None:
     assert [str(reject.reason) for reject in batch.rejects] == [*reasons, "null_image"]
 
 
+@pytest.mark.parametrize("field", ["height", "width", "nChannels", "mode", "data"])
+def test_struct_that_lacks_a_field_of_spark_holds_no_images(field: str, tmp_path: Path) -> None:
+    images = [{name: value for name, value in row.items() if name != field} for row in DIGITS.spark_images]
+    with pytest.raises(InputError, match=r"must hold images .*, its columns are image \(struct<origin"):
+        open_inputs((str(parquet(tmp_path, image=images)),), ReadOptions())
+
+
 def test_irregular_lists_with_a_channel_are_rejects(tmp_path: Path) -> None:
     good = DIGITS.cubes[0]
     two_channels = [[cell * 2 for cell in line] for line in good]
