@@ -33,5 +33,6 @@ def export(model: keras.Model, path: Path) -> Path:
 
 def score(model: LoadedModel, pixels: Pixels) -> Floats:
     """float32 [n, 10], computed in `Dataset.map`, as the predictor does."""
-    batches = tf.data.Dataset.from_tensor_slices(pixels).batch(128).map(model.score)
+    scoring = tf.autograph.experimental.do_not_convert(model.score)
+    batches = tf.data.Dataset.from_tensor_slices(pixels).batch(128).map(scoring)
     return np.concatenate([scores["probabilities"] for scores in batches.as_numpy_iterator()])
