@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -164,6 +165,24 @@ def test_input_of_encoded_images(tmp_path: Path) -> None:
     number = keras.layers.Hashing(num_bins=2)(image)
     path = save(keras.Model(image, keras.layers.Dense(10)(number)), tmp_path / "m.keras")
     assert "of numbers, found [n,784] of string" in load_error(path)
+
+
+def export_function(path: Path, function: Callable[[tf.Tensor], tf.Tensor], shape: Sequence[int | None] | None) -> Path:
+    """Exports a function of one float32 tensor as a SavedModel."""
+    module = tf.Module()
+    module.score = tf.function(function, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    tf.saved_model.save(module, path, signatures=module.score)
+    return path
+
+
+def test_input_of_unknown_rank(tmp_path: Path) -> None:
+    path = export_function(tmp_path / "m", lambda x: tf.reshape(x, (-1, 784))[:, :10], None)
+    assert "must take one image, [n,784], [n,28,28] or [n,28,28,1], found [?]" in load_error(path)
+
+
+def test_output_that_is_one_number(tmp_path: Path) -> None:
+    path = export_function(tmp_path / "m", tf.reduce_sum, [None, 784])
+    assert "must give ten values per image, [n,10], found [?]" in load_error(path)
 
 
 @pytest.mark.parametrize("width", [1, 11])
