@@ -29,20 +29,21 @@ from mnist_batch.sources.idx import read_idx, read_labels
 
 COUNT = 180
 TRAINED_ROWS = 50_000
+
+
 SCALES: dict[str, Callable[[Pixels], Floats]] = {
     "0..1": lambda pixels: pixels / np.float32(255),
     "0..255": lambda pixels: pixels.astype(np.float32),
     "-1..1": lambda pixels: pixels / np.float32(127.5) - 1,
     "-0.5..0.5": lambda pixels: pixels / np.float32(255) - np.float32(0.5),
     "standardised": lambda pixels: (pixels / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081),
-    "columns": lambda pixels: divide_columns(pixels),
+    "columns": lambda pixels: keras.utils.normalize(pixels.astype(np.float32), axis=1),
     "inverted": lambda pixels: 1 - pixels / np.float32(255),
 }
 # How often each is seen in public repositories, roughly. The rare ones are drawn more often than they are seen.
 _SCALE_SHARES = (0.34, 0.16, 0.1, 0.06, 0.1, 0.16, 0.08)
 _DENSE = ("linear", "dense", "deep", "tanh", "sigmoid", "dropout", "dense_bn", "sigmoids", "logits")
 _CONVOLUTIONAL = ("cnn", "cnn_dropout", "cnn_bn", "lenet", "cnn_augmented", "cnn_sigmoids")
-_OTHER = ("lstm",)
 # Epochs and rows.
 _AMOUNTS = ((1, 5_000), (1, 50_000), (3, 10_000), (10, 10_000), (30, 2_000), (5, 50_000))
 _SMALL_AMOUNTS = ((1, 5_000), (1, 50_000), (3, 10_000), (30, 2_000), (8, 12_000), (3, 50_000))
@@ -68,6 +69,7 @@ class Spec:
 
 
 def draw_specs(count: int) -> list[Spec]:
+    """Draws each network with a generator of its own."""
     specs = []
     for number in range(count):
         generator = np.random.default_rng([2026, number])
@@ -82,13 +84,6 @@ def draw_specs(count: int) -> list[Spec]:
 
 
 SPECS = draw_specs(COUNT)
-
-
-def divide_columns(pixels: Pixels) -> Floats:
-    """What `keras.utils.normalize(x, axis=1)` makes of [n, 28, 28]: each column divided by its norm."""
-    values = pixels.astype(np.float32)
-    norms = np.sqrt((values**2).sum(axis=1, keepdims=True))
-    return values / np.where(norms == 0, np.float32(1), norms)
 
 
 def build(spec: Spec) -> keras.Model:
@@ -113,9 +108,9 @@ def build(spec: Spec) -> keras.Model:
     elif spec.form == "lenet":
         body = [
             layers.Conv2D(6, 5, activation="tanh" if spec.seed % 2 else "relu", padding="same"),
-            layers.AveragePooling2D(),
+            layers.AveragePooling2D(2),
             layers.Conv2D(16, 5, activation="relu"),
-            layers.AveragePooling2D(),
+            layers.AveragePooling2D(2),
             layers.Flatten(),
             layers.Dense(120, "relu"),
             layers.Dense(84, "relu"),
@@ -132,7 +127,7 @@ def build(spec: Spec) -> keras.Model:
 
 
 def augment(images: Floats, seed: int) -> Floats:
-    """Rotates, shifts and zooms images of one scale, as `ImageDataGenerator` does. The border gets the nearest values."""
+    """Rotates, shifts and zooms images, as `ImageDataGenerator` does. The border gets the nearest values."""
     layer = keras.Sequential(
         [
             layers.RandomRotation(0.03, fill_mode="nearest", seed=seed),
@@ -146,6 +141,7 @@ def augment(images: Floats, seed: int) -> Floats:
 
 
 def train(spec: Spec, images: Pixels, labels: Ints) -> keras.Model:
+    """Trains a network. images: uint8 [n, 28, 28]; labels: the digits, [n]."""
     keras.utils.set_random_seed(spec.seed)
     model = build(spec)
     one_hot = np.eye(10, dtype=np.float32)[labels[: spec.rows]]
@@ -161,6 +157,7 @@ def train(spec: Spec, images: Pixels, labels: Ints) -> keras.Model:
 
 
 def main() -> None:
+    """Trains the networks that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("build/networks"))
     given = parser.parse_args()
