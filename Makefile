@@ -15,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 .DEFAULT_GOAL := help
-.PHONY: help predict train test test-all test-airflow test-cron bench bench-framing bench-report bench-reliability torture fuzz mutate check format goldens sample_data clean
+.PHONY: help predict train test test-all test-airflow test-cron bench bench-framing bench-report bench-reliability torture fuzz fuzz-models mutate check format goldens sample_data clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-reliability: $(VENV)/ready ## measure the time from SIGTERM to the end (ne
 
 fuzz: $(VENV)/ready-dev ## read RUNS (20000) mutated inputs of every form; FIRST= is the first seed, ONLY= takes forms by name
 	@$(BIN)/python tests/reliability/fuzz.py --runs $(or $(RUNS),20000) --first $(or $(FIRST),0) --only '$(ONLY)'
+
+fuzz-models: $(VENV)/ready-dev ## load RUNS (5000) mutated models of every form; takes an hour
+	@$(BIN)/python tests/reliability/fuzz.py --models --runs $(or $(RUNS),5000) --first $(or $(FIRST),0) --only '$(ONLY)'
 
 mutate: $(VENV)/ready-mutate ## put small faults into the code, EACH (52) in each folder, and count those that the tests notice; hours
 	@$(BIN)/python tools/mutate.py --seed $(or $(SEED),1) --each $(or $(EACH),52) $(ARGS)

@@ -31,14 +31,14 @@ COUNT = 180
 TRAINED_ROWS = 50_000
 
 
-SCALES: dict[str, Callable[[Pixels], Floats]] = {
-    "0..1": lambda pixels: pixels / np.float32(255),
-    "0..255": lambda pixels: pixels.astype(np.float32),
-    "-1..1": lambda pixels: pixels / np.float32(127.5) - 1,
-    "-0.5..0.5": lambda pixels: pixels / np.float32(255) - np.float32(0.5),
-    "standardised": lambda pixels: (pixels / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081),
-    "columns": lambda pixels: keras.utils.normalize(pixels.astype(np.float32), axis=1),
-    "inverted": lambda pixels: 1 - pixels / np.float32(255),
+SCALES: dict[str, Callable[[Floats], Floats]] = {
+    "0..1": lambda values: values / np.float32(255),
+    "0..255": lambda values: values,
+    "-1..1": lambda values: values / np.float32(127.5) - np.float32(1),
+    "-0.5..0.5": lambda values: values / np.float32(255) - np.float32(0.5),
+    "standardised": lambda values: (values / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081),
+    "columns": lambda values: keras.utils.normalize(values, axis=1),
+    "inverted": lambda values: np.float32(1) - values / np.float32(255),
 }
 # How often each is seen in public repositories, roughly. The rare ones are drawn more often than they are seen.
 _SCALE_SHARES = (0.34, 0.16, 0.1, 0.06, 0.1, 0.16, 0.08)
@@ -148,7 +148,7 @@ def train(spec: Spec, images: Pixels, labels: Ints) -> keras.Model:
     optimizer = ("adam", "adam", "rmsprop")[spec.seed % 3]
     loss = keras.losses.CategoricalCrossentropy(from_logits=spec.form == "logits")
     model.compile(optimizer, loss)
-    values = SCALES[spec.scale](images[: spec.rows]).reshape(-1, *model.input_shape[1:])
+    values = SCALES[spec.scale](images[: spec.rows].astype(np.float32)).reshape(-1, *model.input_shape[1:])
     batch_size = (32, 64, 128)[spec.seed % 3]
     for epoch in range(spec.epochs):
         fed = augment(values, spec.seed + epoch) if spec.form == "cnn_augmented" else values
@@ -164,7 +164,7 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
     images = read_idx(mnist / "train-images-idx3-ubyte.gz")
-    labels = read_labels(mnist / "train-labels-idx1-ubyte.gz")
+    labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))
     for spec in SPECS:
         card = given.folder / f"{spec.name}.json"
         if card.exists():

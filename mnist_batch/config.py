@@ -30,11 +30,21 @@ class PixelRange(StrEnum):
 
 
 class Scale(StrEnum):
-    """The numbers for black and white that a model was trained on."""
+    """The pixel values that a model was trained on.
+
+    UNIT, BYTE, SYMMETRIC, CENTRED: the numbers for black and white.
+    STANDARDISED: 0..1 minus MNIST's mean, divided by its standard deviation.
+    COLUMNS: each column of an image divided by its L2 norm, as `keras.utils.normalize(x, axis=1)` does.
+    INVERTED: 1 for black and 0 for white.
+    """
 
     UNIT = "0..1"
     BYTE = "0..255"
     SYMMETRIC = "-1..1"
+    CENTRED = "-0.5..0.5"
+    STANDARDISED = "standardised"
+    COLUMNS = "columns"
+    INVERTED = "inverted"
 
 
 class OutputFormat(StrEnum):

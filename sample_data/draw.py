@@ -18,18 +18,16 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pen import CAREFUL, EVERYDAY, Hand, Pixels, draw_digit
+from pen import CAREFUL, EVERYDAY, LOOSE, Hand, Pixels, draw_digit
 
 HERE = Path(__file__).resolve().parent
 SELFTEST = HERE.parent / "mnist_batch" / "model" / "selftest.npz"
 
 # Any two different numbers. 1998 is the year of MNIST's paper.
 SAMPLE_SEED = 1998
-SELFTEST_SEED = 2812
+CAREFUL_SEED, EVERYDAY_SEED, LOOSE_SEED = 2812, 2813, 2814
 SAMPLES_PER_CLASS = 30
-SELFTEST_PER_CLASS = 10
-BLENDS = 100
-BLENDS_FROM = 1000  # number of the first digit in a blend; all other digits have smaller numbers
+CAREFUL_PER_CLASS, EVERYDAY_PER_CLASS, LOOSE_PER_CLASS = 10, 30, 60
 # `datasets` writes image columns in row groups of 100 (config.PARQUET_ROW_GROUP_SIZE_FOR_IMAGE_DATASETS, 2.x and 3.x).
 ROWS_PER_GROUP = 100
 
@@ -43,23 +41,6 @@ def draw_classes(seed: int, per_class: int, hand: Hand) -> tuple[Pixels, Pixels]
     """Draws digits, uint8 [n, 28, 28], and their labels, uint8 [n], class by class."""
     digits = [draw(seed, digit, number, hand) for digit in range(10) for number in range(per_class)]
     return np.stack(digits), np.repeat(np.arange(10, dtype=np.uint8), per_class)
-
-
-def draw_blends(seed: int, count: int) -> tuple[Pixels, Pixels]:
-    """Draws averages of two digits of different classes, uint8 [n, 28, 28], and returns both labels, uint8 [n, 2].
-
-    Either label is right, so a model that is certain about all blends receives pixels on too large a scale. Measured
-    with a 784-512-512-10 network trained on MNIST in 0..1: with the right scale its confidence is above 0.999 for 25 of
-    the 100 blends, and 0.98 in the median. With 0..255, it is above 0.9999 for all 100. All 45 pairs occur before one
-    repeats.
-    """
-    pairs = [(first, second) for first in range(10) for second in range(first + 1, 10)]
-    labels = np.array([pairs[i % len(pairs)] for i in range(count)], np.uint8)
-    blends = []
-    for number, (first, second) in enumerate(labels.tolist()):
-        one, other = (draw(seed, digit, BLENDS_FROM + number, CAREFUL) for digit in (first, second))
-        blends.append(np.rint((one.astype(float) + other) / 2).astype(np.uint8))
-    return np.stack(blends), labels
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -142,10 +123,21 @@ def write_samples() -> None:
 
 
 def write_selftest() -> None:
-    """Writes the digits on which a model without a card is tested at load. `savez` writes no timestamps."""
-    digits, labels = draw_classes(SELFTEST_SEED, SELFTEST_PER_CLASS, CAREFUL)
-    blends, blend_labels = draw_blends(SELFTEST_SEED, BLENDS)
-    np.savez_compressed(SELFTEST, digits=digits, labels=labels, blends=blends, blend_labels=blend_labels)
+    """Writes the digits on which a model is tested at load. `savez` writes no timestamps.
+
+    careful: digits that any usable model recognizes. varied: digits of which every model gets some wrong, so that its
+    confidence can be compared with its accuracy. Both uint8 [n, 28, 28], with uint8 labels [n].
+    """
+    careful, careful_labels = draw_classes(CAREFUL_SEED, CAREFUL_PER_CLASS, CAREFUL)
+    everyday, everyday_labels = draw_classes(EVERYDAY_SEED, EVERYDAY_PER_CLASS, EVERYDAY)
+    loose, loose_labels = draw_classes(LOOSE_SEED, LOOSE_PER_CLASS, LOOSE)
+    np.savez_compressed(
+        SELFTEST,
+        careful=careful,
+        careful_labels=careful_labels,
+        varied=np.concatenate([everyday, loose]),
+        varied_labels=np.concatenate([everyday_labels, loose_labels]),
+    )
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class Hand:
 # level (33 of 255), and the spread of the line widths and of the box widths. The forms themselves were judged by eye.
 EVERYDAY = Hand(looseness=1.0, slant=0.12, slant_spread=0.17, stretch_spread=0.13, pen=2.45, pen_spread=0.55)
 CAREFUL = Hand(looseness=0.6, slant=0.1, slant_spread=0.1, stretch_spread=0.08, pen=2.6, pen_spread=0.3)
+LOOSE = Hand(looseness=1.5, slant=0.14, slant_spread=0.24, stretch_spread=0.2, pen=2.5, pen_spread=0.8)
 
 MIN_PEN, MAX_PEN = 1.7, 4.0  # thinner lines break up into gray, thicker ones close the loops of 6, 8, 9
 BASE_STRETCH = 1.2  # the forms are narrow; MNIST's boxes are about 0.8 times as wide as high, with the slant

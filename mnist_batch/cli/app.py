@@ -178,6 +178,24 @@ def models(context: typer.Context, json: options.Json = False) -> None:
         reporter.print(console.format_models(bundled))
 
 
+@app.command()
+def check_model(
+    context: typer.Context, model: options.Model, scale: options.ModelScale = None, json: options.Json = False
+) -> None:
+    """Check a model before a long run: form, layers, scale with its evidence, repairs, accuracy, speed."""
+    from mnist_batch.model.bundled import resolve_model
+
+    path = resolve_model(model)
+    from mnist_batch.model.checking import check_model as check
+
+    result = check(path, scale)
+    reporter: OutcomeReporter = context.obj
+    if json:
+        reporter.print_json(asdict(result))
+    else:
+        reporter.print(console.format_check(result))
+
+
 def main(arguments: Sequence[str], reporter: OutcomeReporter | None = None) -> int:
     """Runs one command and returns its exit code. The only place that catches and reports errors."""
     reporter = reporter or OutcomeReporter(_parse_outcome_options(arguments))

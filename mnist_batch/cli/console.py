@@ -16,6 +16,7 @@ from mnist_batch.names import printable
 
 if TYPE_CHECKING:
     from mnist_batch.model.bundled import BundledModel
+    from mnist_batch.model.checking import ModelCheck
     from mnist_batch.report.document import PreprocessingCounts, Timings
     from mnist_batch.run.inspection import InspectionSummary, SampleSummary
     from mnist_batch.run.result import Result
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 30
 # Keys of `records.Preprocessing`, which is not imported here: signals must be blocked before NumPy starts threads.
 _PREPROCESSING = {"as_is": "as they are", "inverted": "with dark ink inverted", "framed": "framed"}
+_EVIDENCE = ("scale", "right", "confidence", "loss", "temperature")
 _TERMINAL_SECONDS = 0.1
 _LOG_SECONDS = 10.0
 
@@ -192,6 +194,36 @@ def format_models(models: Sequence[BundledModel]) -> str:
         for model in models
     ]
     return _format_table(["model", "size", "accuracy", "ECE", "measured on", "digest"], rows, right=(1, 2, 3))
+
+
+def format_check(check: ModelCheck) -> str:
+    """The output of `check-model`."""
+    facts = {
+        "form": check.form,
+        "layers": check.layers,
+        "input": check.input,
+        "output": check.output,
+        "scale": f"{check.scale}, from the {check.scale_from}",
+        "repaired": "; ".join(check.repairs),
+        "accuracy": f"{check.accuracy:.0%} of the drawn digits",
+        "speed": f"{check.images_per_second:,.0f} images/s",
+    }
+    rows = [
+        [
+            result.scale,
+            f"{result.accuracy:.0%}",
+            f"{result.confidence:.2f}",
+            f"{result.loss:.2f}",
+            f"{result.temperature:.2g}",
+        ]
+        for result in check.evidence
+    ]
+    lines = [check.model, ""]
+    lines += [f"  {name:<10}{value}" for name, value in facts.items() if value]
+    lines += ["", "What the self-test gave at each scale:", ""]
+    lines += [f"  {line}" for line in _format_table(_EVIDENCE, rows, right=(1, 2, 3, 4)).splitlines()]
+    lines += [f"warning: {line}" for line in check.warnings]
+    return "\n".join(lines)
 
 
 def discard_output() -> None:

@@ -121,6 +121,10 @@ ReportOf = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a compl
 ReportFormat = Annotated[config.ReportFormat, _option(help="html writes OUT/report.html; md and junit go to stdout.")]
 Baseline = PREDICT["baseline"]
 
+# check-model
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, or a .keras, .h5 or SavedModel path.")]
+ModelScale = PREDICT["scale"]
+
 # train
 ModelOutput = Annotated[str, _option("--output", "-o", metavar="PATH", help="Folder to save the model into.")]
 Data = Annotated[

@@ -6,6 +6,7 @@ from mnist_batch.runtime import environment_during_import, is_prepared
 with environment_during_import(KERAS_BACKEND="tensorflow"):
     import keras
     import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
 
 # In our own processes, ~/.keras/keras.json does not change how models are loaded.
 if is_prepared():
@@ -13,4 +14,4 @@ if is_prepared():
     keras.config.set_epsilon(1e-07)
     keras.config.set_image_data_format("channels_last")
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "saved_model_pb2", "tf"]

@@ -39,9 +39,10 @@ ACCEPTED_FORMATS = "a .keras or .h5 file, or a SavedModel folder"
 
 
 class OutputKind(StrEnum):
-    """What a model's ten outputs are."""
+    """What a model's ten outputs are. SIGMOIDS: each in 0..1, with any sum."""
 
     PROBABILITIES = "probabilities"
+    SIGMOIDS = "sigmoids"
     LOGITS = "logits"
 
 

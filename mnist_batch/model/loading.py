@@ -14,25 +14,24 @@ from pathlib import Path
 from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.backend import tf
+from mnist_batch.model.background import find_background
 from mnist_batch.model.card import ModelCard, OutputKind, check_model_path, find_card, model_digest
-from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model, shorten_cause
+from mnist_batch.model.causes import find_cause
+from mnist_batch.model.image_form import ImageForm, find_form
+from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model
+from mnist_batch.model.scale_choice import check_scale, infer_scale, is_strong
+from mnist_batch.model.scales import scale_pixels
 from mnist_batch.model.selftest import (
     DIGIT_SCORE,
+    MIN_ODDS_GAP,
     PROBABILITIES,
     Network,
+    ScaleResult,
     SelfTest,
-    check_scale,
-    infer_scale,
     measure_scales,
-    scale_pixels,
 )
-from mnist_batch.records import CLASSES, IMAGE_SIDE
+from mnist_batch.records import CLASSES
 
-_INPUT_SHAPES: tuple[tuple[int, ...], ...] = (
-    (IMAGE_SIDE * IMAGE_SIDE,),
-    (IMAGE_SIDE, IMAGE_SIDE),
-    (IMAGE_SIDE, IMAGE_SIDE, 1),
-)
 _ONE_IMAGE = "a model must take one image, [n,784], [n,28,28] or [n,28,28,1]"
 # The smallest normal float32. A smaller probability has no finite logarithm.
 _MIN_PROBABILITY = 1.1754944e-38
@@ -47,7 +46,9 @@ class LoadedModel:
     output: what its ten outputs are.
     temperature: divides the logits; 1 if no calibration is known.
     card: the model card that gave scale, output and temperature, None without one.
-    network: float32 [n, 28, 28] at that scale -> the model's outputs, unchanged and by name.
+    form: how it takes an image.
+    opened: the file as it was opened.
+    network: float32 [n, 28, 28] at that scale, with the form's margin -> the model's outputs, unchanged and by name.
     """
 
     path: Path
@@ -57,14 +58,39 @@ class LoadedModel:
     temperature: float
     card: ModelCard | None
     selftest: SelfTest
+    form: ImageForm
+    opened: OpenedModel
     network: Network = field(repr=False)
+
+    @property
+    def result(self) -> ScaleResult:
+        """What the self-test gave at the model's scale."""
+        result = self.selftest.at(self.scale)
+        assert result is not None, "load_model must have checked the scale"
+        return result
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know before using the predictions, one line each."""
+        warnings = []
+        if not is_strong(self.result):
+            warnings.append(
+                f"the model recognizes only {self.result.accuracy:.0%} of the drawn digits at {self.scale}: "
+                "train it longer"
+            )
+        if self.output is OutputKind.SIGMOIDS:
+            warnings.append(
+                "the model ends with sigmoids, which do not sum to 1: its confidences are their odds, "
+                "normalized by a softmax; train it with softmax"
+            )
+        return warnings
 
     def score(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """uint8 [n, 28, 28], white ink (255) on black (0) -> the fields of `Scores` that the model has, by name.
 
         Call it in `Dataset.map` only: called directly, it returns other last bits (docs/architecture.md).
         """
-        outputs = self.network(scale_pixels(pixels, self.scale))
+        outputs = self.network(scale_pixels(pixels, self.scale, self.form.margin))
         probabilities = self._calibrate(outputs.pop(PROBABILITIES))
         return {PROBABILITIES: probabilities, "confidence": tf.reduce_max(probabilities, axis=1), **outputs}
 
@@ -72,6 +98,9 @@ class LoadedModel:
         """The ten outputs as probabilities, float32 [n, 10]."""
         if self.output is OutputKind.LOGITS:
             return tf.nn.softmax(outputs / self.temperature)
+        if self.output is OutputKind.SIGMOIDS:
+            odds = tf.maximum(outputs, _MIN_PROBABILITY) / tf.maximum(1.0 - outputs, MIN_ODDS_GAP)
+            return tf.nn.softmax(tf.math.log(odds) / self.temperature)
         if self.temperature != 1:
             return tf.nn.softmax(tf.math.log(tf.maximum(outputs, _MIN_PROBABILITY)) / self.temperature)
         return outputs
@@ -91,9 +120,10 @@ def load_model(path: Path, scale: Scale | None) -> LoadedModel:
         warnings.simplefilter("ignore")
         opened = open_model(path)
         try:
-            network = _build_network(opened)
-            selftest = _run_selftest(network, opened.inputs[0])
-            chosen_scale = _choose_scale(selftest, card, scale)
+            form = _find_form(opened)
+            network = _build_network(opened, form)
+            selftest = _run_selftest(network, form, opened.inputs[0], card)
+            chosen_scale = _choose_scale(selftest, opened, card, scale)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
     if model_digest(path) != digest:
@@ -106,17 +136,33 @@ def load_model(path: Path, scale: Scale | None) -> LoadedModel:
         temperature=card.temperature if card else 1.0,
         card=card,
         selftest=selftest,
+        form=form,
+        opened=opened,
         network=network,
     )
 
 
-def _build_network(opened: OpenedModel) -> Network:
-    """Returns the opened model as a function of images.
-
-    Raises ModelError if its inputs or outputs do not fit digits. The message lacks the model's path.
-    """
+def _find_form(opened: OpenedModel) -> ImageForm:
+    """Returns how the model takes an image. Raises ModelError if it does not. The message lacks the model's path."""
     if len(opened.inputs) != 1:
         raise ModelError(f"{_ONE_IMAGE}, found {_join(opened.inputs)}: export the part that scores one digit")
+    image = opened.inputs[0]
+    form = find_form(image.shape)
+    if form is None:
+        raise ModelError(f"{_ONE_IMAGE}, found {image}: export one for gray images of 28x28")
+    if image.batch is not None:
+        raise ModelError(f"{_ONE_IMAGE}, for any n, found {image}: export it with a free batch size")
+    dtype = tf.as_dtype(image.dtype)
+    if not (dtype.is_floating or dtype.is_integer):
+        raise ModelError(f"{_ONE_IMAGE}, of numbers, found {image} of {image.dtype}: export it without the decoding")
+    return form
+
+
+def _build_network(opened: OpenedModel, form: ImageForm) -> Network:
+    """Returns the opened model as a function of images.
+
+    Raises ModelError if its outputs do not fit digits. The message lacks the model's path.
+    """
     # Our own models name their outputs. A model of others has one, of any name.
     digits = PROBABILITIES if PROBABILITIES in opened.outputs else next(iter(opened.outputs), "")
     named = {digits, DIGIT_SCORE} if digits == PROBABILITIES else {digits}
@@ -128,18 +174,10 @@ def _build_network(opened: OpenedModel) -> Network:
     score = opened.outputs.get(DIGIT_SCORE)
     if score is not None and score.shape not in ((), (1,)):
         raise ModelError(f"the output {DIGIT_SCORE} must be one value per image, [n], found {score}: export it so")
-    image = opened.inputs[0]
-    shape = next((shape for shape in _INPUT_SHAPES if _fits(image, shape)), None)
-    if shape is None:
-        raise ModelError(f"{_ONE_IMAGE}, found {image}: export one for gray images of 28x28")
-    if image.batch is not None:
-        raise ModelError(f"{_ONE_IMAGE}, for any n, found {image}: export it with a free batch size")
-    dtype = tf.as_dtype(image.dtype)
-    if not (dtype.is_floating or dtype.is_integer):
-        raise ModelError(f"{_ONE_IMAGE}, of numbers, found {image} of {image.dtype}: export it without the decoding")
+    dtype = tf.as_dtype(opened.inputs[0].dtype)
 
     def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = opened.call(tf.cast(tf.reshape(images, (-1, *shape)), dtype))
+        outputs = opened.call(tf.cast(form.arrange(images), dtype))
         named = {PROBABILITIES: tf.cast(outputs[digits], tf.float32)}
         if score is not None:
             named[DIGIT_SCORE] = tf.reshape(tf.cast(outputs[DIGIT_SCORE], tf.float32), (-1,))
@@ -148,33 +186,30 @@ def _build_network(opened: OpenedModel) -> Network:
     return network
 
 
-def _fits(image: TensorInfo, shape: tuple[int, ...]) -> bool:
-    if image.shape is None or len(image.shape) != len(shape):
-        return False
-    return all(size in (None, expected) for size, expected in zip(image.shape, shape, strict=True))
-
-
 def _join(tensors: Sequence[TensorInfo]) -> str:
     return " and ".join(map(str, tensors)) or "none"
 
 
-def _run_selftest(network: Network, image: TensorInfo) -> SelfTest:
-    # An integer input would truncate 0..1 to black and white.
-    scales = [Scale.BYTE] if tf.as_dtype(image.dtype).is_integer else list(Scale)
+def _run_selftest(network: Network, form: ImageForm, image: TensorInfo, card: ModelCard | None) -> SelfTest:
+    scales = list(Scale)
+    if card is not None:
+        scales = [card.scale]
+    elif tf.as_dtype(image.dtype).is_integer:  # it would truncate 0..1 to black and white
+        scales = [Scale.BYTE]
     try:
-        return measure_scales(network, scales)
+        return measure_scales(network, scales, form.margin)
     except ModelError:
         raise
     except Exception as error:  # a foreign network raises whatever its layers raise
         raise ModelError(
-            f"a model must run on a batch of digits, found {shorten_cause(error)}: try it where it was trained"
+            f"a model must run on a batch of digits, found {find_cause(error)}: try it where it was trained"
         ) from error
 
 
-def _choose_scale(selftest: SelfTest, card: ModelCard | None, scale: Scale | None) -> Scale:
+def _choose_scale(selftest: SelfTest, opened: OpenedModel, card: ModelCard | None, scale: Scale | None) -> Scale:
     if card is None:
         if scale is None:
-            return infer_scale(selftest)
+            return infer_scale(selftest, find_background(opened.first_dense))
         check_scale(selftest, scale, "--scale")
         return scale
     if scale not in (None, card.scale):

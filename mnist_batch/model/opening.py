@@ -8,23 +8,27 @@ This module knows nothing of digits: it reports shapes, and does not check them.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mnist_batch.errors import ModelError, StorageError
+from mnist_batch.model.background import DenseWeights
 from mnist_batch.model.card import ACCEPTED_FORMATS, unreadable_model
-from mnist_batch.model.legacy_h5 import write_repaired_copy
+from mnist_batch.model.causes import explain_refusal, find_cause
+from mnist_batch.model.foreign import describe_file, describe_zip
+from mnist_batch.model.layers import find_first_dense, list_layers
+from mnist_batch.model.legacy.h5 import write_repaired_h5
+from mnist_batch.model.legacy.keras_zip import CONFIG, METADATA, write_repaired_keras
+from mnist_batch.model.legacy.saved_model import write_without_slots
 from mnist_batch.regular_files import open_regular
-from mnist_batch.signatures import SIGNATURE_BYTES, find_signature
+from mnist_batch.signatures import SIGNATURE_BYTES
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_MAX_CAUSE_LENGTH = 200  # characters of a foreign message: more make the line hard to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,22 @@ class TensorInfo:
 class OpenedModel:
     """A foreign model whose shapes are not checked yet.
 
+    form: what the file is, with the version of Keras or TensorFlow that wrote it.
     call: takes a tensor for the first input and returns the outputs by name. TensorFlow traces it; it keeps the model's
         variables alive.
     outputs: by name.
+    layers: the layers in order, as one line; empty if the file does not tell.
+    repairs: what was changed in a copy so that it could be opened, one text each.
+    first_dense: the weights of a dense layer that is fed the pixels themselves, None without one.
     """
 
+    form: str
     call: Callable[[Any], dict[str, Any]]
     inputs: Sequence[TensorInfo]
     outputs: Mapping[str, TensorInfo]
+    layers: str = ""
+    repairs: Sequence[str] = ()
+    first_dense: DenseWeights | None = field(default=None, repr=False)
 
 
 def open_model(path: Path) -> OpenedModel:
@@ -78,64 +90,42 @@ def open_model(path: Path) -> OpenedModel:
         return _open_keras(path)
     if start.startswith(_HDF5_MAGIC):
         return _open_h5(path)
-    raise ModelError(
-        f"{path}: a model must be {ACCEPTED_FORMATS}, by its content; found {_describe(path, start)}: check the path"
-    )
-
-
-def shorten_cause(error: Exception) -> str:
-    """Returns the message of a foreign exception as one line.
-
-    Keras puts the cause last, after the configuration that it could not build.
-    """
-    text = str(error).rpartition("Exception encountered:")[2].strip()
-    line = text.partition("\n")[0].strip() or type(error).__name__
-    return line if len(line) <= _MAX_CAUSE_LENGTH else line[:_MAX_CAUSE_LENGTH].rstrip() + "..."
-
-
-def _describe(path: Path, start: bytes) -> str:
-    if not start:
-        return "an empty file"
-    if path.name == "saved_model.pb":
-        return "a part of a SavedModel, which is named by its folder"
-    if (signature := find_signature(start)) is not None:
-        return signature.name
-    return "text" if start.isascii() and "".join(start.decode().split()).isprintable() else "something else"
+    found, remedy = describe_file(path, start)
+    raise ModelError(f"{path}: a model must be {ACCEPTED_FORMATS}, by its content; found {found}: {remedy}")
 
 
 def _open_keras(path: Path) -> OpenedModel:
     try:
         with zipfile.ZipFile(path) as archive:
-            json.loads(archive.read("config.json"))
-    except KeyError as error:
+            if CONFIG not in archive.namelist():
+                found, remedy = describe_zip(archive)
+                raise ModelError(f"{path}: a .keras file must hold {CONFIG}, found {found}: {remedy}")
+            metadata = json.loads(archive.read(METADATA)) if METADATA in archive.namelist() else {}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.keras"
+            config, repairs = write_repaired_keras(path, file)
+            version = str(metadata.get("keras_version", "of unknown version"))
+            return _build(path, file, f".keras file of Keras {version}", config, repairs)
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
-            f"{path}: a .keras file must hold config.json, found a zip without it: check that Keras saved it"
-        ) from error
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise ModelError(
-            f"{path}: a .keras file must be a whole zip archive, found {shorten_cause(error)}; "
+            f"{path}: a .keras file must be a whole zip archive, found {find_cause(error)}; "
             "it was probably cut off while being copied: fetch it again"
         ) from error
-    with tempfile.TemporaryDirectory() as folder:
-        # Keras recognizes the format by the suffix, which the user's file need not have.
-        link = Path(folder) / "model.keras"
-        link.symlink_to(path.resolve())
-        return _build(path, link)
 
 
 def _open_h5(path: Path) -> OpenedModel:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.h5"
         try:
-            write_repaired_copy(path, copy)
+            version, config, repairs = write_repaired_h5(path, copy)
         except OSError as error:
             raise StorageError(
                 f"{path}: must be copied to {folder} to be repaired, found {error.strerror}: make room, or set TMPDIR"
             ) from error
-        return _build(path, copy)
+        return _build(path, copy, f"HDF5 file of Keras {version}", config, repairs)
 
 
-def _build(path: Path, file: Path) -> OpenedModel:
+def _build(path: Path, file: Path, form: str, config: dict[str, Any], repairs: Sequence[str]) -> OpenedModel:
     """Builds the Keras model in `file`, a link to or copy of the user's `path`, which error messages name."""
     from mnist_batch.model.backend import keras
 
@@ -146,7 +136,7 @@ def _build(path: Path, file: Path) -> OpenedModel:
     try:
         model = keras.models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # a foreign configuration raises whatever its layers raise
-        raise ModelError(f"{path}: {_explain_refusal(error)}") from error
+        raise ModelError(f"{path}: {explain_refusal(error)}") from error
     try:
         inputs, outputs = model.inputs, model.outputs
         # A functional model may take its one input in a list or dict. A Sequential does not know `input`.
@@ -166,43 +156,31 @@ def _build(path: Path, file: Path) -> OpenedModel:
         return dict(zip(names, keras.tree.flatten(model(arguments, training=False)), strict=True))
 
     return OpenedModel(
-        call,
-        [_tensor_info(t.shape, t.dtype) for t in inputs],
-        {name: _tensor_info(t.shape, t.dtype) for name, t in zip(names, outputs, strict=True)},
-    )
-
-
-def _explain_refusal(error: Exception) -> str:
-    text = str(error)
-    if "lambda" in text and "safe_mode" in text:
-        return (
-            "a model must be made of layers only, found a Lambda layer (Python code), which safe loading refuses: "
-            "replace it by layers, or export the model as a SavedModel"
-        )
-    custom = re.search(r"(?:Unknown \w+: |Could not \w+ (?:\w+ )?)[`'](\w[\w>.]*)[`']", text)
-    if custom:
-        name = re.split("[.>]", custom[1])[-1]
-        return (
-            f"a model must be made of Keras's own layers, found {name!r}, whose code is not in the file: "
-            "export the model as a SavedModel"
-        )
-    return (
-        f"a model must be one that this Keras can rebuild, found {shorten_cause(error)}: "
-        "export it as a SavedModel where it was trained"
+        form=form,
+        call=call,
+        inputs=[_tensor_info(t.shape, t.dtype) for t in inputs],
+        outputs={name: _tensor_info(t.shape, t.dtype) for name, t in zip(names, outputs, strict=True)},
+        layers=list_layers(config),
+        repairs=repairs,
+        first_dense=find_first_dense(model),
     )
 
 
 def _open_saved_model(path: Path) -> OpenedModel:
     from mnist_batch.model.backend import tf
 
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except Exception as error:  # damaged protobufs, missing variables, unknown operations: a type for each
-        # If the file holds several graphs, or none because it was truncated, TensorFlow asks for its argument `tags=`.
-        found = "none or several graphs" if "tags=" in str(error) else shorten_cause(error)
-        raise ModelError(
-            f"{path}: a SavedModel must be complete, with known operations, found {found}: export it again"
-        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model"
+        try:
+            repaired = write_without_slots(path, copy)
+            loaded = tf.saved_model.load(str(copy if repaired else path))
+        except Exception as error:  # damaged protobufs, missing variables, unknown operations: a type for each
+            # If the file holds several graphs, or none because it was truncated, TensorFlow asks for its argument
+            # `tags=`.
+            found = "none or several graphs" if "tags=" in str(error) else _find_missing(path) or find_cause(error)
+            raise ModelError(
+                f"{path}: a SavedModel must be complete, with known operations, found {found}: export it again"
+            ) from error
     names = sorted(loaded.signatures)
     if "serving_default" not in names and len(names) != 1:
         raise ModelError(
@@ -211,6 +189,10 @@ def _open_saved_model(path: Path) -> OpenedModel:
         )
     signature = loaded.signatures["serving_default" if "serving_default" in names else names[0]]
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    if not isinstance(outputs, dict):  # of a damaged graph
+        raise ModelError(
+            f"{path}: a SavedModel must name the outputs of its signature, found none: export it with model.export()"
+        )
 
     def call(values: Any) -> dict[str, Any]:
         # The signature alone does not keep the variables alive, but `loaded` does.
@@ -218,10 +200,21 @@ def _open_saved_model(path: Path) -> OpenedModel:
         return signature(**dict.fromkeys(inputs, values))
 
     return OpenedModel(
-        call,
-        [_tensor_info(spec.shape, spec.dtype.name) for spec in inputs.values()],
-        {name: _tensor_info(spec.shape, spec.dtype.name) for name, spec in outputs.items()},
+        form=f"SavedModel of TensorFlow {getattr(loaded, 'tensorflow_version', 'of unknown version')}",
+        call=call,
+        inputs=[_tensor_info(spec.shape, spec.dtype.name) for spec in inputs.values()],
+        outputs={name: _tensor_info(spec.shape, spec.dtype.name) for name, spec in outputs.items()},
+        repairs=["slots of the optimizer dropped (TensorFlow 2.0 to 2.10)"] if repaired else [],
     )
+
+
+def _find_missing(path: Path) -> str | None:
+    """Returns which files of variables are missing, None if none is."""
+    variables = path / "variables"
+    if not (variables / "variables.index").is_file():
+        return None  # a model may have no variables
+    has_data = any(variables.glob("variables.data-*"))
+    return None if has_data else "no variables/variables.data-* beside variables.index"
 
 
 def _tensor_info(shape: Any, dtype: str) -> TensorInfo:

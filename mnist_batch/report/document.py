@@ -228,13 +228,20 @@ class Mistake(Example):
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The model of a run. carded: whether a model card belongs to it."""
+    """The model of a run.
+
+    carded: whether a model card belongs to it.
+    input: how it takes an image.
+    repairs: what was changed in a copy of its file, so that it could be opened.
+    """
 
     name: str
     sha256: str
     scale: str
     output: str
     carded: bool
+    input: str = "28x28"
+    repairs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

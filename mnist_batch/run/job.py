@@ -30,9 +30,9 @@ from mnist_batch.run.engines.local import LocalEngine
 from mnist_batch.run.plan import Plan, make_plan
 from mnist_batch.run.reports import build_run_report, compare_with_baseline, read_report, render_page
 from mnist_batch.run.result import Result
+from mnist_batch.run.sample_check import check_sample
 from mnist_batch.run.scoring import ModelReference, ScoredShards, ScoringJob, load_predictor
 from mnist_batch.run.shard_result import RunTally, ShardResult, decode_result
-from mnist_batch.run.transpose_check import transpose_warning
 from mnist_batch.runtime import import_in_background, pause_garbage_collection
 from mnist_batch.shards import Shard, spread_sample
 from mnist_batch.sources.label_file import LabelsById
@@ -135,7 +135,7 @@ def _score(
     def report_rows(done: int) -> None:
         progress(resumed_rows + done, plan.inputs.rows)
 
-    warning = _transpose_warning(plan, job, predictor)
+    warnings = [*predictor.model.warnings, *_check_sample(plan, job, predictor)]
     missing = [shard for shard in plan.shards if shard not in run_tally]
     for result in LocalEngine(predictor).run(job, missing, report_rows, check_stop):
         _check_environment(result, plan)
@@ -149,7 +149,7 @@ def _score(
         rows=rows,
         model=predictor.model,
         seconds=time.monotonic() - started,
-        warnings=[warning] if warning else [],
+        warnings=warnings,
     )
 
 
@@ -175,12 +175,13 @@ def _check_environment(result: ShardResult, plan: Plan) -> None:
         )
 
 
-def _transpose_warning(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> str | None:
-    """Returns a warning if a sample of the first shard looks transposed to the model."""
+def _check_sample(plan: Plan, job: ScoringJob, predictor: TensorFlowPredictor) -> list[str]:
+    """Returns a warning if a sample of the first shard does not look like what the model was trained on."""
     with closing(job.readers()) as readers:
         images = np.concatenate([readers.read(span).pixels for span in spread_sample(plan.shards[0].spans)])
     batches = [images[first : first + job.batch_size] for first in range(0, len(images), job.batch_size)]
-    return transpose_warning(batches, predictor, job.preprocess_options.transpose)
+    confidence = predictor.model.result.confidence
+    return check_sample(batches, predictor, job.preprocess_options.transpose, confidence)
 
 
 def _reconcile(config: PredictConfig, store: OutputStore, plan: Plan, run_tally: RunTally) -> list[str]:

@@ -48,6 +48,8 @@ def build_run_report(config: PredictConfig, plan: Plan, scored: ScoredShards, fi
             scale=model.scale,
             output=model.output,
             carded=model.card is not None,
+            input=str(model.form),
+            repairs=model.opened.repairs,
         ),
         run=RunFacts(
             inputs=[printable(name) for name in config.inputs[:MAX_LISTED]],

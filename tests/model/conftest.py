@@ -24,8 +24,8 @@ def digits() -> Pixels:
 
 
 @pytest.fixture
-def build_model(network: Perceptron) -> BuildModel:
-    """Builds Keras models that compute what `network` computes.
+def build_model() -> BuildModel:
+    """Builds Keras models that compute what `train_perceptron(scale)` computes.
 
     shape, dtype: of the input.
     scale: the pixel values that the model takes.
@@ -40,10 +40,10 @@ def build_model(network: Perceptron) -> BuildModel:
         first: tuple[keras.Layer, ...] = (),
         dtype: str = "float32",
     ) -> keras.Model:
-        rescaled = network.rescale(scale)
+        network = train_perceptron(scale)
         layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(10, activation)]
         model = keras.Sequential([keras.Input(shape, dtype=dtype), *first, keras.layers.Flatten(), *layers])
-        for layer, weights in zip(layers, (rescaled.hidden, rescaled.output), strict=True):
+        for layer, weights in zip(layers, (network.hidden, network.output), strict=True):
             layer.set_weights(weights)
         return model
 

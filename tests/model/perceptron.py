@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +29,19 @@ class Perceptron:
     def probabilities(self, pixels: Pixels) -> np.ndarray:
         return softmax(self.logits(pixels))
 
-    def rescale(self, scale: Scale) -> Perceptron:
-        """Returns a network that computes the same from pixels of another scale; `self` is for 0..1."""
-        kernel, bias = self.hidden
-        if scale is Scale.BYTE:
-            return replace(self, scale=scale, hidden=(kernel / 255, bias))
-        if scale is Scale.SYMMETRIC:
-            return replace(self, scale=scale, hidden=(kernel / 2, bias + kernel.sum(axis=0) / 2))
-        return self
-
 
 def scale_pixels(pixels: Pixels, scale: Scale) -> np.ndarray:
+    """float32 [n, 28, 28], as people write it in NumPy."""
     values = pixels.astype(np.float32)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
     scaled: dict[Scale, np.ndarray] = {
         Scale.UNIT: values / 255,
         Scale.BYTE: values,
         Scale.SYMMETRIC: values / 127.5 - 1,
+        Scale.CENTRED: values / 255 - 0.5,
+        Scale.STANDARDISED: (values / 255 - 0.1307) / 0.3081,
+        Scale.COLUMNS: values / np.where(norms == 0, 1, norms),
+        Scale.INVERTED: 1 - values / 255,
     }
     return scaled[scale]
 
@@ -60,8 +58,15 @@ def read_sample_digits() -> tuple[Pixels, Pixels]:
     return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
 
 
-def train_perceptron(seed: int = 0, steps: int = 600) -> Perceptron:
-    """Trains on 0..1 with Adam, on the sample digits shifted by up to two pixels."""
+@cache
+def train_perceptron(scale: Scale = Scale.UNIT, seed: int = 0, steps: int = 600) -> Perceptron:
+    """Trains with Adam on the sample digits, shifted by up to two pixels.
+
+    The network for 0..255 computes what that for 0..1 does.
+    """
+    if scale is Scale.BYTE:
+        network = train_perceptron(Scale.UNIT, seed, steps)
+        return replace(network, scale=scale, hidden=(network.hidden[0] / 255, network.hidden[1]))
     rng = np.random.default_rng(seed)
     images, labels = read_sample_digits()
     parameters = [rng.normal(0, 0.05, (784, 64)), np.zeros(64), rng.normal(0, 0.1, (64, 10)), np.zeros(10)]
@@ -70,7 +75,7 @@ def train_perceptron(seed: int = 0, steps: int = 600) -> Perceptron:
     for step in range(1, steps + 1):
         rows = rng.integers(len(images), size=64)
         shifts = rng.integers(-2, 3, size=2)
-        x = np.roll(images[rows], shifts, axis=(1, 2)).reshape(64, 784) / 255
+        x = scale_pixels(np.roll(images[rows], shifts, axis=(1, 2)), scale).reshape(64, 784)
         hidden = np.maximum(x @ parameters[0] + parameters[1], 0)
         error = (softmax(hidden @ parameters[2] + parameters[3]) - np.eye(10)[labels[rows]]) / 64
         back = (error @ parameters[2].T) * (hidden > 0)
@@ -81,4 +86,4 @@ def train_perceptron(seed: int = 0, steps: int = 600) -> Perceptron:
             rate = 0.003 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             parameters[index] = parameters[index] - rate * means[index] / (np.sqrt(squares[index]) + 1e-8)
     weights = [values.astype(np.float32) for values in parameters]
-    return Perceptron(Scale.UNIT, (weights[0], weights[1]), (weights[2], weights[3]))
+    return Perceptron(scale, (weights[0], weights[1]), (weights[2], weights[3]))

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_batch.config import Scale
 from mnist_batch.model.card import OutputKind
-from mnist_batch.model.legacy_h5 import repair_config
+from mnist_batch.model.legacy.config import repair_config
 from mnist_batch.model.loading import load_model
 from mnist_batch.records import Pixels
 from model.h5_layouts import Layer, Layout, make_layers, write_functional_h5, write_h5
@@ -62,7 +62,7 @@ def test_softmax_v2_is_softmax(network: Perceptron, digits: Pixels, tmp_path: Pa
 def test_build_shape_becomes_input_layer() -> None:
     layer = {"class_name": "Dense", "config": {"name": "dense", "units": 10}}
     config = {"name": "sequential", "layers": [layer], "build_input_shape": [32, 784]}
-    first = repair_config({"class_name": "Sequential", "config": config})["config"]["layers"][0]
+    first = repair_config({"class_name": "Sequential", "config": config})[0]["config"]["layers"][0]
     assert first["class_name"] == "InputLayer"
     assert first["config"]["batch_shape"] == [None, 784]
 
@@ -70,7 +70,7 @@ def test_build_shape_becomes_input_layer() -> None:
 def test_nested_model_is_repaired() -> None:
     layer = {"class_name": "Dense", "config": {"name": "dense", "units": 10, "batch_input_shape": [None, 784]}}
     inner = {"class_name": "Sequential", "config": {"name": "inner", "layers": [layer]}}
-    outer = repair_config({"class_name": "Sequential", "config": {"name": "outer", "layers": [inner]}})
+    outer, _ = repair_config({"class_name": "Sequential", "config": {"name": "outer", "layers": [inner]}})
     assert [layer["class_name"] for layer in outer["config"]["layers"]] == ["Sequential"]
     assert [layer["class_name"] for layer in outer["config"]["layers"][0]["config"]["layers"]] == [
         "InputLayer",
@@ -90,7 +90,7 @@ def test_loading_leaves_files_unchanged(network: Perceptron, tmp_path: Path, mon
 
 def repaired(config: dict[str, Any], class_name: str = "Dense") -> dict[str, Any]:
     """The configuration of a layer after its repair."""
-    return repair_config({"class_name": class_name, "config": config})["config"]
+    return repair_config({"class_name": class_name, "config": config})[0]["config"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def repaired(config: dict[str, Any], class_name: str = "Dense") -> dict[str, Any
         ("LSTM", {"time_major": False}, {}),
         ("LSTM", {"time_major": True}, {"time_major": True}),
         ("Dense", {"batch_input_shape": [None, 784], "units": 3}, {"units": 3}),
-        ("InputLayer", {"batch_input_shape": [64, 784]}, {"batch_input_shape": [None, 784]}),
+        ("InputLayer", {"batch_input_shape": [64, 784]}, {"batch_shape": [None, 784]}),
         ("InputLayer", {"batch_shape": [64, 28, 28]}, {"batch_shape": [None, 28, 28]}),
         ("Dense", {"batch_shape": []}, {"batch_shape": []}),
         ("Dense", {"dtype": {"class_name": "Policy", "config": {"name": "float16"}}}, {"dtype": "float16"}),
@@ -145,7 +145,7 @@ def test_wrapped_layer_is_repaired() -> None:
 
 def test_list_of_layers_is_a_sequential() -> None:
     layers = [{"class_name": "Flatten", "config": {"name": "flatten", "batch_input_shape": [32, 28, 28]}}]
-    config = repair_config({"class_name": "Sequential", "config": layers})["config"]
+    config = repair_config({"class_name": "Sequential", "config": layers})[0]["config"]
     assert config["name"] == "sequential"
     assert [layer["class_name"] for layer in config["layers"]] == ["InputLayer", "Flatten"]
     expected = {"batch_shape": [None, 28, 28], "dtype": "float32", "name": "flatten_input"}
@@ -164,9 +164,10 @@ def test_list_of_layers_is_a_sequential() -> None:
 def test_sequential_that_needs_no_input_layer_gets_none(first: dict[str, Any]) -> None:
     config = repaired({"name": "sequential", "layers": [first]}, "Sequential")
     assert config["layers"] == [first]
-    assert repaired({"name": "empty"}, "Sequential") == {"name": "empty", "layers": []}
+    assert repaired({"name": "empty"}, "Sequential") == {"name": "empty"}
 
 
 @pytest.mark.parametrize("config", [None, "text", 7])
 def test_configuration_of_another_type_is_left_for_keras(config: object) -> None:
-    assert repair_config({"class_name": "Dense", "config": config}) == {"class_name": "Dense", "config": {}}
+    layer = {"class_name": "Dense", "config": config}
+    assert repair_config(layer) == (layer, [])

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 class FakeModel:
     """What `run_job` reads of a loaded model. scale: not used."""
 
-    scale, output = "0..1", "probabilities"
+    scale, output, form = "0..1", "probabilities", "28x28"
+    warnings = ()
+    result = types.SimpleNamespace(confidence=0.91)
+    opened = types.SimpleNamespace(repairs=())
 
     def __init__(self, path: Path, scale: object) -> None:  # noqa: ARG002  # the signature of `load_model`
         from mnist_batch.model.card import find_card, model_digest

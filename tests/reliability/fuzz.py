@@ -5,6 +5,7 @@ A traceback, a hang, a crash or a missing row is a finding.
     make fuzz RUNS=20000                                    the full run
     make fuzz RUNS=20000 ONLY=csv                           the same for the forms with this in their names
     python tests/reliability/fuzz.py --first 4711 --runs 1  repeats one case, by the seed printed with the finding
+    make fuzz-models RUNS=5000                              loads mutated models instead (an hour)
 
 The seed and ONLY alone determine a case. Worker processes run a few hundred cases each, under a memory limit and an
 alarm, so a crash of the interpreter is noticed and its seed is known.
@@ -30,8 +31,9 @@ from mnist_batch.errors import MnistBatchError
 from reliability.fuzz_forms import Form, forms
 
 _CASES_PER_WORKER = 400
-_SECONDS_PER_CASE = 20
+_SECONDS_PER_CASE = 60
 _MAX_MEMORY = 4 << 30
+_MAX_MEMORY_WITH_TENSORFLOW = 12 << 30
 # Input errors, usage errors (an array that is gone), unusable models. Not 74: a mutation is not a failing disk.
 _EXPECTED_CODES = (2, 65, 66, 78)
 
@@ -128,12 +130,21 @@ def run_case(form: Form, seed: int, folder: Path) -> str | None:
     return None
 
 
-def run_worker(first: int, runs: int, only: str) -> None:
+def list_forms(models: bool) -> list[Form]:
+    if not models:
+        return forms()
+    from reliability.fuzz_models import model_forms
+
+    return model_forms()
+
+
+def run_worker(first: int, runs: int, only: str, models: bool) -> None:
     """Runs cases in this process. Prints each seed before its case, so that the seed of a crash is known."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
+    limit = _MAX_MEMORY_WITH_TENSORFLOW if models else _MAX_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    all_forms = [form for form in list_forms(models) if only in form.name]
     warnings.simplefilter("error")
-    all_forms = [form for form in forms() if only in form.name]
     for seed in range(first, first + runs):
         form = all_forms[seed % len(all_forms)]
         print(f"at {seed} {form.name}", flush=True)
@@ -149,15 +160,17 @@ def _describe_crash(worker: subprocess.CompletedProcess[str]) -> str:
     return f"FINDING seed {at[-1].removeprefix('at ') if at else '?'}: {cause} {worker.stderr[-2000:]}"
 
 
-def fuzz(first: int, runs: int, only: str = "") -> int:
+def fuzz(first: int, runs: int, only: str, models: bool) -> int:
     """Runs `runs` cases in worker processes and prints their findings. Returns how many there are.
 
     only: takes only the forms with this text in their names.
+    models: mutates models instead of inputs.
     """
     findings, stop = 0, first + runs
     while first < stop:
         count = min(_CASES_PER_WORKER, stop - first)
         command = [sys.executable, __file__, "--worker", "--first", str(first), "--runs", str(count), "--only", only]
+        command += ["--models"] if models else []
         worker = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         lines = [line for line in worker.stdout.splitlines(keepends=True) if not line.startswith("at ")]
         print("".join(lines), end="", flush=True)
@@ -169,7 +182,7 @@ def fuzz(first: int, runs: int, only: str = "") -> int:
             if not done:
                 return findings  # the worker did not even start its first case, so the next would not either
         first += done
-    print(f"{runs} mutated inputs, {findings} findings")
+    print(f"{runs} mutated {'models' if models else 'inputs'}, {findings} findings")
     return findings
 
 
@@ -178,12 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", default="", help="only forms with this text in their names")
+    parser.add_argument("--models", action="store_true", help="mutate models instead of inputs")
     parser.add_argument("--worker", action="store_true", help="run the cases in this process")
     options = parser.parse_args(arguments)
     if options.worker:
-        run_worker(options.first, options.runs, options.only)
+        run_worker(options.first, options.runs, options.only, options.models)
         return 0
-    return 1 if fuzz(options.first, options.runs, options.only) else 0
+    return 1 if fuzz(options.first, options.runs, options.only, options.models) else 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,14 @@ def test_mutated_inputs_give_rows_or_errors() -> None:
     assert run.returncode == 0
 
 
+@pytest.mark.slow
+def test_mutated_models_are_loaded_or_refused() -> None:
+    command = [sys.executable, str(FUZZ), "--models", "--first", str(FIRST), "--runs", "300"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stdout == "300 mutated models, 0 findings\n", run.stderr
+    assert run.returncode == 0
+
+
 def test_shifted_zip_members_are_unreadable(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.png": png_of(DIGITS.pixels[0]), "b.png": png_of(DIGITS.pixels[1])})
     content = bytearray(path.read_bytes())

@@ -12,7 +12,7 @@ from mnist_batch.model.loading import load_model
 from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.records import Pixels
 from mnist_batch.run.scoring import Predictor
-from run.test_transpose_check import FakePredictor as HeightPredictor
+from run.test_sample_check import FakePredictor as HeightPredictor
 
 BATCH_SIZE = 64
 PREDICTORS: dict[str, Callable[[], Predictor]] = {

@@ -1,4 +1,4 @@
-"""Transposed images, such as EMNIST's, are detected by the model's confidence."""
+"""Images of another kind than the model's are detected by its confidence: transposed ones, as EMNIST's, and others."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from contracts import PIXELS, idx_bytes
 
 from mnist_batch import predict
 from mnist_batch.records import Pixels, Scores
-from mnist_batch.run.transpose_check import transpose_warning
+from mnist_batch.run.sample_check import check_sample
 from mnist_batch.sources.idx import read_idx
 
 
@@ -38,16 +38,23 @@ def upright() -> Pixels:
 @pytest.mark.parametrize(("transposed", "advice"), [(False, "try --transpose"), (True, "drop --transpose")])
 def test_transposed_images_are_warned_about(upright: Pixels, transposed: bool, advice: str) -> None:
     images = upright.transpose(0, 2, 1)
-    line = transpose_warning([images[:40], images[40:]], FakePredictor(), transposed)
-    assert line is not None
+    (line,) = check_sample([images[:40], images[40:]], FakePredictor(), transposed, 0.7)
     assert line.startswith("the images look transposed: mean confidence on 64 of them is 0.14 as read and 0.71 with")
     assert line.endswith(advice)
 
 
 def test_few_or_upright_images_do_not_warn(upright: Pixels) -> None:
-    assert transpose_warning([upright], FakePredictor(), False) is None
-    assert transpose_warning([upright.transpose(0, 2, 1)[:31]], FakePredictor(), False) is None
-    assert transpose_warning([], FakePredictor(), False) is None
+    assert check_sample([upright], FakePredictor(), False, 0.7) == []
+    assert check_sample([upright.transpose(0, 2, 1)[:31]], FakePredictor(), False, 0.7) == []
+    assert check_sample([], FakePredictor(), False, 0.7) == []
+
+
+@pytest.mark.parametrize(("expected", "warned"), [(0.86, False), (0.87, True)])
+def test_confidence_far_below_the_self_test_is_warned_about(upright: Pixels, expected: float, warned: bool) -> None:
+    lines = check_sample([upright[:40], upright[40:]], FakePredictor(), False, expected)  # its confidence is 0.714
+    found = "mean confidence on 64 of the images is 0.71, on digits that the model knows 0.87: look at the images"
+    assert [line[: len(found)] for line in lines] == ([found] if warned else [])
+    assert check_sample([upright[:31]], FakePredictor(), False, 1.0) == []
 
 
 def test_transpose_fixes_transposed_digits(tmp_path: Path) -> None:

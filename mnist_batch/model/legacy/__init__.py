@@ -1,0 +1,1 @@
+"""Repairs files of earlier versions of Keras and TensorFlow, in temporary copies, so that today's can open them."""
