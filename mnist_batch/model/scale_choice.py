@@ -23,12 +23,12 @@ MIN_ACCURACY = 0.8
 _MIN_WEAK_ACCURACY = 0.45
 _MIN_SOME_ACCURACY, _MAX_WEAK_LOSS, _MAX_WEAK_TEMPERATURE = 0.2, 2.15, 1.5
 
-# Chosen on the networks for choosing (benchmarks/networks.py); docs/models.md has the result for those for judging.
+# Provisional: found on an earlier set of networks, to be checked on that of benchmarks/networks.py.
 # The logarithm of the fitted temperature at the right scale is nearly always between these two.
 _MIN_LOG_TEMPERATURE, _MAX_LOG_TEMPERATURE = -0.2, 0.3
 # Networks trained on 0..255 are far too certain.
 _MAX_LOG_TEMPERATURE_BYTE = 3.0
-_TOO_CERTAIN_WEIGHT, _TOO_UNCERTAIN_WEIGHT = 1.5, 0.2
+_TOO_CERTAIN_WEIGHT, _TOO_UNCERTAIN_WEIGHT = 1.0, 0.2
 # The weights of a first dense layer show the sign of black. Somebody may have folded a scale into them.
 _OTHER_BACKGROUND = 1.0
 _MIN_MARGIN = 0.2

@@ -139,7 +139,7 @@ def test_saved_model_with_slots(build_model: BuildModel, network: Perceptron, di
     path = export(build_model(), tmp_path / "m")
     add_slots(path)
     # "no attribute 'add_slot'", or where a library has registered an optimizer, variables without a value.
-    with pytest.raises((AttributeError, AssertionError), match="add_slot|not bound to checkpointed values"):
+    with pytest.raises((AttributeError, AssertionError), match=r"add_slot|not bound to checkpointed values"):
         tf.saved_model.load(str(path))
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     loaded = load_model(path, None)
