@@ -2,10 +2,10 @@
 
     MNIST_BATCH_DATA=... python benchmarks/networks.py --folder build/networks
 
-Writes NAME.keras and NAME.json for each of `SPECS`; what exists is kept. Takes two to three hours on two cores.
-Each network is for choosing or for judging, by the hash of its name. The thresholds in `model/scale_choice.py` were
-chosen on the first kind only. Training uses rows 0 to 49,999 of MNIST's training images. The right figures of a network
-for choosing come from the other 10,000 rows, those of a network for judging from the 10,000 test images.
+Writes NAME.keras and NAME.json for each of `SPECS`; what exists is kept.
+Each network is for choosing or for judging, by the hash of its name. The thresholds in `model/scale_choice.py` may
+be chosen on the first kind only. Training uses rows 0 to 49,999 of MNIST's training images. The right figures of a
+network for choosing come from the other 10,000 rows, those of a network for judging from the 10,000 test images.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ _output = partial(_option, rich_help_panel="Output")
 _check = partial(_option, rich_help_panel="Checks")
 _reporting = partial(_option, rich_help_panel="Reporting")
 
+_MODEL = "A bundled model, or a .keras, .h5 or SavedModel path."
+
 # The options of `inspect`, by parameter of `api.build_config`. Defaults are in its signature.
 INSPECT: Mapping[str, Any] = {
     "inputs": Annotated[
@@ -79,7 +81,7 @@ PREDICT: Mapping[str, Any] = {
     "output": Annotated[
         str, _option("--output", "-o", metavar="PATH", help="Folder to write to: new, empty, or from an earlier run.")
     ],
-    "model": Annotated[str, _scoring(help="A bundled model, or a .keras, .h5 or SavedModel path.")],
+    "model": Annotated[str, _scoring(help=_MODEL)],
     "scale": Annotated[
         config.Scale | None, _scoring(help="Pixel scale of a model without a card. By default, a self-test finds it.")
     ],
@@ -122,7 +124,7 @@ ReportFormat = Annotated[config.ReportFormat, _option(help="html writes OUT/repo
 Baseline = PREDICT["baseline"]
 
 # check-model
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, or a .keras, .h5 or SavedModel path.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
 ModelScale = PREDICT["scale"]
 
 # train

@@ -11,6 +11,7 @@ _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _NODES = re.compile(
     r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]|Error in user-defined function passed to .*? with iterator: \S+: "
 )
+_REPLACE = "replace it by a layer such as Rescaling, or export the model as a SavedModel"
 # Lines that only introduce others.
 _INTRODUCTIONS = re.compile(
     r"(Graph execution error|Detected at node|Node: |File \"|<stack traces|Exception encountered when|in user code|"
@@ -35,7 +36,7 @@ def explain_refusal(error: Exception) -> str:
     if "lambda" in text.lower() and "safe_mode" in text:
         return (
             "a model must be made of layers only, found a Lambda layer (Python code), which safe loading refuses: "
-            "replace it by a layer such as Rescaling, or export the model as a SavedModel"
+            + _REPLACE
         )
     custom = re.search(r"(?:Unknown \w+: |Could not \w+ (?:\w+ )?)[`'](\w[\w>.]*)[`']", text)
     if custom:
@@ -43,7 +44,7 @@ def explain_refusal(error: Exception) -> str:
         if name in ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda"):
             return (
                 "a model must be made of layers, found an operation on a tensor other than + - * / with a constant: "
-                "replace it by a layer such as Rescaling, or export the model as a SavedModel"
+                + _REPLACE
             )
         return (
             f"a model must be made of Keras's own layers, found {name!r}, whose code is not in the file: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,10 @@ import numpy as np
 from mnist_batch.config import DEFAULT_BATCH_SIZE, Scale
 from mnist_batch.model.loading import LoadedModel, load_model
 from mnist_batch.model.predictor import TensorFlowPredictor
-from mnist_batch.model.selftest import load_drawn_digits
+from mnist_batch.model.selftest import ScaleResult, load_drawn_digits
 
 # The speed is measured for at least this long, after a first batch.
 _SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleEvidence:
-    """What the self-test gave at one scale. Fields as in `selftest.ScaleResult` and `selftest.Fit`."""
-
-    scale: str
-    accuracy: float
-    confidence: float
-    loss: float
-    temperature: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +27,7 @@ class ModelCheck:
     form: what the file is, with the version that wrote it.
     layers: in one line; empty for a SavedModel, which does not tell.
     input, output: how it takes an image, and what its ten outputs are.
+    evidence: what the self-test gave at each scale that it tried.
     scale_from: "card", "--scale" or "self-test".
     accuracy: share of the careful digits that it recognizes, 0..1.
     images_per_second: of scoring alone, on this machine.
@@ -50,7 +41,7 @@ class ModelCheck:
     output: str
     scale: str
     scale_from: str
-    evidence: Sequence[ScaleEvidence]
+    evidence: Sequence[ScaleResult]
     repairs: Sequence[str]
     accuracy: float
     images_per_second: float
@@ -70,10 +61,7 @@ def check_model(path: Path, scale: Scale | None) -> ModelCheck:
         output=model.output,
         scale=model.scale,
         scale_from=origin,
-        evidence=[
-            ScaleEvidence(r.scale, r.accuracy, r.confidence, r.fit.loss, r.fit.temperature)
-            for r in model.selftest.results
-        ],
+        evidence=model.selftest.results,
         repairs=model.opened.repairs,
         accuracy=model.result.accuracy,
         images_per_second=_measure_speed(model),
@@ -85,12 +73,9 @@ def _measure_speed(model: LoadedModel) -> float:
     predictor = TensorFlowPredictor(model, DEFAULT_BATCH_SIZE)
     digits = load_drawn_digits().varied
     batch = np.concatenate([digits] * (DEFAULT_BATCH_SIZE // len(digits) + 1))[:DEFAULT_BATCH_SIZE]
-    images, started = 0, 0.0
-    for scores in predictor.score(batch for _ in iter(int, 1)):  # without end
-        if not started:
-            started = time.perf_counter()
-            continue
-        images += len(scores)
-        if (seconds := time.perf_counter() - started) >= _SECONDS:
-            return images / seconds
-    raise AssertionError("the batches must not end")
+    scores = predictor.score(repeat(batch))
+    next(scores)
+    images, started = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - started) < _SECONDS:
+        images += len(next(scores))
+    return images / seconds

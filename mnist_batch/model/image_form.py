@@ -18,33 +18,27 @@ class ImageForm:
 
     sizes: the sizes of its input without the batch, each that it leaves free filled in.
     margin: black pixels added on each side.
-    channels: equal channels, None if it takes no axis for them.
+    is_colour: whether it takes three channels, which are then equal.
     channels_first: whether the axis of channels comes before rows and columns.
     """
 
     sizes: tuple[int, ...]
     margin: int = 0
-    channels: int | None = None
+    is_colour: bool = False
     channels_first: bool = False
 
     def __str__(self) -> str:
         side = IMAGE_SIDE + 2 * self.margin
         added = [f"a black margin of {self.margin} pixels"] if self.margin else []
-        added += ["three equal channels"] if self.channels == 3 else []
+        added += ["three equal channels"] if self.is_colour else []
         added += ["channels first"] if self.channels_first else []
         return f"{side}x{side}" + (f" with {' and '.join(added)}" if added else "")
 
-    @property
-    def is_adapted(self) -> bool:
-        """Whether images get anything that MNIST's do not have."""
-        return bool(self.margin) or self.channels == 3 or self.channels_first
-
     def arrange(self, images: tf.Tensor) -> tf.Tensor:
         """float32 [n, side, side], the margin included -> [n, *sizes]."""
-        if self.channels == 3:
-            images = tf.repeat(
-                images[:, None] if self.channels_first else images[..., None], 3, 1 if self.channels_first else 3
-            )
+        if self.is_colour:
+            axis = 1 if self.channels_first else 3
+            images = tf.repeat(tf.expand_dims(images, axis), 3, axis)
         return tf.reshape(images, (-1, *self.sizes))
 
 
@@ -66,10 +60,10 @@ def _list_forms() -> list[ImageForm]:
         forms += [
             ImageForm((side * side,), margin),
             ImageForm((side, side), margin),
-            ImageForm((side, side, 1), margin, 1),
-            ImageForm((side, side, 3), margin, 3),
-            ImageForm((1, side, side), margin, 1, channels_first=True),
-            ImageForm((3, side, side), margin, 3, channels_first=True),
+            ImageForm((side, side, 1), margin),
+            ImageForm((side, side, 3), margin, is_colour=True),
+            ImageForm((1, side, side), margin, channels_first=True),
+            ImageForm((3, side, side), margin, is_colour=True, channels_first=True),
         ]
     return forms
 

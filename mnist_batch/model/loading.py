@@ -18,12 +18,12 @@ from mnist_batch.model.background import find_background
 from mnist_batch.model.card import ModelCard, OutputKind, check_model_path, find_card, model_digest
 from mnist_batch.model.causes import find_cause
 from mnist_batch.model.image_form import ImageForm, find_form
+from mnist_batch.model.logits import compute_logits
 from mnist_batch.model.opening import OpenedModel, TensorInfo, open_model
 from mnist_batch.model.scale_choice import check_scale, infer_scale, is_strong
 from mnist_batch.model.scales import scale_pixels
 from mnist_batch.model.selftest import (
     DIGIT_SCORE,
-    MIN_ODDS_GAP,
     PROBABILITIES,
     Network,
     ScaleResult,
@@ -33,8 +33,6 @@ from mnist_batch.model.selftest import (
 from mnist_batch.records import CLASSES
 
 _ONE_IMAGE = "a model must take one image, [n,784], [n,28,28] or [n,28,28,1]"
-# The smallest normal float32. A smaller probability has no finite logarithm.
-_MIN_PROBABILITY = 1.1754944e-38
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +94,9 @@ class LoadedModel:
 
     def _calibrate(self, outputs: tf.Tensor) -> tf.Tensor:
         """The ten outputs as probabilities, float32 [n, 10]."""
-        if self.output is OutputKind.LOGITS:
-            return tf.nn.softmax(outputs / self.temperature)
-        if self.output is OutputKind.SIGMOIDS:
-            odds = tf.maximum(outputs, _MIN_PROBABILITY) / tf.maximum(1.0 - outputs, MIN_ODDS_GAP)
-            return tf.nn.softmax(tf.math.log(odds) / self.temperature)
-        if self.temperature != 1:
-            return tf.nn.softmax(tf.math.log(tf.maximum(outputs, _MIN_PROBABILITY)) / self.temperature)
-        return outputs
+        if self.output is OutputKind.PROBABILITIES and self.temperature == 1:
+            return outputs
+        return tf.nn.softmax(compute_logits(outputs, self.output) / self.temperature)
 
 
 def load_model(path: Path, scale: Scale | None) -> LoadedModel:

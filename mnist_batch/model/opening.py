@@ -7,9 +7,7 @@ This module knows nothing of digits: it reports shapes, and does not check them.
 
 from __future__ import annotations
 
-import json
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +17,10 @@ from mnist_batch.errors import ModelError, StorageError
 from mnist_batch.model.background import DenseWeights
 from mnist_batch.model.card import ACCEPTED_FORMATS, unreadable_model
 from mnist_batch.model.causes import explain_refusal, find_cause
-from mnist_batch.model.foreign import describe_file, describe_zip
+from mnist_batch.model.foreign import describe_file
 from mnist_batch.model.layers import find_first_dense, list_layers
 from mnist_batch.model.legacy.h5 import write_repaired_h5
-from mnist_batch.model.legacy.keras_zip import CONFIG, METADATA, write_repaired_keras
+from mnist_batch.model.legacy.keras_zip import write_repaired_keras
 from mnist_batch.model.legacy.saved_model import write_without_slots
 from mnist_batch.regular_files import open_regular
 from mnist_batch.signatures import SIGNATURE_BYTES
@@ -95,22 +93,10 @@ def open_model(path: Path) -> OpenedModel:
 
 
 def _open_keras(path: Path) -> OpenedModel:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if CONFIG not in archive.namelist():
-                found, remedy = describe_zip(archive)
-                raise ModelError(f"{path}: a .keras file must hold {CONFIG}, found {found}: {remedy}")
-            metadata = json.loads(archive.read(METADATA)) if METADATA in archive.namelist() else {}
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.keras"
-            config, repairs = write_repaired_keras(path, file)
-            version = str(metadata.get("keras_version", "of unknown version"))
-            return _build(path, file, f".keras file of Keras {version}", config, repairs)
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise ModelError(
-            f"{path}: a .keras file must be a whole zip archive, found {find_cause(error)}; "
-            "it was probably cut off while being copied: fetch it again"
-        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        version, config, repairs = write_repaired_keras(path, file)
+        return _build(path, file, f".keras file of Keras {version}", config, repairs)
 
 
 def _open_h5(path: Path) -> OpenedModel:

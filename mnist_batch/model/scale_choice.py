@@ -18,8 +18,8 @@ from mnist_batch.model.selftest import ScaleResult, SelfTest
 # A model must recognize this share of the careful digits at a scale for the scale to be chosen.
 MIN_ACCURACY = 0.8
 # With --scale, a half trained model is scored too, with a warning. It recognizes the first share, or it recognizes the
-# second and its loss is below the third without a high temperature. Networks for transposed digits, letters or clothes
-# recognize up to 29 %, but are certain of the others too. Untrained ones have a loss of 2.3, the logarithm of ten.
+# second and its loss is below the third without a high temperature. Two good networks recognized up to 29 % of
+# transposed digits. Untrained ones have a loss of 2.3, the logarithm of ten.
 _MIN_WEAK_ACCURACY = 0.45
 _MIN_SOME_ACCURACY, _MAX_WEAK_LOSS, _MAX_WEAK_TEMPERATURE = 0.2, 2.15, 1.5
 
@@ -46,7 +46,7 @@ def infer_scale(selftest: SelfTest, background: Background) -> Scale:
     candidates = [result for result in selftest.results if is_strong(result)]
     if not candidates:
         raise ModelError(_explain_failure(selftest))
-    lowest = min(result.fit.loss for result in candidates)
+    lowest = min(result.loss for result in candidates)
     costs = {result.scale: _measure_cost(result, lowest, background) for result in candidates}
     if Scale.SYMMETRIC in costs and Scale.CENTRED in costs:
         loser = Scale.CENTRED if costs[Scale.SYMMETRIC] - costs[Scale.CENTRED] < _CENTRED_MARGIN else Scale.SYMMETRIC
@@ -87,10 +87,10 @@ def _measure_cost(result: ScaleResult, lowest_loss: float, background: Backgroun
 
     The logarithm of the loss over the lowest, and what an unlikely temperature and the weights add.
     """
-    certainty = math.log(result.fit.temperature)
+    certainty = math.log(result.temperature)
     limit = _MAX_LOG_TEMPERATURE_BYTE if result.scale is Scale.BYTE else _MAX_LOG_TEMPERATURE
     return (
-        math.log(result.fit.loss / lowest_loss)
+        math.log(result.loss / lowest_loss)
         + _TOO_CERTAIN_WEIGHT * max(certainty - limit, 0)
         + _TOO_UNCERTAIN_WEIGHT * max(_MIN_LOG_TEMPERATURE - certainty, 0)
         + (0 if result.scale in background.value else _OTHER_BACKGROUND)
@@ -100,7 +100,7 @@ def _measure_cost(result: ScaleResult, lowest_loss: float, background: Backgroun
 def _is_usable(result: ScaleResult) -> bool:
     if result.accuracy >= _MIN_WEAK_ACCURACY:
         return True
-    is_modest = result.fit.loss <= _MAX_WEAK_LOSS and result.fit.temperature <= _MAX_WEAK_TEMPERATURE
+    is_modest = result.loss <= _MAX_WEAK_LOSS and result.temperature <= _MAX_WEAK_TEMPERATURE
     return result.accuracy >= _MIN_SOME_ACCURACY and is_modest
 
 

@@ -20,6 +20,7 @@ from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.backend import tf
 from mnist_batch.model.card import OutputKind
+from mnist_batch.model.logits import compute_logits
 from mnist_batch.model.scales import scale_pixels
 from mnist_batch.records import CLASSES, Floats, Ints, Pixels
 
@@ -32,25 +33,9 @@ Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 _Doubles = npt.NDArray[np.float64]
 # Probabilities in float16 sum to 1 within 0.005. The logits of 100 images never do.
 _SUM_TOLERANCE = 0.01
-# Near the smallest normal float32. A smaller probability has no finite logarithm.
-_MIN_PROBABILITY = 1e-37
-# Half the step of float32 below 1. A sigmoid that is 1 in float32 may be nearer to 1 by any amount.
-MIN_ODDS_GAP = 2.0**-25
 # The logarithms of the temperatures that are tried: first coarse, then fine around the best.
 _COARSE = np.arange(-3, 7.01, 0.5)
 _FINE = np.arange(-0.5, 0.501, 0.05)
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The temperature that fits a model's confidences to the varied digits best (Guo et al. 2017, section 4.2).
-
-    temperature: divides the logits. Above 1, the model is too certain; below 1, not certain enough.
-    loss: mean negative log-likelihood of the true digits at this temperature, in nats.
-    """
-
-    temperature: float
-    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +44,21 @@ class ScaleResult:
 
     accuracy: share of the careful digits predicted correctly, 0..1.
     confidence: mean probability of the predicted digit on the careful digits, 0..1.
+    loss: mean negative log-likelihood of the varied digits at `temperature`, in nats.
+    temperature: divides the logits so that the loss is lowest (Guo et al. 2017, section 4.2). Above 1, the model is too
+        certain; below 1, not certain enough.
     """
 
     scale: Scale
     accuracy: float
     confidence: float
-    fit: Fit
+    loss: float
+    temperature: float
 
     def __str__(self) -> str:
         return (
             f"{self.scale}: {self.accuracy:.0%} right at mean confidence {self.confidence:.2f}, "
-            f"loss {self.fit.loss:.2f} at temperature {self.fit.temperature:.2g}"
+            f"loss {self.loss:.2f} at temperature {self.temperature:.2g}"
         )
 
 
@@ -131,18 +120,10 @@ def load_drawn_digits() -> _DrawnDigits:
 
 
 def to_logits(outputs: Floats, kind: OutputKind) -> _Doubles:
-    """Converts ten outputs to values whose softmax is the model's probabilities, float64 [n, 10].
-
-    Sigmoids are taken as odds, because Keras's cross-entropy is computed on the values before the sigmoid
-    (docs/decisions.md). Rows that are not finite, as from a float16 network at 0..255, become uniform.
-    """
+    """Converts ten outputs to logits, float64 [n, 10]. Rows that are not finite, as from float16, become uniform."""
     finite = np.isfinite(outputs).all(axis=1, keepdims=True)
-    values = np.where(finite, outputs, 0.5).astype(np.float64)
-    if kind is OutputKind.LOGITS:
-        return values
-    logits: _Doubles = np.log(np.maximum(values, _MIN_PROBABILITY))
-    if kind is OutputKind.SIGMOIDS:
-        logits -= np.log(np.maximum(1 - values, MIN_ODDS_GAP))
+    values = tf.where(finite, outputs, np.float32(0.5))
+    logits: _Doubles = compute_logits(values, kind).numpy().astype(np.float64)
     return logits
 
 
@@ -174,15 +155,18 @@ def _detect_output_kind(outputs: Floats) -> OutputKind:
 def _measure_scale(scale: Scale, logits: _Doubles, drawn: _DrawnDigits) -> ScaleResult:
     careful, varied = np.split(logits, [len(drawn.careful)])
     highest = careful.max(axis=1, keepdims=True)
+    temperature, loss = _fit_temperature(varied, drawn.varied_labels)
     return ScaleResult(
         scale=scale,
         accuracy=float(np.mean(careful.argmax(axis=1) == drawn.careful_labels)),
         confidence=float(np.mean(1 / np.exp(careful - highest).sum(axis=1))),
-        fit=_fit_temperature(varied, drawn.varied_labels),
+        loss=loss,
+        temperature=temperature,
     )
 
 
-def _fit_temperature(logits: _Doubles, labels: Ints) -> Fit:
+def _fit_temperature(logits: _Doubles, labels: Ints) -> tuple[float, float]:
+    """Returns the temperature at which the loss is lowest, and this loss."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     right = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
 
@@ -192,4 +176,4 @@ def _fit_temperature(logits: _Doubles, labels: Ints) -> Fit:
 
     best = min(_COARSE, key=measure_loss)
     best = min(best + _FINE, key=measure_loss)
-    return Fit(float(np.exp(best)), measure_loss(best))
+    return float(np.exp(best)), measure_loss(best)

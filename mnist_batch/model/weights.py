@@ -9,6 +9,7 @@ from mnist_batch.errors import ModelError
 
 # The highest ratio of Deflate is 1032 (zlib.net/zlib_tech.html).
 _MAX_RATIO = 1100
+_FOREIGN = "{}: weights must be in the file itself, found {}: save the model with model.save()"
 
 
 def check_weights(file: Any, path: Path, size: int) -> None:
@@ -37,6 +38,3 @@ def check_weights(file: Any, path: Path, size: int) -> None:
                     )
 
     check(file)
-
-
-_FOREIGN = "{}: weights must be in the file itself, found {}: save the model with model.save()"

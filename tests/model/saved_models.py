@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,21 @@ def save(model: keras.Model, path: Path) -> Path:
         warnings.simplefilter("ignore")
         model.save(path)
     return path
+
+
+def rewrite_members(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """Changes the members of a `.keras` file, by their names and contents."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: change(name, archive.read(name)) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def replace_member(path: Path, replaced: str, content: bytes) -> Path:
+    """Replaces a member of a `.keras` file."""
+    return rewrite_members(path, lambda name, old: content if name == replaced else old)
 
 
 def export(model: keras.Model, path: Path) -> Path:

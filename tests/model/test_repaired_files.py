@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,23 +24,13 @@ from mnist_batch.model.legacy.config import REPAIRS, repair_config
 from mnist_batch.model.loading import LoadedModel, load_model
 from mnist_batch.records import Pixels
 from model.perceptron import Perceptron
-from model.saved_models import BuildModel, SaveKeras, export, save, score
+from model.saved_models import BuildModel, SaveKeras, export, rewrite_members, save, score
 
 JsonObject = dict[str, Any]
 
 
 def assert_computes(model: LoadedModel, network: Perceptron, digits: Pixels) -> None:
     np.testing.assert_allclose(score(model, digits), network.probabilities(digits), atol=1e-5)
-
-
-def rewrite(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """Changes the members of a `.keras` file."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: change(name, archive.read(name)) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
 
 
 def to_keras_2(name: str, content: bytes) -> bytes:
@@ -89,7 +78,7 @@ def test_keras_file_of_keras_2(
         for layer in model.layers:
             values = layer(values)
         model = keras.Model(image, values)
-    path = rewrite(save(model, tmp_path / "m.keras"), change)
+    path = rewrite_members(save(model, tmp_path / "m.keras"), change)
     before = path.read_bytes()
     loaded = load_model(path, None)
     assert_computes(loaded, network, digits)

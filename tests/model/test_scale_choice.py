@@ -12,11 +12,11 @@ from mnist_batch.errors import ModelError
 from mnist_batch.model.background import Background
 from mnist_batch.model.card import OutputKind
 from mnist_batch.model.scale_choice import check_scale, infer_scale, is_strong
-from mnist_batch.model.selftest import Fit, ScaleResult, SelfTest
+from mnist_batch.model.selftest import ScaleResult, SelfTest
 
 
 def result(scale: Scale, loss: float = 0.2, log_temperature: float = 0.0, accuracy: float = 0.95) -> ScaleResult:
-    return ScaleResult(scale, accuracy, 0.9, Fit(exp(log_temperature), loss))
+    return ScaleResult(scale, accuracy, 0.9, loss, exp(log_temperature))
 
 
 def infer(*results: ScaleResult, background: Background = Background.UNKNOWN) -> Scale | None:

@@ -66,13 +66,13 @@ def test_measured_figures_are_those_of_the_outputs(kind: OutputKind) -> None:
     # At the best temperature, the confidence is the accuracy on the varied digits.
     right = 875 / 900
     wrong_logit = np.log(right / ((1 - right) / 9))
-    assert found.fit.temperature == pytest.approx(np.log(0.8 / (0.2 / 9)) / wrong_logit, rel=0.03)
+    assert found.temperature == pytest.approx(np.log(0.8 / (0.2 / 9)) / wrong_logit, rel=0.03)
     expected = -right * np.log(right) - (1 - right) * np.log((1 - right) / 9)
-    assert found.fit.loss == pytest.approx(expected, abs=1e-3)
+    assert found.loss == pytest.approx(expected, abs=1e-3)
     other = measured.at(Scale.BYTE)
     assert other is not None
     assert (other.accuracy, other.confidence) == pytest.approx((0.1, 0.1))
-    assert other.fit.loss == pytest.approx(np.log(10))
+    assert other.loss == pytest.approx(np.log(10))
 
 
 def test_margin_is_black_at_each_scale() -> None:

@@ -16,7 +16,7 @@ from mnist_batch.errors import ModelError
 from mnist_batch.model.loading import load_model
 from model.h5_layouts import Layer, Layout, make_layers, write_h5, write_weights
 from model.perceptron import Perceptron
-from model.saved_models import BuildModel, SaveKeras, export, save
+from model.saved_models import BuildModel, SaveKeras, export, rewrite_members, save
 
 
 def load_error(path: Path, scale: Scale | None = None) -> str:
@@ -124,17 +124,17 @@ def test_custom_layer_in_h5_file(network: Perceptron, tmp_path: Path) -> None:
     )
 
 
-def test_custom_layer_in_keras_file(save_keras: SaveKeras, tmp_path: Path) -> None:
-    with zipfile.ZipFile(save_keras("original.keras")) as original, zipfile.ZipFile(tmp_path / "m.keras", "w") as copy:
-        for name in original.namelist():
-            content = original.read(name)
-            if name == "config.json":
-                config = json.loads(content)
-                custom = {"module": "course.layers", "registered_name": "course>Scribble", "class_name": "Scribble"}
-                config["config"]["layers"][1].update(custom)
-                content = json.dumps(config).encode()
-            copy.writestr(name, content)
-    assert "found 'Scribble', whose code is not in the file" in load_error(tmp_path / "m.keras")
+def test_custom_layer_in_keras_file(save_keras: SaveKeras) -> None:
+    def customize(name: str, content: bytes) -> bytes:
+        if name != "config.json":
+            return content
+        config = json.loads(content)
+        custom = {"module": "course.layers", "registered_name": "course>Scribble", "class_name": "Scribble"}
+        config["config"]["layers"][1].update(custom)
+        return json.dumps(config).encode()
+
+    path = rewrite_members(save_keras(), customize)
+    assert "found 'Scribble', whose code is not in the file" in load_error(path)
 
 
 def test_weights_of_another_shape(network: Perceptron, tmp_path: Path) -> None:

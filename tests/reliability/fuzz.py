@@ -31,7 +31,8 @@ from mnist_batch.errors import MnistBatchError
 from reliability.fuzz_forms import Form, forms
 
 _CASES_PER_WORKER = 400
-_SECONDS_PER_CASE = 60
+_SECONDS_PER_CASE = 20
+_SECONDS_PER_MODEL = 60
 _MAX_MEMORY = 4 << 30
 _MAX_MEMORY_WITH_TENSORFLOW = 12 << 30
 # Input errors, usage errors (an array that is gone), unusable models. Not 74: a mutation is not a failing disk.
@@ -108,14 +109,14 @@ def mutate(random: Random, content: bytes) -> bytes:
 # Workers
 
 
-def run_case(form: Form, seed: int, folder: Path) -> str | None:
-    """Reads one mutated file. Returns what is wrong with the outcome, or None."""
+def run_case(form: Form, seed: int, folder: Path, seconds: int) -> str | None:
+    """Reads one mutated file. Returns what is wrong with the outcome, or None. seconds: the limit of the case."""
     content = form.wrap(mutate(Random(seed), form.content))
     for name, other in form.beside.items():
         (folder / name).write_bytes(other)
     path = folder / "mutated"
     path.write_bytes(content)
-    signal.alarm(_SECONDS_PER_CASE)
+    signal.alarm(seconds)
     try:
         form.read(path)
     except MnistBatchError as error:
@@ -142,6 +143,7 @@ def run_worker(first: int, runs: int, only: str, models: bool) -> None:
     """Runs cases in this process. Prints each seed before its case, so that the seed of a crash is known."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     limit = _MAX_MEMORY_WITH_TENSORFLOW if models else _MAX_MEMORY
+    seconds = _SECONDS_PER_MODEL if models else _SECONDS_PER_CASE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     all_forms = [form for form in list_forms(models) if only in form.name]
     warnings.simplefilter("error")
@@ -149,7 +151,7 @@ def run_worker(first: int, runs: int, only: str, models: bool) -> None:
         form = all_forms[seed % len(all_forms)]
         print(f"at {seed} {form.name}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            if (problem := run_case(form, seed, Path(folder))) is not None:
+            if (problem := run_case(form, seed, Path(folder), seconds)) is not None:
                 print(f"FINDING seed {seed} ({form.name}): {problem}", flush=True)
 
 

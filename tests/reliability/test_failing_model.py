@@ -17,7 +17,7 @@ from mnist_batch.model.image_form import ImageForm
 from mnist_batch.model.loading import LoadedModel
 from mnist_batch.model.opening import OpenedModel
 from mnist_batch.model.predictor import TensorFlowPredictor
-from mnist_batch.model.selftest import PROBABILITIES, Fit, Network, ScaleResult, SelfTest
+from mnist_batch.model.selftest import PROBABILITIES, Network, ScaleResult, SelfTest
 from mnist_batch.records import ImageError, NumericRows, Pixels, RejectReason, null_labels, string_array
 from mnist_batch.run import job
 from mnist_batch.run.job import run_job
@@ -56,7 +56,7 @@ def predictor_of(network: Network, batch_size: int = BATCH_SIZE) -> TensorFlowPr
         output=output,
         temperature=1.0,
         card=None,
-        selftest=SelfTest(output, (ScaleResult(Scale.BYTE, 1.0, 1.0, Fit(1.0, 0.1)),)),
+        selftest=SelfTest(output, (ScaleResult(Scale.BYTE, 1.0, 1.0, loss=0.1, temperature=1.0),)),
         form=ImageForm((28, 28)),
         opened=OpenedModel("a network in memory", lambda _: {}, inputs=(), outputs={}),
         network=network,

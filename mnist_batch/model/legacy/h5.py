@@ -29,7 +29,7 @@ def write_repaired_h5(source: Path, target: Path) -> tuple[str, dict[str, Any], 
             config, repairs = repair_config(json.loads(_read_architecture(file, source)))
             file.attrs["model_config"] = json.dumps(config)
             version = file.attrs.get("keras_version", "of unknown version")
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{source}: a Keras HDF5 file must be readable to its end, found {first_line(error)}; "
             "it was probably cut off while being copied: fetch it again"

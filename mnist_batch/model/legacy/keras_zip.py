@@ -8,45 +8,65 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from mnist_batch.errors import ModelError
+from mnist_batch.model.causes import find_cause
+from mnist_batch.model.foreign import describe_zip
 from mnist_batch.model.legacy.config import repair_config
 from mnist_batch.model.weights import check_weights
 
-CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
-def write_repaired_keras(source: Path, target: Path) -> tuple[dict[str, Any], list[str]]:
+def write_repaired_keras(source: Path, target: Path) -> tuple[str, dict[str, Any], list[str]]:
     """Writes the `.keras` file `source` to `target`, repaired. Makes a link if there is nothing to repair.
 
-    Returns the repaired configuration and the texts of the repairs. Raises ModelError if weights are not in the file
-    itself; KeyError, ValueError, EOFError, OSError or BadZipFile if the file is damaged.
+    Returns the version of Keras, the repaired configuration, and the texts of the repairs. Raises ModelError if the zip
+    holds another kind of file, is damaged, or refers to other files.
     """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _repair(archive, source, target)
+    except (
+        *(zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, NotImplementedError, RuntimeError),
+        *(AttributeError, TypeError),  # JSON of another shape
+    ) as error:
+        raise ModelError(
+            f"{source}: a .keras file must be a whole zip archive, found {find_cause(error)}; "
+            "it was probably cut off while being copied: fetch it again"
+        ) from error
+
+
+def _repair(archive: zipfile.ZipFile, source: Path, target: Path) -> tuple[str, dict[str, Any], list[str]]:
     import h5py
 
-    with zipfile.ZipFile(source) as archive:
-        names = set(archive.namelist())
-        config, repairs = repair_config(json.loads(archive.read(CONFIG)))
-        metadata = json.loads(archive.read(METADATA)) if METADATA in names else {}
-        renamed = None
-        if WEIGHTS in names:
-            with archive.open(WEIGHTS) as weights, h5py.File(weights, "r") as file:
-                check_weights(file, source, archive.getinfo(WEIGHTS).file_size)
-            if str(metadata.get("keras_version", "")).startswith("2."):
-                renamed = _rename_weights(archive.read(WEIGHTS))
-        if not repairs and renamed is None:
-            # Keras recognizes the format by the suffix, which the user's file need not have.
-            target.symlink_to(source.resolve())
-            return config, repairs
-        if renamed is not None:
-            repairs.append("groups of weights renamed (Keras 2.12 to 2.15 on Windows)")
-        with zipfile.ZipFile(target, "w") as copy:
-            copy.writestr(METADATA, json.dumps(metadata))
-            copy.writestr(CONFIG, json.dumps(config))
-            if WEIGHTS in names:
-                copy.writestr(WEIGHTS, archive.read(WEIGHTS) if renamed is None else renamed)
-            for name in names:
-                if name.startswith("assets/") and ".." not in name.split("/"):
-                    copy.writestr(name, archive.read(name))
-    return config, repairs
+    names = set(archive.namelist())
+    if _CONFIG not in names:
+        found, remedy = describe_zip(archive)
+        raise ModelError(f"{source}: a .keras file must hold {_CONFIG}, found {found}: {remedy}")
+    config, repairs = repair_config(json.loads(archive.read(_CONFIG)))
+    metadata = json.loads(archive.read(_METADATA)) if _METADATA in names else {}
+    version = str(metadata.get("keras_version", "of unknown version"))
+    renamed = None
+    if _WEIGHTS in names:
+        with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r") as file:
+            check_weights(file, source, archive.getinfo(_WEIGHTS).file_size)
+        if version.startswith("2."):
+            renamed = _rename_weights(archive.read(_WEIGHTS))
+    if not repairs and renamed is None:
+        # Keras recognizes the format by the suffix, which the user's file need not have.
+        target.symlink_to(source.resolve())
+        return version, config, repairs
+    if renamed is not None:
+        repairs.append("groups of weights renamed (Keras 2.12 to 2.15 on Windows)")
+    with zipfile.ZipFile(target, "w") as copy:
+        copy.writestr(_METADATA, json.dumps(metadata))
+        copy.writestr(_CONFIG, json.dumps(config))
+        if _WEIGHTS in names:
+            copy.writestr(_WEIGHTS, archive.read(_WEIGHTS) if renamed is None else renamed)
+        for name in names:
+            if name.startswith("assets/") and ".." not in name.split("/"):
+                copy.writestr(name, archive.read(name))
+    return version, config, repairs
 
 
 def _rename_weights(content: bytes) -> bytes | None:
