@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from networks import SPECS, TRAINED_ROWS, Spec
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.networks import SPECS, TRAINED_ROWS, Spec
 from mnist_batch.config import DEFAULT_BATCH_SIZE, Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.loading import load_model

@@ -8,7 +8,6 @@ better than all others by a margin.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
@@ -23,15 +22,18 @@ MIN_ACCURACY = 0.8
 _MIN_WEAK_ACCURACY = 0.45
 _MIN_SOME_ACCURACY, _MAX_WEAK_LOSS, _MAX_WEAK_TEMPERATURE = 0.2, 2.15, 1.5
 
-# Provisional: found on an earlier set of networks, to be checked on that of benchmarks/networks.py.
+# Fitted to the networks for choosing of benchmarks/networks.py; docs/models.md has what came of the others.
 # The logarithm of the fitted temperature at the right scale is nearly always between these two.
 _MIN_LOG_TEMPERATURE, _MAX_LOG_TEMPERATURE = -0.2, 0.3
 # Networks trained on 0..255 are far too certain.
 _MAX_LOG_TEMPERATURE_BYTE = 3.0
-_TOO_CERTAIN_WEIGHT, _TOO_UNCERTAIN_WEIGHT = 1.0, 0.2
+_TOO_CERTAIN_WEIGHT, _TOO_UNCERTAIN_WEIGHT = 1.0, 0.15
 # The weights of a first dense layer show the sign of black. Somebody may have folded a scale into them.
 _OTHER_BACKGROUND = 1.0
-_MIN_MARGIN = 0.2
+_MIN_MARGIN = 0.17
+# Two scales are equally good if the logarithms of neither loss nor temperature differ by more than this. Then it does
+# not matter which is taken.
+_MAX_LOSS_DIFFERENCE, _MAX_TEMPERATURE_DIFFERENCE = 0.1, 0.4
 # The two scales differ by a factor of two only, and a model of one does well on the other. The rarer must be better by
 # this much.
 _CENTRED_MARGIN = 0.15
@@ -40,25 +42,28 @@ _CENTRED_MARGIN = 0.15
 def infer_scale(selftest: SelfTest, background: Background) -> Scale:
     """Returns the scale that a model was trained on.
 
-    Raises ModelError if the model recognizes digits at no scale, or if two scales are nearly as good. The message lacks
-    the model's path.
+    Where the model does equally well at several, returns the one that is first in `Scale`: the most usual.
+    Raises ModelError if the model recognizes digits at no scale, or if one scale is better than another, but not
+    clearly. The message lacks the model's path.
     """
-    candidates = [result for result in selftest.results if is_strong(result)]
+    candidates = {result.scale: result for result in selftest.results if is_strong(result)}
     if not candidates:
         raise ModelError(_explain_failure(selftest))
-    lowest = min(result.loss for result in candidates)
-    costs = {result.scale: _measure_cost(result, lowest, background) for result in candidates}
+    lowest = min(result.loss for result in candidates.values())
+    costs = {scale: _measure_cost(result, lowest, background) for scale, result in candidates.items()}
     if Scale.SYMMETRIC in costs and Scale.CENTRED in costs:
         loser = Scale.CENTRED if costs[Scale.SYMMETRIC] - costs[Scale.CENTRED] < _CENTRED_MARGIN else Scale.SYMMETRIC
         del costs[loser]
     ranked = sorted(costs, key=lambda scale: costs[scale])
-    if any(costs[second] - costs[first] < _MIN_MARGIN for first, second in pairwise(ranked[:2])):
-        found = "; ".join(str(selftest.at(scale)) for scale in ranked)
+    best = ranked[0]
+    rivals = [scale for scale in ranked if costs[scale] - costs[best] < _MIN_MARGIN]
+    if not all(_is_as_good(candidates[rival], candidates[best]) for rival in rivals):
+        found = "; ".join(str(candidates[scale]) for scale in ranked)
         raise ModelError(
             f"the scale of its pixels must be clear from the self-test, found {found}: "
             f"say which it was trained on with --scale {'|'.join(ranked)}"
         )
-    return ranked[0]
+    return min(rivals, key=list(Scale).index)
 
 
 def check_scale(selftest: SelfTest, scale: Scale, source: str) -> None:
@@ -94,6 +99,14 @@ def _measure_cost(result: ScaleResult, lowest_loss: float, background: Backgroun
         + _TOO_CERTAIN_WEIGHT * max(certainty - limit, 0)
         + _TOO_UNCERTAIN_WEIGHT * max(_MIN_LOG_TEMPERATURE - certainty, 0)
         + (0 if result.scale in background.value else _OTHER_BACKGROUND)
+    )
+
+
+def _is_as_good(result: ScaleResult, best: ScaleResult) -> bool:
+    """Whether the model does equally well at a scale and at the best one."""
+    return (
+        abs(math.log(result.loss / best.loss)) <= _MAX_LOSS_DIFFERENCE
+        and abs(math.log(result.temperature / best.temperature)) <= _MAX_TEMPERATURE_DIFFERENCE
     )
 
 

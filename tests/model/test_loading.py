@@ -121,12 +121,11 @@ def test_loading_prints_nothing(save_keras: SaveKeras, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
 
 
-def test_given_scale_resolves_ambiguity(build_model: BuildModel, tmp_path: Path) -> None:
+def test_model_that_ignores_scale_takes_the_usual_one(build_model: BuildModel, tmp_path: Path) -> None:
     # After scaling to length 9, the length of a digit in 0..1, the same image in 0..255 looks no different.
     first = (keras.layers.Flatten(), keras.layers.UnitNormalization(), keras.layers.Rescaling(9.0))
     path = save(build_model(first=first), tmp_path / "m.keras")
-    with pytest.raises(ModelError, match=r"must be clear .* --scale (0\.\.1\|0\.\.255|0\.\.255\|0\.\.1)"):
-        load_model(path, None)
+    assert load_model(path, None).scale is Scale.UNIT
     assert load_model(path, Scale.BYTE).scale is Scale.BYTE
 
 
