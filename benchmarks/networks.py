@@ -1,11 +1,12 @@
 """Trains networks of the kinds that people save, on MNIST at every scale, to choose and judge the self-test's rule.
 
-    MNIST_BATCH_DATA=... python benchmarks/networks.py --folder build/networks
+    MNIST_BATCH_DATA=... python benchmarks/networks.py --folder build/networks [--part judging]
 
 Writes NAME.keras and NAME.json for each of `SPECS`; what exists is kept.
 Each network is for choosing or for judging, by the hash of its name. The thresholds in `model/scale_choice.py` may
-be chosen on the first kind only. Training uses rows 0 to 49,999 of MNIST's training images. The right figures of a
-network for choosing come from the other 10,000 rows, those of a network for judging from the 10,000 test images.
+be chosen on the first kind only. Those of the first draw were judged on 2026-11-27, and are all for choosing since.
+Training uses rows 0 to 49,999 of MNIST's training images. The right figures of a network for choosing come from the
+other 10,000 rows, those of a network for judging from the 10,000 test images.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from keras import layers
 from mnist_batch.records import Floats, Ints, Pixels
 from mnist_batch.sources.idx import read_idx, read_labels
 
-COUNT = 180
+COUNT = 360
+# The networks of the first draw.
+_JUDGED = 180
 TRAINED_ROWS = 50_000
 
 
@@ -65,7 +68,11 @@ class Spec:
 
     @property
     def is_for_judging(self) -> bool:
-        return sha256(self.name.encode()).digest()[0] % 2 == 1
+        return self.seed >= _JUDGED and sha256(self.name.encode()).digest()[0] % 2 == 1
+
+    @property
+    def part(self) -> str:
+        return "judging" if self.is_for_judging else "choosing"
 
 
 def draw_specs(count: int) -> list[Spec]:
@@ -160,6 +167,7 @@ def main() -> None:
     """Trains the networks that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("build/networks"))
+    parser.add_argument("--part", choices=("choosing", "judging"), help="train only these")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
@@ -167,11 +175,11 @@ def main() -> None:
     labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))
     for spec in SPECS:
         card = given.folder / f"{spec.name}.json"
-        if card.exists():
+        if card.exists() or given.part not in (None, spec.part):
             continue
         model = train(spec, images[:TRAINED_ROWS], labels[:TRAINED_ROWS])
         model.save(given.folder / f"{spec.name}.keras")
-        card.write_text(json.dumps({**asdict(spec), "for": "judging" if spec.is_for_judging else "choosing"}))
+        card.write_text(json.dumps({**asdict(spec), "for": spec.part}))
         print(spec.name, flush=True)
         keras.backend.clear_session()
 

@@ -171,7 +171,7 @@ def main() -> None:
         images, labels = images[TRAINED_ROWS:], labels[TRAINED_ROWS:]
     outcomes = []
     for spec in SPECS:
-        if spec.is_for_judging is is_judging:
+        if spec.part == given.part:
             outcomes.append(judge(spec, given.folder / f"{spec.name}.keras", images, labels))
             print(outcomes[-1], flush=True)
     usable = [outcome for outcome in outcomes if outcome.is_usable]

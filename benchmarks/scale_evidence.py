@@ -1,0 +1,86 @@
+"""Measures the networks for choosing at each scale, so that thresholds can be fitted without training them again.
+
+    MNIST_BATCH_DATA=... python benchmarks/scale_evidence.py --folder build/networks
+
+Appends a line of JSON per network to `scale_evidence.jsonl`: what the self-test gave at each scale, the slope of the weights at the border (see
+`model/background.py`) with its standard error, and the error and calibration error on the training images that no
+network was trained on, at each scale at which it recognizes enough drawn digits. Networks in the file are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.networks import SPECS, TRAINED_ROWS, Spec
+from benchmarks.scale_choice import measure
+from mnist_batch.config import Scale
+from mnist_batch.errors import ModelError
+from mnist_batch.model.background import measure_slope
+from mnist_batch.model.loading import load_model
+from mnist_batch.model.scale_choice import is_strong
+from mnist_batch.records import Ints, Pixels
+from mnist_batch.sources.idx import read_idx, read_labels
+
+
+def collect(spec: Spec, path: Path, images: Pixels, labels: Ints) -> dict[str, Any]:
+    """Returns the line of a network. Raises ModelError if it is not even usable at its own scale."""
+    model = load_model(path, Scale(spec.scale))
+    weights = model.opened.first_dense
+    real = {}
+    for result in model.selftest.results:
+        if is_strong(result) or result.scale == spec.scale:
+            with suppress(ModelError):
+                _, measured = measure(path, result.scale, images, labels)
+                real[result.scale] = [round(measured.error, 4), round(measured.ece, 4)]
+    return {
+        "name": spec.name,
+        "scale": spec.scale,
+        "slope": [float(f"{value:.4g}") for value in measure_slope(weights)] if weights else None,
+        "results": {
+            result.scale: [
+                round(result.accuracy, 4),
+                round(result.confidence, 4),
+                round(result.loss, 4),
+                float(f"{result.temperature:.5g}"),
+            ]
+            for result in model.selftest.results
+        },
+        "real": real,
+    }
+
+
+def main() -> None:
+    """Measures the networks that are missing in the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("build/networks"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("scale_evidence.jsonl"))
+    given = parser.parse_args()
+    mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
+    images = read_idx(mnist / "train-images-idx3-ubyte.gz")[TRAINED_ROWS:]
+    labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))[TRAINED_ROWS:]
+    known = set()
+    if given.output.exists():
+        known = {json.loads(line)["name"] for line in given.output.read_text().splitlines()}
+    with given.output.open("a") as file:
+        for spec in SPECS:
+            path = given.folder / f"{spec.name}.keras"
+            if spec.is_for_judging or spec.name in known or not path.exists():
+                continue
+            with suppress(ModelError):
+                line = collect(spec, path, images, labels)
+                print(json.dumps(line), file=file, flush=True)
+            print(spec.name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
