@@ -2,9 +2,10 @@
 
     MNIST_BATCH_DATA=... python benchmarks/scale_evidence.py --folder build/networks
 
-Appends a line of JSON per network to `scale_evidence.jsonl`: what the self-test gave at each scale, the slope of the weights at the border (see
-`model/background.py`) with its standard error, and the error and calibration error on the training images that no
-network was trained on, at each scale at which it recognizes enough drawn digits. Networks in the file are skipped.
+Appends a line of JSON per network to `scale_evidence.jsonl`: what the self-test gave at each scale, the slope of the
+weights at the border (see `model/background.py`) with its standard error, and the error and calibration error on the
+training images that no network was trained on, at each scale at which it recognizes enough drawn digits. Networks in
+the file are skipped.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from mnist_batch.records import IMAGE_SIDE, Floats
 
 # The outer pixels that are taken as always black.
 _BORDER = 2
-# On the 40 dense networks for choosing of benchmarks/networks.py without batch normalization, slopes were within 0.13 of
-# zero where black was zero and beyond 0.6 elsewhere, and none was clear and wrong. With batch normalization the bias
-# stays near 0, and the error is far above the bound.
+# On 40 dense networks of benchmarks/networks.py without batch normalization, slopes were within 0.13 of zero where
+# black was zero and beyond 0.6 elsewhere, and none was clear and wrong. With batch normalization the bias stays near
+# 0, and the error is far above the bound.
 _CLEAR_SLOPE = 0.2
 _MAX_ERROR = 0.1
 
