@@ -3,9 +3,8 @@
     MNIST_BATCH_DATA=... python benchmarks/scale_evidence.py --folder build/networks
 
 Appends a line of JSON per network to `scale_evidence.jsonl`: what the self-test gave at each scale, the slope of the
-weights at the border (see `model/background.py`) with its standard error, and the error and calibration error on the
-training images that no network was trained on, at each scale at which it recognizes enough drawn digits. Networks in
-the file are skipped.
+weights at the border (see `model/background.py`) with its standard error, and the error and calibration error on `rows`
+training images that no network was trained on, at each scale that is likely. Networks in the file are skipped.
 """
 
 from __future__ import annotations
@@ -33,13 +32,19 @@ from mnist_batch.records import Ints, Pixels
 from mnist_batch.sources.idx import read_idx, read_labels
 
 
+# Scales with a higher loss, as a multiple of the lowest, are not measured on real images.
+_MAX_LOSS_RATIO = 1.6
+
+
 def collect(spec: Spec, path: Path, images: Pixels, labels: Ints) -> dict[str, Any]:
     """Returns the line of a network. Raises ModelError if it is not even usable at its own scale."""
     model = load_model(path, Scale(spec.scale))
     weights = model.opened.first_dense
     real = {}
+    lowest = min((result.loss for result in model.selftest.results if is_strong(result)), default=0.0)
     for result in model.selftest.results:
-        if is_strong(result) or result.scale == spec.scale:
+        is_likely = is_strong(result) and result.loss <= lowest * _MAX_LOSS_RATIO
+        if is_likely or result.scale == spec.scale:
             with suppress(ModelError):
                 _, measured = measure(path, result.scale, images, labels)
                 real[result.scale] = [round(measured.error, 4), round(measured.ece, 4)]
@@ -56,6 +61,7 @@ def collect(spec: Spec, path: Path, images: Pixels, labels: Ints) -> dict[str, A
             ]
             for result in model.selftest.results
         },
+        "rows": len(labels),
         "real": real,
     }
 
@@ -65,10 +71,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("build/networks"))
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("scale_evidence.jsonl"))
+    parser.add_argument("--rows", type=int, default=10_000, help="held-out training images to measure on")
     given = parser.parse_args()
     mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
-    images = read_idx(mnist / "train-images-idx3-ubyte.gz")[TRAINED_ROWS:]
-    labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))[TRAINED_ROWS:]
+    held_out = slice(TRAINED_ROWS, TRAINED_ROWS + given.rows)
+    images = read_idx(mnist / "train-images-idx3-ubyte.gz")[held_out]
+    labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))[held_out]
     known = set()
     if given.output.exists():
         known = {json.loads(line)["name"] for line in given.output.read_text().splitlines()}
