@@ -31,7 +31,6 @@ from mnist_batch.model.scale_choice import is_strong
 from mnist_batch.records import Ints, Pixels
 from mnist_batch.sources.idx import read_idx, read_labels
 
-
 # Scales with a higher loss, as a multiple of the lowest, are not measured on real images.
 _MAX_LOSS_RATIO = 1.6
 
