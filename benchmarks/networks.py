@@ -163,6 +163,19 @@ def train(spec: Spec, images: Pixels, labels: Ints) -> keras.Model:
     return model
 
 
+def read_mnist(part: str) -> tuple[Pixels, Ints]:
+    """Reads MNIST's part `train` or `t10k`: uint8 [n, 28, 28] and the digits, [n]."""
+    mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
+    labels = np.asarray(read_labels(mnist / f"{part}-labels-idx1-ubyte.gz"))
+    return read_idx(mnist / f"{part}-images-idx3-ubyte.gz"), labels
+
+
+def read_held_out() -> tuple[Pixels, Ints]:
+    """Reads the training images that no network is trained on."""
+    images, labels = read_mnist("train")
+    return images[TRAINED_ROWS:], labels[TRAINED_ROWS:]
+
+
 def main() -> None:
     """Trains the networks that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -170,9 +183,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("choosing", "judging"), help="train only these")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
-    images = read_idx(mnist / "train-images-idx3-ubyte.gz")
-    labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))
+    images, labels = read_mnist("train")
     for spec in SPECS:
         card = given.folder / f"{spec.name}.json"
         if card.exists() or given.part not in (None, spec.part):

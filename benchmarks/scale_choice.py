@@ -12,7 +12,6 @@ test images.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.networks import SPECS, TRAINED_ROWS, Spec
+from benchmarks.networks import SPECS, Spec, read_held_out, read_mnist
 from mnist_batch.config import DEFAULT_BATCH_SIZE, Scale
 from mnist_batch.errors import ModelError
 from mnist_batch.model.loading import load_model
@@ -32,7 +31,6 @@ from mnist_batch.model.predictor import TensorFlowPredictor
 from mnist_batch.model.scale_choice import MIN_ACCURACY
 from mnist_batch.records import Ints, Pixels
 from mnist_batch.report.metrics import expected_calibration_error
-from mnist_batch.sources.idx import read_idx, read_labels
 
 _MAX_MORE_ERROR, _MAX_MORE_ECE = 1.1, 0.01
 _BINS = 15
@@ -120,14 +118,17 @@ def measure(path: Path, scale: Scale | None, images: Pixels, labels: Ints) -> tu
 
 def judge(spec: Spec, path: Path, images: Pixels, labels: Ints) -> Outcome:
     """Lets the self-test settle a network, and measures it at both scales."""
-    at_right = None
-    with suppress(ModelError):
-        _, at_right = measure(path, Scale(spec.scale), images, labels)
+    settled, refusal, at_settled, at_right = None, "", None, None
     try:
         settled, at_settled = measure(path, None, images, labels)
     except ModelError as error:
-        return Outcome(spec, None, str(error).removeprefix(f"{path}: "), at_right, None)
-    return Outcome(spec, settled, "", at_right, at_settled)
+        refusal = str(error).removeprefix(f"{path}: ")
+    if settled == spec.scale:
+        at_right = at_settled
+    else:
+        with suppress(ModelError):
+            _, at_right = measure(path, Scale(spec.scale), images, labels)
+    return Outcome(spec, settled, refusal, at_right, at_settled)
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
@@ -162,13 +163,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/networks"))
     parser.add_argument("--part", choices=("choosing", "judging"), default="judging")
     given = parser.parse_args()
-    is_judging = given.part == "judging"
-    mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
-    name = "t10k" if is_judging else "train"
-    images = read_idx(mnist / f"{name}-images-idx3-ubyte.gz")
-    labels = np.asarray(read_labels(mnist / f"{name}-labels-idx1-ubyte.gz"))
-    if not is_judging:
-        images, labels = images[TRAINED_ROWS:], labels[TRAINED_ROWS:]
+    images, labels = read_mnist("t10k") if given.part == "judging" else read_held_out()
     outcomes = []
     for spec in SPECS:
         if spec.part == given.part:

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.networks import SPECS, TRAINED_ROWS, Spec
+from benchmarks.networks import SPECS, Spec, read_held_out
 from benchmarks.scale_choice import measure
 from mnist_batch.config import Scale
 from mnist_batch.errors import ModelError
@@ -29,7 +26,6 @@ from mnist_batch.model.background import measure_slope
 from mnist_batch.model.loading import load_model
 from mnist_batch.model.scale_choice import is_strong
 from mnist_batch.records import Ints, Pixels
-from mnist_batch.sources.idx import read_idx, read_labels
 
 # Scales with a higher loss, as a multiple of the lowest, are not measured on real images.
 _MAX_LOSS_RATIO = 1.6
@@ -72,10 +68,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("scale_evidence.jsonl"))
     parser.add_argument("--rows", type=int, default=10_000, help="held-out training images to measure on")
     given = parser.parse_args()
-    mnist = Path(os.environ["MNIST_BATCH_DATA"]) / "mnist"
-    held_out = slice(TRAINED_ROWS, TRAINED_ROWS + given.rows)
-    images = read_idx(mnist / "train-images-idx3-ubyte.gz")[held_out]
-    labels = np.asarray(read_labels(mnist / "train-labels-idx1-ubyte.gz"))[held_out]
+    images, labels = read_held_out()
     known = set()
     if given.output.exists():
         known = {json.loads(line)["name"] for line in given.output.read_text().splitlines()}
@@ -85,7 +78,7 @@ def main() -> None:
             if spec.is_for_judging or spec.name in known or not path.exists():
                 continue
             with suppress(ModelError):
-                line = collect(spec, path, images, labels)
+                line = collect(spec, path, images[: given.rows], labels[: given.rows])
                 print(json.dumps(line), file=file, flush=True)
             print(spec.name, flush=True)
 

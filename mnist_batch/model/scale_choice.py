@@ -2,7 +2,7 @@
 
 At the right scale a model errs least on digits that are hard for it, and its confidences are neither far too high nor
 too low. Both are measured on drawn digits, which are not MNIST's, so neither is exact: a scale is chosen only if it is
-better than all others by a margin.
+better than all others by a margin, or if those within the margin are equally good.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _TOO_CERTAIN_WEIGHT, _TOO_UNCERTAIN_WEIGHT = 1.0, 0.15
 # The weights of a first dense layer show the sign of black. Somebody may have folded a scale into them.
 _OTHER_BACKGROUND = 1.0
 _MIN_MARGIN = 0.17
-# Two scales are equally good if the logarithms of neither loss nor temperature differ by more than this. Then it does
-# not matter which is taken.
+# Two scales are equally good if the logarithms of neither loss nor temperature differ by more than this. Then it
+# matters little which is taken.
 _MAX_LOSS_DIFFERENCE, _MAX_TEMPERATURE_DIFFERENCE = 0.1, 0.4
 # The two scales differ by a factor of two only, and a model of one does well on the other. The rarer must be better by
 # this much.
